@@ -1,0 +1,96 @@
+//! Our reader of config.json: the whole of the runtime-spec 1.3 for Linux as plain structs which borrow from the file.
+//! Tolerant where Go's reader is (unknown fields, null, empty strings, letter case), exact where the file is wrong.
+//!
+//! Here stands only what the types say. Whether a value makes sense is for the plan to judge: a string that names a
+//! constant stays a string, an id may be 4294967295, a path may hold a NUL.
+//!
+//! Absent, null and, for an optional string, empty are one and the same: `None`, or an empty list.
+//! Numbers that may be unset are `Option`s, so that unset, 0 and -1 remain three things.
+
+mod json;
+mod linux;
+mod process;
+mod resources;
+mod seccomp;
+
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+
+use crate::error::Result;
+use json::object;
+
+#[allow(unused_imports, reason = "the spec's whole vocabulary")]
+pub use {json::read, linux::*, process::*, resources::*, seccomp::*};
+
+object! {
+    /// config.json, <https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config.md>
+    pub struct Spec<'a> {
+        oci_version: Cow<'a, str> = required "ociVersion",
+        process: Option<Process<'a>> = "process",
+        root: Option<Root<'a>> = "root",
+        hostname: Option<Cow<'a, str>> = "hostname",
+        domainname: Option<Cow<'a, str>> = "domainname",
+        /// In the order they are mounted.
+        mounts: Vec<Mount<'a>> = "mounts",
+        hooks: Hooks<'a> = "hooks",
+        annotations: Vec<(Cow<'a, str>, Cow<'a, str>)> = "annotations",
+        linux: Linux<'a> = "linux",
+    }
+}
+
+impl<'a> Spec<'a> {
+    /// Reads the text of config.json.
+    ///
+    /// Parts of it have the same reader under other file names: `spec::read::<Process>` for `exec --process`,
+    /// `spec::read::<Resources>` for `update --resources`.
+    pub fn read(json: &'a [u8]) -> Result<Self> {
+        read("config.json", json)
+    }
+}
+
+object! {
+    /// config.md, "Root"
+    pub struct Root<'a> {
+        /// Absolute or relative to the bundle.
+        path: Cow<'a, str> = required "path",
+        readonly: bool = "readonly",
+    }
+}
+
+object! {
+    /// config.md, "Mounts"
+    pub struct Mount<'a> {
+        destination: Cow<'a, str> = required "destination",
+        /// `type` in the file.
+        fs_type: Option<Cow<'a, str>> = "type",
+        source: Option<Cow<'a, str>> = "source",
+        options: Vec<Cow<'a, str>> = "options",
+        /// For the options idmap and ridmap; empty means the container's own mapping.
+        uid_mappings: Vec<IdMapping> = "uidMappings",
+        gid_mappings: Vec<IdMapping> = "gidMappings",
+    }
+}
+
+object! {
+    /// config.md, "POSIX-platform Hooks"
+    pub struct Hooks<'a> {
+        prestart: Vec<Hook<'a>> = "prestart",
+        create_runtime: Vec<Hook<'a>> = "createRuntime",
+        create_container: Vec<Hook<'a>> = "createContainer",
+        start_container: Vec<Hook<'a>> = "startContainer",
+        poststart: Vec<Hook<'a>> = "poststart",
+        poststop: Vec<Hook<'a>> = "poststop",
+    }
+}
+
+object! {
+    /// One hook.
+    pub struct Hook<'a> {
+        path: Cow<'a, str> = required "path",
+        /// With argv[0], as for execv(3).
+        args: Vec<Cow<'a, str>> = "args",
+        env: Vec<Cow<'a, str>> = "env",
+        /// Seconds.
+        timeout: Option<i64> = "timeout",
+    }
+}

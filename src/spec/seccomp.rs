@@ -1,0 +1,42 @@
+//! `linux.seccomp` in config.json: the profile as it is written, before `bpf` compiles it.
+//! Source: <https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config-linux.md#seccomp>
+
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+
+use super::json::object;
+
+object! {
+    /// config-linux.md, "Seccomp"
+    pub struct Seccomp<'a> {
+        default_action: Cow<'a, str> = required "defaultAction",
+        default_errno_ret: Option<u32> = "defaultErrnoRet",
+        architectures: Vec<Cow<'a, str>> = "architectures",
+        flags: Vec<Cow<'a, str>> = "flags",
+        listener_path: Option<Cow<'a, str>> = "listenerPath",
+        listener_metadata: Option<Cow<'a, str>> = "listenerMetadata",
+        syscalls: Vec<Syscall<'a>> = "syscalls",
+    }
+}
+
+object! {
+    /// A rule: these calls, when all of the arguments match, get this action.
+    pub struct Syscall<'a> {
+        names: Vec<Cow<'a, str>> = required "names",
+        action: Cow<'a, str> = required "action",
+        errno_ret: Option<u32> = "errnoRet",
+        args: Vec<SyscallArg<'a>> = "args",
+    }
+}
+
+object! {
+    /// A comparison of one argument.
+    pub struct SyscallArg<'a> {
+        /// From 0 to 5.
+        index: u32 = required "index",
+        value: u64 = required "value",
+        /// For SCMP_CMP_MASKED_EQ the value; `value` is then the mask.
+        value_two: u64 = "valueTwo",
+        op: Cow<'a, str> = required "op",
+    }
+}
