@@ -1,0 +1,441 @@
+//! What the process gets: arguments, environment, directory, identity, capabilities, limits, descriptors and names.
+//! Each is read back from inside the container, mostly from /proc/self.
+
+use runtime_tests::{Bundle, Cmd, host, json};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+runtime_tests::tests![
+    arguments_arrive_byte_for_byte,
+    the_first_argument_is_looked_up_in_the_path_of_the_specification,
+    a_relative_executable_is_looked_up_from_the_working_directory,
+    the_environment_is_exactly_the_given_one,
+    the_working_directory_is_entered,
+    a_missing_working_directory_is_created,
+    the_working_directory_is_entered_as_the_user_who_may_see_it,
+    user_and_groups_are_set,
+    supplementary_groups_of_the_caller_are_dropped,
+    the_umask_is_set,
+    the_umask_is_0022_by_default,
+    the_five_capability_sets_are_exactly_the_given_ones,
+    no_capabilities_object_means_no_capabilities,
+    another_user_keeps_ambient_capabilities_only,
+    an_unknown_capability_is_a_warning,
+    resource_limits_are_set,
+    a_limit_of_five_open_files_does_not_break_the_start,
+    a_tiny_address_space_limit_does_not_break_the_start,
+    no_new_privileges_is_set_or_not_as_given,
+    the_oom_score_adjustment_is_set,
+    the_oom_score_adjustment_is_inherited_when_absent,
+    hostname_and_domainname_are_set,
+    signal_mask_and_dispositions_are_the_defaults,
+    descriptors_are_exactly_the_standard_three,
+    preserved_descriptors_are_passed_and_no_more,
+    listen_fds_are_passed_with_their_environment,
+    each_container_has_a_session_keyring_of_its_own,
+    no_new_keyring_keeps_the_keyring_of_the_caller,
+    the_process_leads_a_session_of_its_own,
+    a_notify_socket_of_the_caller_is_not_in_the_environment,
+];
+
+fn arguments_arrive_byte_for_byte() {
+    let mut b = Bundle::new();
+    b.args(&[
+        "helper",
+        "args",
+        "",
+        " two  words ",
+        "--flag=x",
+        "-",
+        "ünïcode",
+        "new\nline",
+        "'\"$x\\",
+    ]);
+    b.run_ok()
+        .prints("[helper][args][][ two  words ][--flag=x][-][ünïcode][new\nline]['\"$x\\]\n");
+}
+
+fn the_first_argument_is_looked_up_in_the_path_of_the_specification() {
+    let mut b = Bundle::new();
+    let dir = b.rootfs().join("own");
+    fs::create_dir(&dir).unwrap();
+    fs::copy(host::helper(), dir.join("mine")).unwrap();
+    b.set("/process/env", json!(["PATH=/nowhere:/own:/bin"]))
+        .args(&["mine", "args"]);
+    b.run_ok().prints("[mine][args]\n");
+}
+
+fn a_relative_executable_is_looked_up_from_the_working_directory() {
+    let mut b = Bundle::new();
+    b.set("/process/cwd", json!("/bin"))
+        .args(&["./helper", "args"])
+        .run_ok()
+        .prints("[./helper][args]\n");
+}
+
+fn the_environment_is_exactly_the_given_one() {
+    let mut b = Bundle::new();
+    b.args(&["/bin/helper", "env"]);
+    let given = ["PATH=/bin", "HOME=/x", "EMPTY=", "A=1=2", "ünï=ö"];
+    b.set("/process/env", json!(given));
+    let run = b
+        .launch("run", &[])
+        .env("LEAK", "of the caller")
+        .env("LC_ALL", "C")
+        .ok();
+    assert_eq!(run.lines(), given, "{run}");
+}
+
+fn the_working_directory_is_entered() {
+    let mut b = Bundle::new();
+    b.set("/process/cwd", json!("/tmp"))
+        .args(&["pwd"])
+        .run_ok()
+        .prints("/tmp\n");
+}
+
+fn a_missing_working_directory_is_created() {
+    let mut b = Bundle::new();
+    b.set("/process/cwd", json!("/made/for/this"))
+        .args(&["pwd"])
+        .run_ok()
+        .prints("/made/for/this\n");
+    assert_eq!(
+        fs::metadata(b.rootfs().join("made/for/this"))
+            .unwrap()
+            .mode()
+            & 0o7777,
+        0o755
+    );
+}
+
+fn the_working_directory_is_entered_as_the_user_who_may_see_it() {
+    let mut b = Bundle::new();
+    let private = b.rootfs().join("private");
+    fs::create_dir(&private).unwrap();
+    std::os::unix::fs::chown(&private, Some(1000), Some(1000)).unwrap();
+    fs::set_permissions(
+        &private,
+        std::os::unix::fs::PermissionsExt::from_mode(0o700),
+    )
+    .unwrap();
+    b.set("/process/user", json!({"uid": 1000, "gid": 1000}))
+        .set("/process/cwd", json!("/private"));
+    b.capabilities(&[])
+        .args(&["pwd"])
+        .run_ok()
+        .prints("/private\n");
+}
+
+/// /proc/self/status of the process.
+#[track_caller]
+fn status(b: &mut Bundle) -> runtime_tests::Output {
+    b.args(&["cat", "/proc/self/status"]).run_ok()
+}
+
+fn user_and_groups_are_set() {
+    let mut b = Bundle::new();
+    b.set(
+        "/process/user",
+        json!({"uid": 1000, "gid": 1001, "additionalGids": [5, 7, 4000000]}),
+    );
+    let status = status(&mut b);
+    assert_eq!(status.field("Uid:"), "1000\t1000\t1000\t1000");
+    assert_eq!(status.field("Gid:"), "1001\t1001\t1001\t1001");
+    assert_eq!(status.field("Groups:"), "5 7 4000000");
+}
+
+fn supplementary_groups_of_the_caller_are_dropped() {
+    let mut b = Bundle::new();
+    b.args(&["cat", "/proc/self/status"]);
+    let run = b
+        .launch("run", &[])
+        .through(["setpriv", "--groups", "4,27,999"])
+        .ok();
+    assert_eq!(run.field("Groups:"), "");
+}
+
+fn the_umask_is_set() {
+    let mut b = Bundle::new();
+    b.set("/process/user/umask", json!(0o027))
+        .sh("umask")
+        .run_ok()
+        .prints("0027\n");
+}
+
+fn the_umask_is_0022_by_default() {
+    let mut b = Bundle::new();
+    b.sh("umask");
+    let run = b
+        .launch("run", &[])
+        .through(["sh", "-c", "umask 0077; exec \"$@\"", "sh"])
+        .ok();
+    run.prints("0022\n");
+}
+
+const KILL: u64 = 1 << 5;
+const CHOWN: u64 = 1;
+const SETUID: u64 = 1 << 7;
+const BIND: u64 = 1 << 10;
+
+#[track_caller]
+fn capability_sets(status: &runtime_tests::Output) -> [u64; 5] {
+    ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"]
+        .map(|k| u64::from_str_radix(status.field(k), 16).unwrap())
+}
+
+fn the_five_capability_sets_are_exactly_the_given_ones() {
+    let mut b = Bundle::new();
+    b.set(
+        "/process/capabilities",
+        json!({
+            "bounding": ["CAP_CHOWN", "CAP_KILL", "CAP_SETUID", "CAP_NET_BIND_SERVICE"],
+            "permitted": ["CAP_CHOWN", "CAP_KILL", "CAP_NET_BIND_SERVICE"],
+            "effective": ["CAP_KILL", "CAP_CHOWN"],
+            "inheritable": ["CAP_KILL", "CAP_NET_BIND_SERVICE"],
+            "ambient": ["CAP_KILL"]
+        }),
+    );
+    // Another user than root, because the execve of root adds to its sets; the ambient ones are what is left then.
+    b.set("/process/user", json!({"uid": 1000, "gid": 1000}));
+    let bounding = CHOWN | KILL | SETUID | BIND;
+    assert_eq!(
+        capability_sets(&status(&mut b)),
+        [KILL | BIND, KILL, KILL, bounding, KILL]
+    );
+    // And root, whose permitted set after execve is inheritable | bounding.
+    b.set("/process/user", json!({"uid": 0, "gid": 0}))
+        .set("/process/capabilities/ambient", json!([]));
+    assert_eq!(
+        capability_sets(&status(&mut b)),
+        [KILL | BIND, bounding, bounding, bounding, 0]
+    );
+}
+
+fn no_capabilities_object_means_no_capabilities() {
+    let mut b = Bundle::new();
+    b.remove("/process/capabilities");
+    assert_eq!(capability_sets(&status(&mut b)), [0; 5]);
+    b.set("/process/user", json!({"uid": 1000, "gid": 1000}));
+    assert_eq!(capability_sets(&status(&mut b)), [0; 5]);
+}
+
+fn another_user_keeps_ambient_capabilities_only() {
+    let mut b = Bundle::new();
+    b.set("/process/user", json!({"uid": 1000, "gid": 1000}));
+    let all = KILL | BIND | 1 << 29;
+    assert_eq!(capability_sets(&status(&mut b)), [0, 0, 0, all, 0]);
+}
+
+fn an_unknown_capability_is_a_warning() {
+    let mut b = Bundle::new();
+    b.set(
+        "/process/capabilities/bounding",
+        json!(["CAP_KILL", "CAP_OF_TOMORROW"]),
+    );
+    let status = status(&mut b);
+    status.says(&["CAP_OF_TOMORROW"]);
+    assert_eq!(capability_sets(&status)[3], KILL);
+}
+
+fn resource_limits_are_set() {
+    let mut b = Bundle::new();
+    let limits = [
+        ("CORE", 0, 0),
+        ("NOFILE", 100, 200),
+        ("NPROC", 300, 400),
+        ("FSIZE", 5 << 20, 6 << 20),
+        ("CPU", 50, 60),
+    ];
+    let list: Vec<_> = limits
+        .iter()
+        .map(|l| json!({"type": format!("RLIMIT_{}", l.0), "soft": l.1, "hard": l.2}))
+        .collect();
+    b.set("/process/rlimits", json!(list))
+        .args(&["helper", "rlimits"]);
+    let run = b.run_ok();
+    for (number, soft, hard) in [
+        (4, 0, 0),
+        (7, 100, 200),
+        (6, 300, 400),
+        (1, 5 << 20, 6 << 20),
+        (0, 50, 60),
+    ] {
+        assert!(
+            run.lines()
+                .contains(&format!("{number} {soft} {hard}").as_str()),
+            "{number}\n{run}"
+        );
+    }
+}
+
+fn a_limit_of_five_open_files_does_not_break_the_start() {
+    let mut b = Bundle::new();
+    b.set(
+        "/process/rlimits",
+        json!([{"type": "RLIMIT_NOFILE", "soft": 5, "hard": 5}]),
+    );
+    assert!(
+        b.args(&["helper", "rlimits"])
+            .run_ok()
+            .lines()
+            .contains(&"7 5 5")
+    );
+}
+
+fn a_tiny_address_space_limit_does_not_break_the_start() {
+    let mut b = Bundle::new();
+    b.set(
+        "/process/rlimits",
+        json!([{"type": "RLIMIT_AS", "soft": 4 << 20, "hard": 4 << 20}]),
+    );
+    assert!(
+        b.args(&["helper", "rlimits"])
+            .run_ok()
+            .lines()
+            .contains(&"9 4194304 4194304")
+    );
+}
+
+fn no_new_privileges_is_set_or_not_as_given() {
+    let mut b = Bundle::new();
+    assert_eq!(status(&mut b).field("NoNewPrivs:"), "1");
+    b.set("/process/noNewPrivileges", json!(false));
+    assert_eq!(status(&mut b).field("NoNewPrivs:"), "0");
+    b.remove("/process/noNewPrivileges");
+    assert_eq!(status(&mut b).field("NoNewPrivs:"), "0");
+}
+
+fn the_oom_score_adjustment_is_set() {
+    let mut b = Bundle::new();
+    b.set("/process/oomScoreAdj", json!(567))
+        .args(&["cat", "/proc/self/oom_score_adj"])
+        .run_ok()
+        .prints("567\n");
+}
+
+fn the_oom_score_adjustment_is_inherited_when_absent() {
+    let mut b = Bundle::new();
+    b.args(&["cat", "/proc/self/oom_score_adj"]);
+    let raised = b.launch("run", &[]).through([
+        "sh",
+        "-c",
+        "echo 321 > /proc/self/oom_score_adj; exec \"$@\"",
+        "sh",
+    ]);
+    raised.ok().prints("321\n");
+}
+
+fn hostname_and_domainname_are_set() {
+    let mut b = Bundle::new();
+    b.set("/hostname", json!("box.example"))
+        .set("/domainname", json!("example.org"))
+        .args(&["helper", "uname"]);
+    b.run_ok().prints("box.example example.org\n");
+}
+
+fn signal_mask_and_dispositions_are_the_defaults() {
+    let mut b = Bundle::new();
+    b.args(&["cat", "/proc/self/status"]);
+    let run = b
+        .launch("run", &[])
+        .through([host::helper().to_str().unwrap(), "blocked"])
+        .ok();
+    assert_eq!(run.field("SigBlk:"), "0000000000000000");
+    assert_eq!(run.field("SigIgn:"), "0000000000000000");
+}
+
+#[track_caller]
+fn descriptors(run: &runtime_tests::Output) -> Vec<u32> {
+    run.lines()
+        .iter()
+        .map(|l| l.split(' ').next().unwrap().parse().unwrap())
+        .collect()
+}
+
+/// The caller of the runtime has `count` descriptors of a host directory open, from 3 on.
+fn leaking(count: &str, call: Cmd) -> Cmd {
+    call.through([host::helper().to_str().unwrap(), "leak", count, "/"])
+}
+
+fn descriptors_are_exactly_the_standard_three() {
+    let mut b = Bundle::new();
+    b.args(&["helper", "fds"]);
+    let run = leaking("20", b.launch("run", &[])).ok();
+    assert_eq!(descriptors(&run), [0, 1, 2], "{run}");
+    // And through create and start, where a descriptor could leak from either.
+    b.sh("helper fds > /tmp/fds; echo done > /tmp/done");
+    leaking("20", b.launch("create", &[])).ok();
+    leaking("20", b.call(&["start", &b.id])).ok();
+    runtime_tests::wait_for("the process is done", || {
+        b.rootfs().join("tmp/done").exists()
+    });
+    let text = fs::read_to_string(b.rootfs().join("tmp/fds")).unwrap();
+    assert_eq!(text.lines().count(), 3, "{text}");
+}
+
+fn preserved_descriptors_are_passed_and_no_more() {
+    let mut b = Bundle::new();
+    b.args(&["helper", "fds"]);
+    for flag in [&["--preserve-fds", "2"][..], &["--preserve-fds=2"]] {
+        let run = leaking("5", b.launch("run", flag)).ok();
+        assert_eq!(descriptors(&run), [0, 1, 2, 3, 4], "{run}");
+        assert_eq!(run.field("3 "), "/");
+    }
+}
+
+fn listen_fds_are_passed_with_their_environment() {
+    let mut b = Bundle::new();
+    b.sh("helper fds; echo LISTEN_FDS=$LISTEN_FDS LISTEN_PID=$LISTEN_PID pid=$$");
+    let run = leaking("5", b.launch("run", &["--preserve-fds", "1"]))
+        .env("LISTEN_FDS", "2")
+        .ok();
+    // Socket activation's two, then one more.
+    assert!(
+        run.out.contains("\n5 /\n") && !run.out.contains("\n6 "),
+        "{run}"
+    );
+    assert!(
+        run.out.contains("LISTEN_FDS=2 LISTEN_PID=1 pid=1\n"),
+        "{run}"
+    );
+}
+
+fn each_container_has_a_session_keyring_of_its_own() {
+    let mut b = Bundle::new();
+    b.args(&["helper", "keyring"]);
+    let (first, second) = (b.run_ok().out, b.run_ok().out);
+    let host = Cmd::new(&b.dir, host::helper()).arg("keyring").ok().out;
+    assert_ne!(first, second);
+    assert!(first != host && second != host, "{first}{second}{host}");
+    assert!(
+        !first.contains("_uid"),
+        "the user's keyring instead of a session's: {first}"
+    );
+}
+
+fn no_new_keyring_keeps_the_keyring_of_the_caller() {
+    let mut b = Bundle::new();
+    b.args(&["helper", "keyring"]);
+    let host = Cmd::new(&b.dir, host::helper()).arg("keyring").ok().out;
+    b.launch("run", &["--no-new-keyring"]).ok().prints(&host);
+}
+
+fn the_process_leads_a_session_of_its_own() {
+    let mut b = Bundle::new();
+    // Fields 4 to 6 of stat: parent, process group, session.
+    b.sh("cut -d' ' -f4-6 /proc/$$/stat")
+        .run_ok()
+        .prints("0 1 1\n");
+}
+
+fn a_notify_socket_of_the_caller_is_not_in_the_environment() {
+    let mut b = Bundle::new();
+    b.args(&["helper", "env"]);
+    let run = b
+        .launch("run", &[])
+        .env("XDG_RUNTIME_DIR", "/run/user/0")
+        .env("DBUS_SESSION_BUS_ADDRESS", "x")
+        .ok();
+    run.prints("PATH=/bin\nHOME=/root\n");
+}

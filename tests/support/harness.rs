@@ -1,0 +1,76 @@
+//! The test runner's side: a trial that may skip itself, and bounded waiting for a condition.
+//! It stands on libtest-mimic because the standard harness cannot count a skip decided while the test runs.
+
+pub use libtest_mimic::Trial;
+use libtest_mimic::{Completion, Failed};
+use std::cell::RefCell;
+use std::panic::{catch_unwind, resume_unwind, set_hook};
+use std::time::{Duration, Instant};
+
+struct Skip(String);
+
+thread_local! {
+    /// The last panic of this thread with its place; the payload alone does not say where.
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Ends the test as skipped, saying what is missing.
+pub fn skip(reason: String) -> ! {
+    resume_unwind(Box::new(Skip(reason)))
+}
+
+/// Ends the test as skipped: `skip!("no {tool} on this machine")`. The closing line counts it as ignored.
+#[macro_export]
+macro_rules! skip {
+    ($($part:tt)*) => { $crate::harness::skip(format!($($part)*)) };
+}
+
+/// The list of a module's tests. A test that is missing from it is dead code, which the lints refuse.
+#[macro_export]
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        pub fn tests() -> Vec<$crate::Trial> {
+            let area = module_path!().rsplit("::").next().unwrap_or_default();
+            vec![$($crate::harness::trial(area, stringify!($name), $name)),*]
+        }
+    };
+}
+
+pub fn trial(area: &str, name: &str, test: fn()) -> Trial {
+    let title = format!("{area}::{name}");
+    let name = title.clone();
+    Trial::ignorable_test(title, move || match catch_unwind(test) {
+        Ok(()) => Ok(Completion::Completed),
+        Err(payload) => match payload.downcast::<Skip>() {
+            Ok(skip) => {
+                eprintln!("SKIPPED {name}: {}", skip.0);
+                Ok(Completion::ignored_with(skip.0))
+            }
+            Err(_) => Err(Failed::from(PANIC.take())),
+        },
+    })
+}
+
+/// Keeps panics for the report at the end instead of printing them between the lines of other tests.
+pub fn keep_panics() {
+    set_hook(Box::new(|info| {
+        let place = info
+            .location()
+            .map(|l| format!("{}:{}: ", l.file(), l.line()))
+            .unwrap_or_default();
+        PANIC.set(format!(
+            "{place}{}",
+            info.payload_as_str().unwrap_or("panic")
+        ));
+    }));
+}
+
+/// Waits until `done` holds, at most 10 seconds; the bound only turns a hang into a failure.
+#[track_caller]
+pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !done() {
+        assert!(Instant::now() < end, "still not after 10 seconds: {what}");
+        std::thread::park_timeout(Duration::from_millis(3));
+    }
+}

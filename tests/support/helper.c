@@ -1,0 +1,211 @@
+// What busybox cannot do inside a container: raw system calls, file descriptor lists, racers and attackers.
+// Statically linked and put into every test's root; `helper VERB ARGS`, results as text on stdout.
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+static int say(const char *what, long r) {
+    if (r < 0) printf("%s: %s\n", what, strerrorname_np(errno));
+    else printf("%s: ok\n", what);
+    fflush(stdout);
+    return r < 0;
+}
+
+// Every open file descriptor and what it is, found without opening one that would show up itself.
+static int fds(void) {
+    char link[64], target[4096];
+    for (int fd = 0; fd < 1024; fd++) {
+        if (fcntl(fd, F_GETFD) < 0) continue;
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        ssize_t n = readlink(link, target, sizeof target - 1);
+        target[n < 0 ? 0 : n] = 0;
+        printf("%d %s\n", fd, target);
+    }
+    return 0;
+}
+
+// exec with `count` descriptors open on `path` from number 3 on.
+static int leak(char **a) {
+    int count = atoi(a[0]);
+    for (int i = 0; i < count; i++) {
+        int fd = open(a[1], O_RDONLY);
+        if (fd != 3 + i) { dup2(fd, 3 + i); close(fd); }
+    }
+    execvp(a[2], a + 2);
+    return 127;
+}
+
+static long int80(long nr) {
+    long r;
+    __asm__ volatile("int $0x80" : "=a"(r) : "a"(nr) : "memory", "r8", "r9", "r10", "r11");
+    return r;
+}
+
+// A raw call with up to three arguments; the exit status tells a kill from an errno.
+static int nr(char **a, int n) {
+    long v[4] = {0};
+    for (int i = 0; i < n && i < 4; i++) v[i] = strtol(a[i], 0, 0);
+    long r = syscall(v[0], v[1], v[2], v[3]);
+    if (r < 0) printf("%s\n", strerrorname_np(errno)); else printf("ok\n");
+    return 0;
+}
+
+// Swaps two names for as long as stdin stays open.
+static int swap(char **a) {
+    struct pollfd in = {0, POLLIN, 0};
+    printf("up\n"); fflush(stdout);
+    while (poll(&in, 1, 0) == 0)
+        for (int i = 0; i < 50; i++) syscall(SYS_renameat2, AT_FDCWD, a[0], AT_FDCWD, a[1], 2 /* RENAME_EXCHANGE */);
+    return 0;
+}
+
+// Looks at every other process of this pid namespace as an attacker would before the execve: prints each executable or
+// open descriptor above 2 that it can see and that is not in `known`, until stdin closes.
+static int scan(char **known) {
+    char path[64], target[4096];
+    long seen = 0;
+    struct pollfd in = {0, POLLIN, 0};
+    printf("up\n"); fflush(stdout);
+    while (poll(&in, 1, 0) == 0) {
+        for (int pid = 2; pid < 300; pid++) {
+            if (pid == getpid()) continue;
+            snprintf(path, sizeof path, "/proc/%d", pid);
+            if (access(path, F_OK)) continue;
+            seen++;
+            snprintf(path, sizeof path, "/proc/%d/exe", pid);
+            ssize_t n = readlink(path, target, sizeof target - 1);
+            if (n > 0) {
+                target[n] = 0;
+                int ok = 0;
+                for (char **k = known; *k; k++) ok |= !strcmp(*k, target);
+                if (!ok) { printf("exe %s\n", target); fflush(stdout); }
+            }
+            for (int fd = 3; fd < 40; fd++) {
+                snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, fd);
+                n = readlink(path, target, sizeof target - 1);
+                if (n > 0) { target[n] = 0; printf("fd %d %s\n", fd, target); fflush(stdout); }
+            }
+        }
+    }
+    printf("seen %s\n", seen ? "some" : "none");
+    return 0;
+}
+
+// Catches the executable of any other process whose file is not ours, holds it, and tries to write to it until stdin
+// closes: the attack on the host's binary.
+static int overwrite(void) {
+    char path[64];
+    int held[64], n = 0, wrote = 0, last = 0;
+    struct stat mine, st;
+    struct pollfd in = {0, POLLIN, 0};
+    stat("/proc/self/exe", &mine);
+    printf("up\n"); fflush(stdout);
+    while (poll(&in, 1, 0) == 0) {
+        for (int pid = 2; pid < 300 && n < 64; pid++) {
+            if (pid == getpid()) continue;
+            snprintf(path, sizeof path, "/proc/%d/exe", pid);
+            int fd = open(path, O_RDONLY | O_CLOEXEC);
+            if (fd < 0) continue;
+            if (fstat(fd, &st) || st.st_ino == mine.st_ino) close(fd); else held[n++] = fd;
+        }
+        for (int i = 0; i < n; i++) {
+            snprintf(path, sizeof path, "/proc/self/fd/%d", held[i]);
+            int fd = open(path, O_WRONLY);
+            if (fd < 0) { last = errno; continue; }
+            if (pwrite(fd, "spoiled", 7, 0) == 7) wrote++; else last = errno;
+            close(fd);
+        }
+    }
+    printf("held %d wrote %d last %s\n", n, wrote, last ? strerrorname_np(last) : "none");
+    return 0;
+}
+
+static void on_signal(int s) { printf("signal %d\n", s); fflush(stdout); if (s != SIGWINCH) _exit(40 + s); }
+
+int main(int argc, char **argv) {
+    if (argc < 2) return 2;
+    const char *verb = argv[1];
+    char **a = argv + 2;
+    int n = argc - 2;
+    if (!strcmp(verb, "args")) { for (int i = 0; i < argc; i++) printf("[%s]", argv[i]); printf("\n"); return 0; }
+    if (!strcmp(verb, "env")) { extern char **environ; for (char **e = environ; *e; e++) puts(*e); return 0; }
+    if (!strcmp(verb, "fds")) return fds();
+    if (!strcmp(verb, "leak")) return leak(a);
+    if (!strcmp(verb, "nr")) return nr(a, n);
+    if (!strcmp(verb, "int80")) { long r = int80(strtol(a[0], 0, 0)); printf("%s\n", r < 0 ? strerrorname_np(-r) : "ok"); return 0; }
+    if (!strcmp(verb, "swap")) return swap(a);
+    if (!strcmp(verb, "scan")) return scan(a);
+    if (!strcmp(verb, "overwrite")) return overwrite();
+    if (!strcmp(verb, "tiocsti")) { char c = 'x'; return say("tiocsti", ioctl(0, TIOCSTI, &c)); }
+    if (!strcmp(verb, "ctty")) { int fd = open("/dev/tty", O_RDWR); return say("ctty", fd); }
+    if (!strcmp(verb, "open")) { // open PATH r|w
+        int fd = open(a[0], *a[1] == 'w' ? O_WRONLY : O_RDONLY);
+        if (fd < 0) return say("open", -1);
+        char c;
+        return say("open", *a[1] == 'w' ? 0 : read(fd, &c, 1));
+    }
+    if (!strcmp(verb, "mkdir")) return say("mkdir", mkdir(a[0], 0755));
+    if (!strcmp(verb, "mount")) return say("mount", mount(a[0], a[1], a[0], 0, 0));
+    if (!strcmp(verb, "unshare")) return say("unshare", unshare(strtol(a[0], 0, 0)));
+    if (!strcmp(verb, "keyring")) { // the session keyring: its serial number and its name
+        long id = syscall(SYS_keyctl, 0 /* GET_KEYRING_ID */, -3, 0);
+        char text[256] = "";
+        syscall(SYS_keyctl, 6 /* DESCRIBE */, id, text, sizeof text);
+        printf("%ld %s\n", id, text);
+        return 0;
+    }
+    if (!strcmp(verb, "eat")) { // touch that many MiB
+        size_t size = strtoul(a[0], 0, 0) << 20;
+        char *p = malloc(size);
+        for (size_t i = 0; i < size; i += 4096) p[i] = 1;
+        printf("ate %s\n", a[0]);
+        return 0;
+    }
+    if (!strcmp(verb, "fork")) { // how many children can live at once
+        int made = 0;
+        while (made < 100) { pid_t p = fork(); if (p == 0) { pause(); _exit(0); } if (p < 0) break; made++; }
+        printf("forked %d %s\n", made, made < 100 ? strerrorname_np(errno) : "");
+        kill(0, SIGKILL);
+        return 0;
+    }
+    if (!strcmp(verb, "signals")) { // report the signals that come; all but SIGWINCH end us with 40 + number
+        for (int s = 1; s < 32; s++) if (s != SIGKILL && s != SIGSTOP && s != SIGCHLD && s != SIGURG && s != SIGCONT && s != SIGTSTP && s != SIGTTIN && s != SIGTTOU) signal(s, on_signal);
+        printf("up\n"); fflush(stdout);
+        for (;;) pause();
+    }
+    if (!strcmp(verb, "blocked")) { // exec with every signal blocked and SIGUSR1, SIGPIPE and SIGCHLD ignored
+        sigset_t all; sigfillset(&all); sigprocmask(SIG_BLOCK, &all, 0);
+        signal(SIGUSR1, SIG_IGN); signal(SIGPIPE, SIG_IGN); signal(SIGCHLD, SIG_IGN);
+        execvp(a[0], a); return 127;
+    }
+    if (!strcmp(verb, "subreap")) { prctl(PR_SET_CHILD_SUBREAPER, 1); execvp(a[0], a); return 127; }
+    if (!strcmp(verb, "winsize")) { struct winsize w; if (ioctl(0, TIOCGWINSZ, &w)) return say("winsize", -1); printf("%d %d\n", w.ws_row, w.ws_col); return 0; }
+    if (!strcmp(verb, "winch")) { // print the size now and at each SIGWINCH, twice in all
+        sigset_t set; sigemptyset(&set); sigaddset(&set, SIGWINCH); sigprocmask(SIG_BLOCK, &set, 0);
+        for (int i = 0; i < 2; i++) { struct winsize w; int s; if (i) sigwait(&set, &s); ioctl(0, TIOCGWINSZ, &w); printf("size %d %d\n", w.ws_row, w.ws_col); fflush(stdout); }
+        return 0;
+    }
+    if (!strcmp(verb, "rlimits")) { struct rlimit r; for (int i = 0; i < 16; i++) { getrlimit(i, &r); printf("%d %ld %ld\n", i, (long)r.rlim_cur, (long)r.rlim_max); } return 0; }
+    if (!strcmp(verb, "clock")) { struct timespec t; clock_gettime(!strcmp(a[0], "boot") ? CLOCK_BOOTTIME : CLOCK_MONOTONIC, &t); printf("%ld\n", (long)t.tv_sec); return 0; }
+    if (!strcmp(verb, "uname")) { char h[256], d[256]; gethostname(h, 256); getdomainname(d, 256); printf("%s %s\n", h, d); return 0; }
+    fprintf(stderr, "helper: no verb %s\n", verb);
+    return 2;
+}

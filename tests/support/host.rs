@@ -1,0 +1,238 @@
+//! The host as the tests see it: scratch space, the static helper, cgroup hierarchies, mounts and processes.
+//! Everything made here lies in one directory per run, which the next run sweeps up should this one be killed.
+
+use rustix::mount::{UnmountFlags, unmount};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The runtime under test: `$RUNTIME`, or the release binary of this workspace.
+pub fn runtime() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let built = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../target/x86_64-unknown-linux-gnu/release/runtime"
+        );
+        let path = std::env::var_os("RUNTIME").map_or_else(|| PathBuf::from(built), PathBuf::from);
+        path.canonicalize().unwrap_or_else(|e| {
+            panic!(
+                "{}: {e}: build it first: cargo build --release",
+                path.display()
+            )
+        })
+    })
+}
+
+/// This run's scratch directory.
+pub fn scratch() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| {
+        let dir = std::env::temp_dir().join(format!("{PREFIX}{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        dir
+    })
+}
+
+/// Scratch directories and cgroups are called this and the pid of the run.
+pub const PREFIX: &str = "runtime-test-";
+
+/// Removes what runs that are no longer alive left behind, and at the end this run's own directory.
+pub fn sweep() {
+    let mine = scratch();
+    let stale = |name: &str| {
+        let pid = name
+            .strip_prefix(PREFIX)?
+            .split('-')
+            .next()?
+            .parse::<u32>()
+            .ok()?;
+        Some(pid == std::process::id() || !Path::new(&format!("/proc/{pid}")).exists())
+    };
+    for (dir, is_cgroup) in hierarchies()
+        .into_iter()
+        .map(|d| (d, true))
+        .chain([(std::env::temp_dir(), false)])
+    {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if stale(&entry.file_name().to_string_lossy()) != Some(true) {
+            } else if is_cgroup {
+                remove_cgroup(&path);
+            } else {
+                remove_tree(&path);
+            }
+        }
+    }
+    assert!(!mine.exists() || mine.read_dir().is_ok());
+}
+
+/// Where the mounted cgroup hierarchies begin, v1 and v2, for example `/sys/fs/cgroup/memory`.
+pub fn hierarchies() -> Vec<PathBuf> {
+    let info = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let is_cgroup = |l: &&str| l.contains(" - cgroup ") || l.contains(" - cgroup2 ");
+    info.lines()
+        .filter(is_cgroup)
+        .map(|l| PathBuf::from(l.split(' ').nth(4).unwrap()))
+        .collect()
+}
+
+/// Where a v1 controller or the v2 hierarchy (`unified`) is mounted; the test is skipped without it.
+pub fn controller(name: &str) -> PathBuf {
+    let path = Path::new("/sys/fs/cgroup").join(name);
+    if !hierarchies().contains(&path) {
+        crate::skip!("no cgroup hierarchy {name} on this machine");
+    }
+    path
+}
+
+/// Kills what is in a cgroup, which only this test fills, and removes it with all beneath it.
+pub fn remove_cgroup(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            remove_cgroup(&entry.path());
+        }
+    }
+    for _ in 0..500 {
+        if !path.exists() || fs::remove_dir(path).is_ok() {
+            return;
+        }
+        let procs = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+        for pid in procs
+            .lines()
+            .filter_map(|l| l.parse().ok())
+            .filter_map(rustix::process::Pid::from_raw)
+        {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        std::thread::park_timeout(std::time::Duration::from_millis(4));
+    }
+    eprintln!("LEFT BEHIND: {}", path.display());
+}
+
+/// The mount points beneath a directory in this mount namespace, innermost last.
+pub fn mounts_beneath(dir: &Path) -> Vec<PathBuf> {
+    let info = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let points = info
+        .lines()
+        .map(|l| PathBuf::from(l.split(' ').nth(4).unwrap().replace("\\040", " ")));
+    points.filter(|p| p.starts_with(dir)).collect()
+}
+
+/// Unmounts everything beneath a directory and removes it; a tree that still holds a mount is left alone.
+pub fn remove_tree(dir: &Path) {
+    for point in mounts_beneath(dir).iter().rev() {
+        let _ = unmount(point, UnmountFlags::DETACH);
+    }
+    if mounts_beneath(dir).is_empty() && fs::remove_dir_all(dir).is_err() && dir.exists() {
+        eprintln!("LEFT BEHIND: {}", dir.display());
+    }
+}
+
+/// Living processes, other than this one, that name `dir` in their arguments or have their root beneath it.
+pub fn processes_of(dir: &Path) -> Vec<String> {
+    // With the slash, because one test's directory may begin with the name of another.
+    let text = format!("{}/", dir.display());
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.parse::<u32>().is_err() || name == std::process::id().to_string() {
+            continue;
+        }
+        let proc = entry.path();
+        let cmdline = fs::read(proc.join("cmdline")).unwrap_or_default();
+        let rooted = fs::read_link(proc.join("root")).is_ok_and(|r| r.starts_with(dir));
+        let cmdline = String::from_utf8_lossy(&cmdline).replace('\0', " ");
+        if rooted || cmdline.contains(&text) {
+            found.push(format!("{name}: {cmdline}"));
+        }
+    }
+    found
+}
+
+/// Living children of a process, zombies included: `(pid, state)`.
+pub fn children_of(pid: i32) -> Vec<(i32, char)> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let state = |pid: i32| {
+        fs::read_to_string(format!("/proc/{pid}/stat"))
+            .ok()?
+            .rsplit(") ")
+            .next()?
+            .chars()
+            .next()
+    };
+    list.split_whitespace()
+        .filter_map(|p| p.parse().ok())
+        .filter_map(|p| Some((p, state(p)?)))
+        .collect()
+}
+
+/// Where a program is, or the test is skipped.
+pub fn program(name: &str) -> PathBuf {
+    for dir in ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"] {
+        let path = Path::new(dir).join(name);
+        if path.exists() {
+            return path;
+        }
+    }
+    crate::skip!("no {name} on this machine")
+}
+
+/// A copy of busybox that containers may spoil, shared by all roots of this run.
+pub fn busybox() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let path = scratch().join("busybox");
+        fs::copy(program("busybox"), &path).unwrap();
+        path
+    })
+}
+
+pub fn applets() -> &'static [String] {
+    static LIST: OnceLock<Vec<String>> = OnceLock::new();
+    LIST.get_or_init(|| {
+        let list = Command::new(busybox()).arg("--list").output().unwrap();
+        String::from_utf8(list.stdout)
+            .unwrap()
+            .lines()
+            .map(String::from)
+            .collect()
+    })
+}
+
+fn compile(name: &str, source: &str, flags: &[&str]) -> PathBuf {
+    let (source_path, path) = (scratch().join(format!("{name}.c")), scratch().join(name));
+    fs::write(&source_path, source).unwrap();
+    let cc = Command::new("cc")
+        .args(["-O1", "-w", "-o"])
+        .arg(&path)
+        .arg(&source_path)
+        .args(flags)
+        .output();
+    let cc = cc.unwrap_or_else(|e| panic!("cannot run cc, which builds the helper: {e}"));
+    assert!(
+        cc.status.success(),
+        "{}",
+        String::from_utf8_lossy(&cc.stderr)
+    );
+    path
+}
+
+/// The static helper (`helper.c`), for what busybox cannot do inside a container.
+pub fn helper() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| compile("helper", include_str!("helper.c"), &["-static"]))
+}
+
+/// A program whose ELF interpreter is /proc/self/exe, that is whoever executes it.
+pub fn program_interpreted_by_its_parent() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        compile(
+            "interp",
+            "int main(void) { return 0; }\n",
+            &["-Wl,--dynamic-linker=/proc/self/exe"],
+        )
+    })
+}
