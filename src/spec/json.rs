@@ -2,7 +2,7 @@
 //! name what they expected in human words. `object!` declares a struct together with the JSON name of each field.
 //!
 //! The visitors are our own and not derived because a derived one cannot say `mounts[0].options`, takes `null` for an
-//! error, needs a wrapper around every borrowed string in a list, and is larger as code.
+//! error, and borrows the strings of a list only through a wrapper around each.
 
 use alloc::borrow::Cow;
 use alloc::format;
@@ -19,11 +19,13 @@ use serde_json::error::Category;
 use crate::error::Error;
 
 /// What a field can hold. Null is dealt with before, so an implementation never meets it except inside a list.
-pub trait Read<'a>: Sized {
+///
+/// Values are read in place, into a default: moving them up through every level costs 30 KB of code.
+pub trait Read<'a>: Default {
     /// What a list of these is called: "expected a list of strings".
     const PLURAL: &'static str;
 
-    fn read<D: Deserializer<'a>>(json: D, trail: &Trail) -> Result<Self, D::Error>;
+    fn read<D: Deserializer<'a>>(&mut self, json: D, trail: &Trail) -> Result<(), D::Error>;
 
     /// Go leaves empty strings out when it writes and reads them as unset, so an optional one is absent.
     fn is_absent(&self) -> bool {
@@ -35,12 +37,26 @@ pub trait Read<'a>: Sized {
 ///
 /// Errors: `FILE: line L, column C: …` where it is not JSON, `FILE: PATH: expected …, found …` where it is not the spec.
 pub fn read<'a, T: Read<'a>>(file: &str, json: &'a [u8]) -> Result<T, Error> {
+    // Checked once as a whole: a check for each string makes the reading half as long again.
+    let json = core::str::from_utf8(json).map_err(|error| {
+        let before = &json[..error.valid_up_to()];
+        let line = before.split(|&byte| byte == b'\n');
+        let column = line.clone().next_back().map_or(0, <[u8]>::len) + 1;
+        Error::new(format!(
+            "{file}: line {}, column {column}: not UTF-8",
+            line.count()
+        ))
+    })?;
     let trail = Trail(RefCell::new(String::new()));
-    let mut source = serde_json::Deserializer::from_slice(json);
-    let document = T::read(&mut source, &trail);
-    document
-        .and_then(|value| source.end().map(|()| value))
-        .map_err(|error| describe(file, json, &trail, &error))
+    let mut source = serde_json::Deserializer::from_str(json);
+    let mut document = T::default();
+    match document
+        .read(&mut source, &trail)
+        .and_then(|()| source.end())
+    {
+        Ok(()) => Ok(document),
+        Err(error) => Err(describe(file, json, &trail, &error)),
+    }
 }
 
 /// The path to the value that failed. It is empty while all goes well: each level puts its own name in front as the
@@ -48,22 +64,25 @@ pub fn read<'a, T: Read<'a>>(file: &str, json: &'a [u8]) -> Result<T, Error> {
 pub struct Trail(RefCell<String>);
 
 impl Trail {
-    fn prepend(&self, step: &str) {
-        self.0.borrow_mut().insert_str(0, step);
+    #[cold]
+    fn prepend(&self, step: fmt::Arguments<'_>) {
+        self.0.borrow_mut().insert_str(0, &step.to_string());
     }
 
-    /// Reads the value of the field `name`; `None` is null.
+    /// Reads the value of the field `name`; false means null.
     pub fn field<'a, T: Read<'a>, A: MapAccess<'a>>(
         &self,
         map: &mut A,
         name: &str,
-    ) -> Result<Option<T>, A::Error> {
-        map.next_value_seed(Nullable(self, PhantomData))
-            .inspect_err(|_| self.prepend(&format!(".{name}")))
+        value: &mut T,
+    ) -> Result<bool, A::Error> {
+        map.next_value_seed(Nullable(value, self))
+            .inspect_err(|_| self.prepend(format_args!(".{name}")))
     }
 
+    #[cold]
     pub fn missing<E: serde::de::Error>(&self, name: &str) -> E {
-        self.prepend(&format!(".{name}"));
+        self.prepend(format_args!(".{name}"));
         E::custom("required field is missing")
     }
 }
@@ -89,121 +108,126 @@ macro_rules! object {
         impl<'a> $crate::spec::json::Read<'a> for $name $(<$lt>)? {
             const PLURAL: &'static str = "objects";
 
-            fn read<D: serde::Deserializer<'a>>(json: D, trail: &$crate::spec::json::Trail) -> core::result::Result<Self, D::Error> {
-                struct Fields<'t>(&'t $crate::spec::json::Trail);
+            fn read<D: serde::Deserializer<'a>>(
+                &mut self,
+                json: D,
+                trail: &$crate::spec::json::Trail,
+            ) -> core::result::Result<(), D::Error> {
+                json.deserialize_map($crate::spec::json::Object(self, trail))
+            }
+        }
 
-                impl<'a> serde::de::Visitor<'a> for Fields<'_> {
-                    type Value = $name $(<$lt>)?;
+        impl<'a> serde::de::Visitor<'a> for $crate::spec::json::Object<'_, $name $(<$lt>)?> {
+            type Value = ();
 
-                    fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-                        f.write_str("an object")
-                    }
+            fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str("an object")
+            }
 
-                    fn visit_map<A: serde::de::MapAccess<'a>>(self, mut map: A) -> core::result::Result<Self::Value, A::Error> {
-                        $(let mut $field: Option<$type> = None;)*
-                        while let Some(key) = map.next_key_seed($crate::spec::json::Key)? {
-                            $(if $crate::spec::json::is(&key, $json) {
-                                $field = self.0.field(&mut map, $json)?;
-                                continue;
-                            })*
-                            map.next_value::<serde::de::IgnoredAny>()?;
-                        }
-                        Ok($name { $($field: object!(@take self.0, $field, $json $(, $required)?),)* })
-                    }
+            fn visit_map<A: serde::de::MapAccess<'a>>(self, mut map: A) -> core::result::Result<(), A::Error> {
+                let $crate::spec::json::Object(object, trail) = self;
+                $($(let mut $field = object!(@not_yet $required);)?)*
+                while let Some(key) = map.next_key_seed($crate::spec::json::Key)? {
+                    $(if $crate::spec::json::is(&key, $json) {
+                        let _present = trail.field(&mut map, $json, &mut object.$field)?;
+                        $($field = object!(@now $required _present);)?
+                        continue;
+                    })*
+                    map.next_value::<serde::de::IgnoredAny>()?;
                 }
-
-                json.deserialize_map(Fields(trail))
+                $($(if !object!(@was $required $field) {
+                    return Err(trail.missing($json));
+                })?)*
+                Ok(())
             }
         }
     };
-    (@take $trail:expr, $field:ident, $json:literal, required) => {
-        $field.ok_or_else(|| $trail.missing($json))?
-    };
-    (@take $trail:expr, $field:ident, $json:literal) => {
-        $field.unwrap_or_default()
-    };
+    (@not_yet required) => { false };
+    (@now required $present:ident) => { $present };
+    (@was required $field:ident) => { $field };
 }
 pub(super) use object;
 
-/// A value or null.
-struct Nullable<'t, T>(&'t Trail, PhantomData<T>);
+/// An object of the spec that is being read.
+pub struct Object<'s, T>(pub &'s mut T, pub &'s Trail);
+
+/// A value or null; false is null.
+struct Nullable<'s, T>(&'s mut T, &'s Trail);
 
 impl<'a, T: Read<'a>> DeserializeSeed<'a> for Nullable<'_, T> {
-    type Value = Option<T>;
+    type Value = bool;
 
-    fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<Self::Value, D::Error> {
+    fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<bool, D::Error> {
         json.deserialize_option(self)
     }
 }
 
 impl<'a, T: Read<'a>> Visitor<'a> for Nullable<'_, T> {
-    type Value = Option<T>;
+    type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value or null")
     }
 
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
+    fn visit_none<E>(self) -> Result<bool, E> {
+        Ok(false)
     }
 
-    fn visit_none<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_some<D: Deserializer<'a>>(self, json: D) -> Result<Self::Value, D::Error> {
-        T::read(json, self.0).map(Some)
+    fn visit_some<D: Deserializer<'a>>(self, json: D) -> Result<bool, D::Error> {
+        self.0.read(json, self.1).map(|()| true)
     }
 }
 
 impl<'a, T: Read<'a>> Read<'a> for Option<T> {
     const PLURAL: &'static str = T::PLURAL;
 
-    fn read<D: Deserializer<'a>>(json: D, trail: &Trail) -> Result<Self, D::Error> {
-        Ok(Some(T::read(json, trail)?).filter(|value| !value.is_absent()))
+    fn read<D: Deserializer<'a>>(&mut self, json: D, trail: &Trail) -> Result<(), D::Error> {
+        self.insert(T::default()).read(json, trail)?;
+        self.take_if(|value| value.is_absent());
+        Ok(())
     }
 }
 
-/// A value that may not be null: the member of a list.
-struct Member<'t, T>(&'t Trail, PhantomData<T>);
+/// A value that may not be null: the member of a list or a map.
+struct Member<'s, T>(&'s Trail, PhantomData<T>);
 
 impl<'a, T: Read<'a>> DeserializeSeed<'a> for Member<'_, T> {
     type Value = T;
 
     fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<T, D::Error> {
-        T::read(json, self.0)
+        let mut value = T::default();
+        value.read(json, self.0)?;
+        Ok(value)
     }
 }
 
 impl<'a, T: Read<'a>> Read<'a> for Vec<T> {
     const PLURAL: &'static str = "lists";
 
-    fn read<D: Deserializer<'a>>(json: D, trail: &Trail) -> Result<Self, D::Error> {
-        json.deserialize_seq(List(trail, PhantomData))
+    fn read<D: Deserializer<'a>>(&mut self, json: D, trail: &Trail) -> Result<(), D::Error> {
+        self.clear();
+        json.deserialize_seq(List(self, trail))
     }
 }
 
-struct List<'t, T>(&'t Trail, PhantomData<T>);
+struct List<'s, T>(&'s mut Vec<T>, &'s Trail);
 
 impl<'a, T: Read<'a>> Visitor<'a> for List<'_, T> {
-    type Value = Vec<T>;
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "a list of {}", T::PLURAL)
     }
 
-    fn visit_seq<A: SeqAccess<'a>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut list = Vec::new();
-        loop {
-            match seq.next_element_seed(Member(self.0, PhantomData)) {
-                Ok(Some(value)) => list.push(value),
-                Ok(None) => return Ok(list),
-                Err(error) => {
-                    self.0.prepend(&format!("[{}]", list.len()));
-                    return Err(error);
-                }
-            }
+    fn visit_seq<A: SeqAccess<'a>>(self, mut seq: A) -> Result<(), A::Error> {
+        let List(list, trail) = self;
+        while let Some(value) = seq
+            .next_element_seed(Member(trail, PhantomData))
+            .inspect_err(|_| trail.prepend(format_args!("[{}]", list.len())))?
+        {
+            list.push(value);
         }
+        Ok(())
     }
 }
 
@@ -211,40 +235,39 @@ impl<'a, T: Read<'a>> Visitor<'a> for List<'_, T> {
 impl<'a, T: Read<'a>> Read<'a> for Vec<(Cow<'a, str>, T)> {
     const PLURAL: &'static str = "objects";
 
-    fn read<D: Deserializer<'a>>(json: D, trail: &Trail) -> Result<Self, D::Error> {
-        json.deserialize_map(Map(trail, PhantomData))
+    fn read<D: Deserializer<'a>>(&mut self, json: D, trail: &Trail) -> Result<(), D::Error> {
+        self.clear();
+        json.deserialize_map(Map(self, trail))
     }
 }
 
-struct Map<'t, T>(&'t Trail, PhantomData<T>);
+struct Map<'s, 'a, T>(&'s mut Vec<(Cow<'a, str>, T)>, &'s Trail);
 
-impl<'a, T: Read<'a>> Visitor<'a> for Map<'_, T> {
-    type Value = Vec<(Cow<'a, str>, T)>;
+impl<'a, T: Read<'a>> Visitor<'a> for Map<'_, 'a, T> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "an object whose values are {}", T::PLURAL)
     }
 
-    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut entries = Vec::new();
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        let Map(entries, trail) = self;
         while let Some(key) = map.next_key_seed(Key)? {
-            match map.next_value_seed(Member(self.0, PhantomData)) {
-                Ok(value) => entries.push((key, value)),
-                Err(error) => {
-                    self.0.prepend(&format!("[{key:?}]"));
-                    return Err(error);
-                }
-            }
+            let value = map
+                .next_value_seed(Member(trail, PhantomData))
+                .inspect_err(|_| trail.prepend(format_args!("[{key:?}]")))?;
+            entries.push((key, value));
         }
-        Ok(entries)
+        Ok(())
     }
 }
 
 impl<'a> Read<'a> for Cow<'a, str> {
     const PLURAL: &'static str = "strings";
 
-    fn read<D: Deserializer<'a>>(json: D, _: &Trail) -> Result<Self, D::Error> {
-        json.deserialize_str(Text)
+    fn read<D: Deserializer<'a>>(&mut self, json: D, _: &Trail) -> Result<(), D::Error> {
+        *self = json.deserialize_str(Text)?;
+        Ok(())
     }
 
     fn is_absent(&self) -> bool {
@@ -285,7 +308,7 @@ impl<'a> Visitor<'a> for Text {
 impl<'a> Read<'a> for bool {
     const PLURAL: &'static str = "booleans";
 
-    fn read<D: Deserializer<'a>>(json: D, _: &Trail) -> Result<Self, D::Error> {
+    fn read<D: Deserializer<'a>>(&mut self, json: D, _: &Trail) -> Result<(), D::Error> {
         struct Boolean;
 
         impl Visitor<'_> for Boolean {
@@ -300,7 +323,8 @@ impl<'a> Read<'a> for bool {
             }
         }
 
-        json.deserialize_bool(Boolean)
+        *self = json.deserialize_bool(Boolean)?;
+        Ok(())
     }
 }
 
@@ -341,10 +365,11 @@ macro_rules! integers {
         impl<'a> Read<'a> for $type {
             const PLURAL: &'static str = "integers";
 
-            fn read<D: Deserializer<'a>>(json: D, _: &Trail) -> Result<Self, D::Error> {
+            fn read<D: Deserializer<'a>>(&mut self, json: D, _: &Trail) -> Result<(), D::Error> {
                 let range = Integer { min: <$type>::MIN.into(), max: <$type>::MAX.into() };
                 let value = json.deserialize_i64(range)?;
-                <$type>::try_from(value).map_err(D::Error::custom)
+                *self = <$type>::try_from(value).map_err(D::Error::custom)?;
+                Ok(())
             }
         }
     )*};
@@ -352,7 +377,7 @@ macro_rules! integers {
 integers!(u16 u32 u64 i32 i64);
 
 /// Turns serde's account of a failure into ours.
-fn describe(file: &str, json: &[u8], trail: &Trail, error: &serde_json::Error) -> Error {
+fn describe(file: &str, json: &str, trail: &Trail, error: &serde_json::Error) -> Error {
     let (line, column) = (error.line(), error.column());
     let text = error.to_string();
     let text = text
@@ -389,17 +414,11 @@ fn describe(file: &str, json: &[u8], trail: &Trail, error: &serde_json::Error) -
 }
 
 /// The number that ends at this place of the file.
-fn number_before(json: &[u8], line: usize, column: usize) -> &str {
-    let line = json
-        .split(|&byte| byte == b'\n')
-        .nth(line - 1)
-        .unwrap_or_default();
-    let line = &line[..column.min(line.len())];
-    let start = line
-        .iter()
-        .rposition(|byte| !matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
-    let digits = &line[start.map_or(0, |at| at + 1)..];
-    core::str::from_utf8(digits).unwrap_or_default()
+fn number_before(json: &str, line: usize, column: usize) -> &str {
+    let line = json.split('\n').nth(line - 1).unwrap_or_default();
+    let before = line.get(..column).unwrap_or_default();
+    let other = |c: char| !matches!(c, '0'..='9' | '+' | '-' | '.' | 'e' | 'E');
+    before.rsplit(other).next().unwrap_or_default()
 }
 
 /// An error is one line of reasonable length, whatever the file holds.
