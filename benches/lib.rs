@@ -1,1 +1,111 @@
-//! Bench support.
+//! The arithmetic that the benches share: medians, and ratios that noise cannot easily turn.
+//! A sample that a round could not take is `None`, so that two series stay aligned by round.
+
+/// Samples of one command, one per round, in nanoseconds.
+pub type Series = Vec<Option<u64>>;
+
+/// The middle of `values`, or the mean of the two in the middle.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let half = values.len() / 2;
+    match values.len() {
+        0 => None,
+        n if n % 2 == 1 => Some(values[half]),
+        _ => Some((values[half - 1] + values[half]) / 2.0),
+    }
+}
+
+/// The median of the samples taken, in nanoseconds.
+pub fn typical(series: &[Option<u64>]) -> Option<f64> {
+    median(
+        series
+            .iter()
+            .flatten()
+            .map(|&sample| sample as f64)
+            .collect(),
+    )
+}
+
+/// How two series compare, by three estimates. When they agree, the figure can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ratio {
+    /// The median over the rounds of this round's ratio: what drifts slowly cancels out.
+    pub rounds: f64,
+    /// The ratio of the two medians.
+    pub medians: f64,
+    /// The ratio of the two fastest samples: what the machine can do when nothing disturbs it.
+    pub minima: f64,
+}
+
+impl Ratio {
+    /// `above` over `below`; nothing when they have no round in common.
+    pub fn of(above: &[Option<u64>], below: &[Option<u64>]) -> Option<Self> {
+        let both = || above.iter().zip(below).filter_map(|(&a, &b)| a.zip(b));
+        let fastest = |series: &[Option<u64>]| series.iter().flatten().min().copied();
+        Some(Self {
+            rounds: median(both().map(|(a, b)| a as f64 / b as f64).collect())?,
+            medians: typical(above)? / typical(below)?,
+            minima: fastest(above)? as f64 / fastest(below)? as f64,
+        })
+    }
+}
+
+/// A shuffled order for every round: whoever runs after a slow neighbour changes each time.
+pub struct Shuffle(u64);
+
+impl Shuffle {
+    /// The same seed gives the same orders.
+    pub fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// Fisher and Yates.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, (self.next() % (last as u64 + 1)) as usize);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_is_the_mean_of_the_middle_two() {
+        assert_eq!(median(vec![]), None);
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
+    }
+
+    #[test]
+    fn a_ratio_pairs_only_rounds_that_both_took() {
+        let above = [Some(20), None, Some(60), Some(40)];
+        let below = [Some(10), Some(1), Some(10), None];
+        let ratio = Ratio::of(&above, &below).unwrap();
+        assert_eq!(
+            ratio,
+            Ratio {
+                rounds: 4.0,
+                medians: 4.0,
+                minima: 20.0
+            }
+        );
+        assert_eq!(Ratio::of(&[None, Some(1)], &[Some(1), None]), None);
+    }
+
+    #[test]
+    fn a_shuffle_keeps_every_item() {
+        let mut items: Vec<u32> = (0..9).collect();
+        Shuffle::new(7).shuffle(&mut items);
+        items.sort();
+        assert_eq!(items, (0..9).collect::<Vec<_>>());
+    }
+}

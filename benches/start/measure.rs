@@ -1,0 +1,345 @@
+//! The rounds: every command once in each, in an order shuffled anew, so that whatever disturbs the machine disturbs all alike.
+//! A command that fails is said aloud once and left out from then on.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use runtime_benches::{Series, Shuffle};
+use rustix::process::{getpid, set_child_subreaper};
+
+use crate::options::{Command, Options};
+use crate::scene::{Failure, Instrument, Outcome, Scene};
+use crate::stop::Stop;
+use crate::tool::Tool;
+use crate::view::Cgroups;
+
+/// Who was timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Who {
+    Ours,
+    /// The bare-syscall program; for `--version`, the bare program that writes one line.
+    Floor,
+    /// The floor with the bundle's device rules loaded as eBPF.
+    FloorWithDevices,
+    Crun,
+    Runc,
+}
+
+/// What was timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum What {
+    Run,
+    Create,
+    Start,
+    Delete,
+    /// The sum of the three above.
+    Life,
+    State,
+    Exec,
+    Version,
+}
+
+pub struct Results {
+    pub tools: Vec<(Who, PathBuf, String)>,
+    pub times: BTreeMap<(Who, What), Series>,
+    /// Peak resident memory in KiB, `Create` including the process that waits for `start`.
+    pub peaks: BTreeMap<(Who, What), u64>,
+    pub notes: Vec<String>,
+    /// Whether every command of ours and of the floor did what it should.
+    pub sound: bool,
+}
+
+/// One thing to do in a round.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Turn {
+    who: Who,
+    command: Command,
+}
+
+struct Bench<'a> {
+    scene: Scene,
+    options: &'a Options,
+    stop: &'a Stop,
+    tools: Vec<(Who, Tool)>,
+    results: Results,
+}
+
+pub fn measure(options: &Options, stop: &Stop) -> Result<Results, String> {
+    // The first process of a created container outlives its `create`; it is to become our child, not init's.
+    set_child_subreaper(Some(getpid())).map_err(|error| format!("subreaper: {error}"))?;
+    let scene = Scene::set().map_err(|Failure(reason)| reason)?;
+    let results = Results {
+        tools: Vec::new(),
+        times: BTreeMap::new(),
+        peaks: BTreeMap::new(),
+        notes: Vec::new(),
+        sound: true,
+    };
+    let mut bench = Bench {
+        scene,
+        options,
+        stop,
+        tools: Vec::new(),
+        results,
+    };
+    bench.find_tools();
+    let finished = bench.rounds();
+    bench.stop_sleepers();
+    finished.map(|()| bench.results)
+}
+
+impl Bench<'_> {
+    fn find_tools(&mut self) {
+        let candidates = [
+            (Who::Ours, "runtime", self.options.runtime.as_path()),
+            (Who::Crun, "crun", Path::new("crun")),
+            (Who::Runc, "runc", Path::new("runc")),
+        ];
+        for (who, name, path) in candidates {
+            match Tool::find(&self.scene, name, path) {
+                Ok(tool) => {
+                    self.results
+                        .tools
+                        .push((who, tool.path.clone(), tool.version.clone()));
+                    self.tools.push((who, tool));
+                }
+                Err(reason) => self.complain(who, name, &reason),
+            }
+        }
+    }
+
+    /// Tries everything once, weighing it, and keeps what works.
+    fn turns(&mut self) -> Result<Vec<Turn>, String> {
+        let mut turns = Vec::new();
+        let asked = |command| self.options.commands.contains(&command);
+        let (run, version) = (asked(Command::Run), asked(Command::Version));
+        if run {
+            turns.push(Turn {
+                who: Who::Floor,
+                command: Command::Run,
+            });
+            if self.scene.cgroups == Cgroups::V2 {
+                turns.push(Turn {
+                    who: Who::FloorWithDevices,
+                    command: Command::Run,
+                });
+            }
+        }
+        if version {
+            turns.push(Turn {
+                who: Who::Floor,
+                command: Command::Version,
+            });
+        }
+        for index in 0..self.tools.len() {
+            self.stop.check()?;
+            turns.extend(self.turns_of(index));
+        }
+        let mut working = Vec::new();
+        for turn in turns {
+            self.stop.check()?;
+            match self.weigh(turn) {
+                Ok(()) => working.push(turn),
+                Err(Failure(reason)) => self.complain_of(turn, &reason),
+            }
+        }
+        Ok(working)
+    }
+
+    fn turns_of(&mut self, index: usize) -> Vec<Turn> {
+        let asked = |command| self.options.commands.contains(&command);
+        let (who, tool) = &mut self.tools[index];
+        let (who, name) = (*who, tool.name);
+        let mut commands = Vec::new();
+        let mut complaints = Vec::new();
+        match contain(tool, &self.scene) {
+            Ok(None) => {}
+            Ok(Some(note)) => self.results.notes.push(note),
+            Err(Failure(reason)) => {
+                self.complain(who, name, &format!("starts no container here: {reason}"));
+                let version = Turn {
+                    who,
+                    command: Command::Version,
+                };
+                return if asked(Command::Version) {
+                    vec![version]
+                } else {
+                    Vec::new()
+                };
+            }
+        }
+        for command in [Command::Run, Command::Life, Command::Version] {
+            if asked(command) {
+                commands.push(command);
+            }
+        }
+        if asked(Command::State) || asked(Command::Exec) {
+            match tool.start_sleeper(&self.scene) {
+                Ok(()) if asked(Command::State) => commands.push(Command::State),
+                Ok(()) => {}
+                Err(Failure(reason)) => {
+                    complaints.push(format!("no container for state and exec: {reason}"))
+                }
+            }
+        }
+        if asked(Command::Exec) && complaints.is_empty() {
+            if tool.execs {
+                commands.push(Command::Exec);
+            } else {
+                self.results
+                    .notes
+                    .push(format!("{name}: knows no exec yet"));
+            }
+        }
+        for complaint in complaints {
+            self.complain(who, name, &complaint);
+        }
+        commands
+            .into_iter()
+            .map(|command| Turn { who, command })
+            .collect()
+    }
+
+    fn rounds(&mut self) -> Result<(), String> {
+        let mut turns = self.turns()?;
+        let mut order = Shuffle::new(self.options.seed);
+        for _ in 0..self.options.rounds {
+            let mut round: BTreeMap<(Who, What), u64> = BTreeMap::new();
+            order.shuffle(&mut turns);
+            let mut failed = Vec::new();
+            for &turn in &turns {
+                self.stop.check()?;
+                match self.take(turn, Instrument::Stopwatch) {
+                    Ok(figures) => round.extend(
+                        figures
+                            .into_iter()
+                            .map(|(what, figure)| ((turn.who, what), figure)),
+                    ),
+                    Err(Failure(reason)) => {
+                        self.complain_of(turn, &reason);
+                        failed.push(turn);
+                    }
+                }
+                self.scene.reap();
+            }
+            turns.retain(|turn| !failed.contains(turn));
+            for (&key, series) in &mut self.results.times {
+                series.push(round.get(&key).copied());
+            }
+        }
+        Ok(())
+    }
+
+    fn weigh(&mut self, turn: Turn) -> Outcome<()> {
+        // Once as it is timed, so that the rounds begin warm, and once under the scales.
+        for what in self
+            .take(turn, Instrument::Stopwatch)?
+            .into_iter()
+            .map(|(what, _)| what)
+        {
+            self.results.times.insert((turn.who, what), Vec::new());
+        }
+        let heaviest = self.take(turn, Instrument::Scales)?;
+        let peaks = heaviest.into_iter().filter(|(what, _)| *what != What::Life);
+        self.results
+            .peaks
+            .extend(peaks.map(|(what, peak)| ((turn.who, what), peak)));
+        Ok(())
+    }
+
+    fn take(&mut self, turn: Turn, instrument: Instrument) -> Outcome<Vec<(What, u64)>> {
+        let scene = &self.scene;
+        if let Some((_, tool)) = self.tools.iter_mut().find(|(who, _)| *who == turn.who) {
+            return Ok(match turn.command {
+                Command::Run => vec![(What::Run, tool.run(scene, instrument)?)],
+                Command::State => vec![(What::State, tool.state(scene, instrument)?)],
+                Command::Exec => vec![(What::Exec, tool.exec(scene, instrument)?)],
+                Command::Version => vec![(What::Version, tool.version(scene, instrument)?)],
+                Command::Life => {
+                    let ([create, start, delete], waiting) = tool.life(scene, instrument)?;
+                    let weighing = instrument == Instrument::Scales;
+                    vec![
+                        (
+                            What::Create,
+                            if weighing {
+                                create.max(waiting)
+                            } else {
+                                create
+                            },
+                        ),
+                        (What::Start, start),
+                        (What::Delete, delete),
+                        (What::Life, create + start + delete),
+                    ]
+                }
+            });
+        }
+        match turn.command {
+            Command::Version => Ok(vec![(
+                What::Version,
+                scene.measure(instrument, &[scene.program("version").into()])?,
+            )]),
+            _ => Ok(vec![(
+                What::Run,
+                scene.measure(instrument, &floor(scene, turn.who))?,
+            )]),
+        }
+    }
+
+    fn stop_sleepers(&mut self) {
+        for (_, tool) in &mut self.tools {
+            tool.stop_sleeper(&self.scene);
+        }
+    }
+
+    fn complain_of(&mut self, turn: Turn, reason: &str) {
+        let name = self
+            .tools
+            .iter()
+            .find(|(who, _)| *who == turn.who)
+            .map_or("floor", |(_, tool)| tool.name);
+        self.complain(turn.who, name, reason);
+    }
+
+    fn complain(&mut self, who: Who, name: &str, reason: &str) {
+        self.results.sound &= !matches!(who, Who::Ours | Who::Floor);
+        self.results.notes.push(format!("{name}: {reason}"));
+    }
+}
+
+/// Finds the bundle that `tool` can run here; a word about it if that is not the default one.
+fn contain(tool: &mut Tool, scene: &Scene) -> Outcome<Option<String>> {
+    let Err(Failure(reason)) = tool.run(scene, Instrument::Stopwatch) else {
+        return Ok(None);
+    };
+    tool.device_rules = false;
+    match tool.run(scene, Instrument::Stopwatch) {
+        Ok(_) => Ok(Some(format!(
+            "{}: timed without the bundle's device rules, so it has less to do than the others; with them: {reason}",
+            tool.name
+        ))),
+        Err(_) => {
+            tool.device_rules = true;
+            Err(Failure(reason))
+        }
+    }
+}
+
+fn floor(scene: &Scene, who: Who) -> Vec<OsString> {
+    let v2 = scene.cgroups == Cgroups::V2;
+    let mode = match who {
+        Who::FloorWithDevices => "v2-devices",
+        _ if v2 => "v2",
+        _ => "v1",
+    };
+    let mut command: Vec<OsString> = vec![
+        scene.program("floor").into(),
+        mode.into(),
+        scene.rootfs().into(),
+        "/true".into(),
+    ];
+    let places = scene.cgroups.places(&format!("{}-floor", scene.tag));
+    command.extend(places.into_iter().map(OsString::from));
+    command
+}

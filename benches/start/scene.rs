@@ -1,0 +1,295 @@
+//! What stands ready before the first command is timed: one directory with the programs, a root file system and the bundles.
+//! Dropping it takes everything away again, whatever the tools left behind.
+
+use std::ffi::OsString;
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+use crate::view::{CGROUPS, Cgroups};
+
+/// The output of `spec` with a payload of its own, no terminal, and the cgroup namespace that v2 adds.
+const CONFIG: &str = include_str!("config.json");
+const CGROUP_NAMESPACE: &str = ",\n\t\t\t{\n\t\t\t\t\"type\": \"cgroup\"\n\t\t\t}";
+const DEVICE_RULES: &str =
+    "{\n\t\t\t\t\t\"allow\": false,\n\t\t\t\t\t\"access\": \"rwm\"\n\t\t\t\t}";
+
+macro_rules! program {
+    ($name:literal) => {
+        (
+            $name,
+            include_bytes!(concat!(env!("OUT_DIR"), "/", $name)).as_slice(),
+        )
+    };
+}
+
+/// What is done with a command.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Instrument {
+    /// Gives the nanoseconds from before its fork to after its end.
+    Stopwatch,
+    /// Gives the largest peak of resident memory in KiB, of it and its descendants.
+    Scales,
+}
+
+impl Instrument {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stopwatch => "stopwatch",
+            Self::Scales => "weigh",
+        }
+    }
+}
+
+/// One way to write the bundle.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Bundle {
+    /// The program in the container: `true` or `pause`.
+    pub payload: &'static str,
+    /// Whether the device rules of the default config are kept.
+    pub device_rules: bool,
+}
+
+pub struct Scene {
+    pub directory: PathBuf,
+    pub cgroups: Cgroups,
+    /// Begins the name of every container and every cgroup made here.
+    pub tag: String,
+}
+
+/// A command that did not do what it should.
+#[derive(Debug)]
+pub struct Failure(pub String);
+
+pub type Outcome<T> = Result<T, Failure>;
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl Scene {
+    pub fn set() -> Outcome<Self> {
+        let tag = format!("bench-{}", std::process::id());
+        let directory = std::env::temp_dir().join(format!("runtime-{tag}"));
+        fs::create_dir(&directory)
+            .map_err(|error| Failure(format!("{}: {error}", directory.display())))?;
+        let scene = Self {
+            directory,
+            cgroups: Cgroups::seen().map_err(Failure)?,
+            tag,
+        };
+
+        let bin = scene.directory.join("bin");
+        fs::create_dir(&bin)?;
+        for program in [
+            program!("floor"),
+            program!("stopwatch"),
+            program!("version"),
+            program!("weigh"),
+        ] {
+            install(&bin, program)?;
+        }
+        for directory in ["dev", "proc", "sys"] {
+            fs::create_dir_all(scene.rootfs().join(directory))?;
+        }
+        for program in [program!("pause"), program!("true")] {
+            install(&scene.rootfs(), program)?;
+        }
+        for payload in ["pause", "true"] {
+            for device_rules in [true, false] {
+                scene.write_bundle(Bundle {
+                    payload,
+                    device_rules,
+                })?;
+            }
+        }
+        Ok(scene)
+    }
+
+    pub fn rootfs(&self) -> PathBuf {
+        self.directory.join("rootfs")
+    }
+
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.directory.join("bin").join(name)
+    }
+
+    pub fn bundle(&self, bundle: Bundle) -> PathBuf {
+        let rules = if bundle.device_rules {
+            ""
+        } else {
+            "-without-device-rules"
+        };
+        self.directory.join(format!("{}{rules}", bundle.payload))
+    }
+
+    fn write_bundle(&self, bundle: Bundle) -> Outcome<()> {
+        let change = |config: String, from: &str, to: &str| {
+            assert!(config.contains(from), "config.json has changed: no {from}");
+            config.replace(from, to)
+        };
+        let mut config = change(
+            CONFIG.to_string(),
+            "\"/true\"",
+            &format!("\"/{}\"", bundle.payload),
+        );
+        config = change(config, "\"rootfs\"", &format!("{:?}", self.rootfs()));
+        if self.cgroups != Cgroups::V2 {
+            config = change(config, CGROUP_NAMESPACE, "");
+        }
+        if !bundle.device_rules {
+            config = change(config, DEVICE_RULES, "");
+        }
+        let directory = self.bundle(bundle);
+        fs::create_dir(&directory)?;
+        fs::write(directory.join("config.json"), config)?;
+        Ok(())
+    }
+
+    /// Runs a whole process under an instrument and gives its figure.
+    pub fn measure(&self, instrument: Instrument, command: &[OsString]) -> Outcome<u64> {
+        let instrument = instrument.name();
+        // Said without our directory's name, which is long and gone by the time it is read.
+        let prefix = format!("{}/", self.directory.display());
+        let shown = || {
+            command
+                .iter()
+                .map(|word| word.to_string_lossy())
+                .collect::<Vec<_>>()
+                .join(" ")
+                .replace(&prefix, "")
+        };
+        // A file rather than a pipe, because a container that lives on would hold a pipe open.
+        let errors = self.directory.join("stderr");
+        let report = self.directory.join("report");
+        let status = Command::new(self.program(instrument))
+            .args(command)
+            .env_clear()
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(File::create(&report)?)
+            .stderr(File::create(&errors)?)
+            .status()?;
+        let report = fs::read_to_string(&report)?;
+        let mut numbers = report.split_whitespace().map(str::parse::<u64>);
+        let (Some(Ok(figure)), Some(Ok(code)), true) =
+            (numbers.next(), numbers.next(), status.success())
+        else {
+            return Err(Failure(format!("{instrument} {}: {status}", shown())));
+        };
+        if code == 0 {
+            return Ok(figure);
+        }
+        let errors = fs::read_to_string(&errors)?;
+        let reason = errors
+            .lines()
+            .rfind(|line| !line.trim().is_empty())
+            .unwrap_or("no message");
+        Err(Failure(format!("{} exited with {code}: {reason}", shown())))
+    }
+
+    /// Waits for the container's first process, which is our child since we are the subreaper.
+    pub fn wait_for(&self, pid: Pid) -> Outcome<()> {
+        let patience = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < patience {
+            match waitpid(Some(pid), WaitOptions::NOHANG) {
+                Ok(None) => sleep(Duration::from_micros(200)),
+                Ok(Some(_)) | Err(_) => return Ok(()), // somebody else's child has been waited for already
+            }
+        }
+        Err(Failure(format!("process {pid} does not end")))
+    }
+
+    /// Collects whatever was left to us, so that zombies do not pile up.
+    pub fn reap(&self) {
+        while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
+    }
+
+    fn mounts_below(&self) -> Vec<PathBuf> {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let targets = mounts
+            .lines()
+            .filter_map(|line| line.split(' ').nth(1))
+            .map(PathBuf::from);
+        let mut below: Vec<_> = targets
+            .filter(|target| target.starts_with(&self.directory))
+            .collect();
+        below.reverse(); // the last one mounted goes first
+        below
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        remove_cgroups(Path::new(CGROUPS), &self.tag, 6);
+        self.reap();
+        for mount in self.mounts_below() {
+            if let Err(error) = unmount(mount.as_os_str().as_bytes(), UnmountFlags::DETACH) {
+                eprintln!("start: {} stays mounted: {error}", mount.display());
+                return; // what lies behind it is not ours to remove
+            }
+        }
+        if let Err(error) = fs::remove_dir_all(&self.directory) {
+            eprintln!("start: {}: {error}", self.directory.display());
+        }
+    }
+}
+
+fn install(directory: &Path, (name, text): (&str, &[u8])) -> io::Result<()> {
+    let path = directory.join(name);
+    fs::write(&path, text)?;
+    fs::set_permissions(&path, Permissions::from_mode(0o755))
+}
+
+/// Removes every cgroup below `parent` whose name begins with `tag`. A tool that failed half-way leaves such.
+fn remove_cgroups(parent: &Path, tag: &str, depth: u32) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        if entry.file_name().to_string_lossy().starts_with(tag) {
+            remove_cgroup(&path);
+        } else if depth > 0 {
+            remove_cgroups(&path, tag, depth - 1);
+        }
+    }
+}
+
+fn remove_cgroup(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_cgroup(&entry.path());
+        }
+    }
+    // Whoever is still in there belongs to a container that its runtime could not delete.
+    let left = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+    for pid in left
+        .lines()
+        .filter_map(|line| Pid::from_raw(line.parse().ok()?))
+    {
+        let _ = kill_process(pid, Signal::KILL); // it may have ended just now
+    }
+    let patience = Instant::now() + Duration::from_secs(2);
+    while let Err(error) = fs::remove_dir(path) {
+        if Instant::now() > patience {
+            return eprintln!("start: {}: {error}", path.display());
+        }
+        while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
+        sleep(Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,204 @@
+//! One runtime and how it is called. The three take the same words, which is what makes them comparable.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::process::Pid;
+
+use crate::scene::{Bundle, Failure, Instrument, Outcome, Scene};
+
+pub struct Tool {
+    pub name: &'static str,
+    pub path: PathBuf,
+    /// The first line of its `--version`.
+    pub version: String,
+    root: PathBuf,
+    pid_file: PathBuf,
+    /// Off where it cannot install the default device rules; then it has less to do than the others.
+    pub device_rules: bool,
+    /// Whether it knows `exec`.
+    pub execs: bool,
+    /// The container that `state` and `exec` look at.
+    sleeper: Option<(String, Pid)>,
+    count: u32,
+}
+
+impl Tool {
+    /// Looks a tool up, by path or in `PATH`. Its state goes to a directory of its own.
+    pub fn find(scene: &Scene, name: &'static str, path: &Path) -> Result<Self, String> {
+        let path = if path.components().count() > 1 {
+            path.to_path_buf()
+        } else {
+            let search = std::env::var_os("PATH").unwrap_or_default();
+            let found = std::env::split_paths(&search)
+                .map(|directory| directory.join(path))
+                .find(|p| p.is_file());
+            found.ok_or_else(|| "is not installed".to_string())?
+        };
+        let ask = |argument: &[&str]| {
+            Command::new(&path)
+                .args(argument)
+                .stdin(Stdio::null())
+                .output()
+        };
+        let answer = ask(&["--version"]).map_err(|error| format!("{}: {error}", path.display()))?;
+        let version = String::from_utf8_lossy(&answer.stdout)
+            .lines()
+            .next()
+            .unwrap_or("")
+            .to_string();
+        let execs = ask(&["exec", "--help"]).is_ok_and(|output| output.status.success());
+        Ok(Self {
+            name,
+            version,
+            root: scene.directory.join(format!("{name}-root")),
+            pid_file: scene.directory.join(format!("{name}-pid")),
+            path,
+            device_rules: true,
+            execs,
+            sleeper: None,
+            count: 0,
+        })
+    }
+
+    fn command(&self, words: &[&str]) -> Vec<OsString> {
+        let mut command = vec![
+            self.path.clone().into(),
+            "--root".into(),
+            self.root.clone().into(),
+        ];
+        command.extend(words.iter().map(OsString::from));
+        command
+    }
+
+    fn bundle(&self, scene: &Scene, payload: &'static str) -> String {
+        scene
+            .bundle(Bundle {
+                payload,
+                device_rules: self.device_rules,
+            })
+            .to_string_lossy()
+            .into_owned()
+    }
+
+    fn next_id(&mut self, scene: &Scene) -> String {
+        self.count += 1;
+        format!("{}-{}-{}", scene.tag, self.name, self.count)
+    }
+
+    pub fn run(&mut self, scene: &Scene, instrument: Instrument) -> Outcome<u64> {
+        let id = self.next_id(scene);
+        let command = self.command(&["run", "--bundle", &self.bundle(scene, "true"), &id]);
+        let figure = scene.measure(instrument, &command);
+        if figure.is_err() {
+            self.clear(scene, &id);
+        }
+        figure
+    }
+
+    /// `create`, `start` and `delete` of one container, the payload's end awaited between the last two.
+    /// Gives the three figures, and the peak of the waiting process's resident memory in KiB.
+    pub fn life(&mut self, scene: &Scene, instrument: Instrument) -> Outcome<([u64; 3], u64)> {
+        let id = self.next_id(scene);
+        let result = self.life_of(scene, &id, instrument);
+        if result.is_err() {
+            self.clear(scene, &id);
+        }
+        result
+    }
+
+    fn life_of(&self, scene: &Scene, id: &str, instrument: Instrument) -> Outcome<([u64; 3], u64)> {
+        let (create, pid) = self.create(scene, id, "true", instrument)?;
+        let waiting = peak_memory(pid);
+        let start = scene.measure(instrument, &self.command(&["start", id]))?;
+        scene.wait_for(pid)?;
+        let delete = scene.measure(instrument, &self.command(&["delete", id]))?;
+        Ok(([create, start, delete], waiting))
+    }
+
+    fn create(
+        &self,
+        scene: &Scene,
+        id: &str,
+        payload: &'static str,
+        instrument: Instrument,
+    ) -> Outcome<(u64, Pid)> {
+        let pid_file = self.pid_file.to_string_lossy();
+        let words = [
+            "create",
+            "--bundle",
+            &self.bundle(scene, payload),
+            "--pid-file",
+            &pid_file,
+            id,
+        ];
+        let figure = scene.measure(instrument, &self.command(&words))?;
+        let text = fs::read_to_string(&self.pid_file)?;
+        let pid = text.trim().parse().ok().and_then(Pid::from_raw);
+        Ok((
+            figure,
+            pid.ok_or_else(|| Failure(format!("{pid_file}: no process id in {text:?}")))?,
+        ))
+    }
+
+    pub fn state(&self, scene: &Scene, instrument: Instrument) -> Outcome<u64> {
+        scene.measure(instrument, &self.command(&["state", self.sleeper_id()?]))
+    }
+
+    pub fn exec(&self, scene: &Scene, instrument: Instrument) -> Outcome<u64> {
+        scene.measure(
+            instrument,
+            &self.command(&["exec", self.sleeper_id()?, "/true"]),
+        )
+    }
+
+    pub fn version(&self, scene: &Scene, instrument: Instrument) -> Outcome<u64> {
+        scene.measure(instrument, &[self.path.clone().into(), "--version".into()])
+    }
+
+    fn sleeper_id(&self) -> Outcome<&str> {
+        let id = self.sleeper.as_ref().map(|(id, _)| id.as_str());
+        id.ok_or_else(|| Failure("no container is running".to_string()))
+    }
+
+    /// Starts the container that `state` and `exec` look at.
+    pub fn start_sleeper(&mut self, scene: &Scene) -> Outcome<()> {
+        let id = self.next_id(scene);
+        let begun = self
+            .create(scene, &id, "pause", Instrument::Stopwatch)
+            .and_then(|(_, pid)| {
+                self.sleeper = Some((id.clone(), pid)); // from here on `stop_sleeper` knows of it
+                scene.measure(Instrument::Stopwatch, &self.command(&["start", &id]))
+            });
+        if begun.is_err() {
+            self.sleeper = None;
+            self.clear(scene, &id);
+        }
+        begun.map(drop)
+    }
+
+    pub fn stop_sleeper(&mut self, scene: &Scene) {
+        if let Some((id, pid)) = self.sleeper.take() {
+            self.clear(scene, &id);
+            let _ = scene.wait_for(pid); // it was killed, or clear() has spoken
+        }
+    }
+
+    /// Removes a container that may or may not have come to be.
+    fn clear(&self, scene: &Scene, id: &str) {
+        let _ = scene.measure(
+            Instrument::Stopwatch,
+            &self.command(&["delete", "--force", id]),
+        ); // nothing to delete is no news
+        scene.reap();
+    }
+}
+
+fn peak_memory(pid: Pid) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
+}

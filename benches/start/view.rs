@@ -1,0 +1,162 @@
+//! How the cgroups look to everybody timed here: as on the host, or as a pure v2 hierarchy.
+//! On a hybrid host the v2 view lives in a mount namespace of the bench's own; the host's mounts stay as they are.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use rustix::fs::CWD;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::options::Options;
+use crate::stop::Stop;
+
+pub const CGROUPS: &str = "/sys/fs/cgroup";
+const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    V2,
+    Host,
+}
+
+impl View {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V2 => "v2",
+            Self::Host => "host",
+        }
+    }
+}
+
+/// What is mounted on `/sys/fs/cgroup`, as this process sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cgroups {
+    /// The v2 hierarchy itself.
+    V2,
+    /// v1 hierarchies: their mount points, and v2's if it is there too.
+    V1 {
+        hierarchies: Vec<PathBuf>,
+        unified: Option<PathBuf>,
+    },
+}
+
+impl Cgroups {
+    pub fn seen() -> Result<Self, String> {
+        let statfs = rustix::fs::statfs(CGROUPS).map_err(|error| format!("{CGROUPS}: {error}"))?;
+        if statfs.f_type as u64 == CGROUP2_SUPER_MAGIC {
+            return Ok(Self::V2);
+        }
+        let mounts = fs::read_to_string("/proc/self/mounts").map_err(|error| error.to_string())?;
+        let (mut hierarchies, mut unified) = (Vec::new(), None);
+        for line in mounts.lines() {
+            let mut fields = line.split(' ').skip(1);
+            match (fields.next(), fields.next()) {
+                (Some(path), Some("cgroup2")) => unified = Some(path.into()),
+                (Some(path), Some("cgroup")) if path.starts_with(CGROUPS) => {
+                    hierarchies.push(path.into())
+                }
+                _ => {}
+            }
+        }
+        Ok(Self::V1 {
+            hierarchies,
+            unified,
+        })
+    }
+
+    /// What to call this host's own view in a heading.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::V2 => "cgroup v2",
+            Self::V1 {
+                unified: Some(_), ..
+            } => "cgroup v1 and v2 (hybrid)",
+            Self::V1 { unified: None, .. } => "cgroup v1",
+        }
+    }
+
+    /// Where a container's cgroup called `name` belongs: in every hierarchy, below this process's own.
+    pub fn places(&self, name: &str) -> Vec<PathBuf> {
+        let Self::V1 { hierarchies, .. } = self else {
+            return vec![Path::new(CGROUPS).join(name)];
+        };
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        hierarchies
+            .iter()
+            .map(|hierarchy| {
+                let label = hierarchy.file_name().unwrap_or_default().to_string_lossy();
+                let below = own.lines().find_map(|line| {
+                    let (_, rest) = line.split_once(':')?;
+                    let (controllers, path) = rest.split_once(':')?;
+                    (controllers == label || controllers.strip_prefix("name=") == Some(&label))
+                        .then_some(path)
+                });
+                let parent = hierarchy.join(below.unwrap_or("/").trim_start_matches('/'));
+                if parent.is_dir() {
+                    parent.join(name)
+                } else {
+                    hierarchy.join(name)
+                }
+            })
+            .collect()
+    }
+}
+
+/// Runs this program again for `view` in a mount namespace of its own; its exit status says whether all went well.
+/// The copy cleans up after itself, so a signal to us only asks it to stop.
+pub fn measure_inside(options: &Options, view: View, stop: &Stop) -> Result<bool, String> {
+    let itself = std::env::current_exe().map_err(|error| error.to_string())?;
+    let failed = |error: std::io::Error| format!("unshare: {error}");
+    let mut copy = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "--"])
+        .arg(itself)
+        .args(options.for_view(view))
+        .spawn()
+        .map_err(failed)?;
+    let mut told = false;
+    loop {
+        if let Some(status) = copy.try_wait().map_err(failed)? {
+            return Ok(status.success());
+        }
+        if stop.asked() && !told {
+            told = true;
+            if let Some(pid) = Pid::from_raw(copy.id() as i32) {
+                let _ = kill_process(pid, Signal::TERM); // it may have ended just now
+            }
+        }
+        sleep(Duration::from_millis(50));
+    }
+}
+
+/// Puts the v2 hierarchy in the place of the v1 ones. Only for a process in its own mount namespace.
+pub fn enter_v2() -> Result<(), String> {
+    let unified = match Cgroups::seen()? {
+        Cgroups::V2 => return Ok(()),
+        Cgroups::V1 {
+            unified: Some(path),
+            ..
+        } => path,
+        Cgroups::V1 { unified: None, .. } => {
+            return Err("no cgroup v2 hierarchy is mounted here".to_string());
+        }
+    };
+    let step = |what: &'static str| {
+        move |error| format!("cannot put the v2 hierarchy on {CGROUPS}: {what}: {error}")
+    };
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = open_tree(CWD, unified.as_os_str().as_bytes(), flags).map_err(step("open_tree"))?;
+    unmount(CGROUPS, UnmountFlags::DETACH).map_err(step("umount"))?;
+    move_mount(
+        tree,
+        "",
+        CWD,
+        CGROUPS,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .map_err(step("move_mount"))
+}
