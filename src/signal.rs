@@ -1,0 +1,47 @@
+//! Signals by name, as `kill` and its callers write them: `KILL`, `SIGKILL`, `9`, `RTMIN+3`, in any letter case.
+//! The numbers are signal(7)'s, which the architectures we run on share.
+
+use alloc::format;
+
+use crate::cli::integer;
+use crate::error::{Error, Result};
+
+/// By number; the first is signal 1.
+const NAMES: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+];
+
+const ALIASES: [(&str, u32); 4] = [("IOT", 6), ("CLD", 17), ("POLL", 29), ("UNUSED", 31)];
+
+/// The first two real-time signals belong to the C library, so that callers count from here.
+const RTMIN: u32 = 34;
+const RTMAX: u32 = 64;
+
+/// Errors: `unknown signal "FOO"`. 0 is no signal, but kill(2) takes it to ask whether the process exists.
+pub fn parse(text: &str) -> Result<u32> {
+    number(text).ok_or_else(|| Error::new(format!("unknown signal {text:?}")))
+}
+
+fn number(text: &str) -> Option<u32> {
+    if let Some(number) = integer(text, RTMAX) {
+        return Some(number);
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    if let Some(index) = NAMES.iter().position(|known| *known == name) {
+        return Some(index as u32 + 1);
+    }
+    if let Some((_, number)) = ALIASES.iter().find(|(known, _)| *known == name) {
+        return Some(*number);
+    }
+    let distance = |rest: &str, sign| match rest {
+        "" => Some(0),
+        _ => integer(rest.strip_prefix(sign)?, RTMAX - RTMIN),
+    };
+    if let Some(rest) = name.strip_prefix("RTMIN") {
+        return Some(RTMIN + distance(rest, '+')?);
+    }
+    Some(RTMAX - distance(name.strip_prefix("RTMAX")?, '-')?)
+}
