@@ -148,55 +148,39 @@ impl Bench<'_> {
     }
 
     fn turns_of(&mut self, index: usize) -> Vec<Turn> {
-        let asked = |command| self.options.commands.contains(&command);
+        let asked = &self.options.commands;
         let (who, tool) = &mut self.tools[index];
         let (who, name) = (*who, tool.name);
-        let mut commands = Vec::new();
-        let mut complaints = Vec::new();
-        match contain(tool, &self.scene) {
-            Ok(None) => {}
-            Ok(Some(note)) => self.results.notes.push(note),
-            Err(Failure(reason)) => {
-                self.complain(who, name, &format!("starts no container here: {reason}"));
-                let version = Turn {
-                    who,
-                    command: Command::Version,
-                };
-                return if asked(Command::Version) {
-                    vec![version]
-                } else {
-                    Vec::new()
-                };
-            }
-        }
-        for command in [Command::Run, Command::Life, Command::Version] {
-            if asked(command) {
-                commands.push(command);
-            }
-        }
-        if asked(Command::State) || asked(Command::Exec) {
-            match tool.start_sleeper(&self.scene) {
-                Ok(()) if asked(Command::State) => commands.push(Command::State),
-                Ok(()) => {}
-                Err(Failure(reason)) => {
-                    complaints.push(format!("no container for state and exec: {reason}"))
+        let mut able = vec![Command::Version];
+        let mut trouble = None;
+        match contain(who, tool, &self.scene) {
+            Err(Failure(reason)) => trouble = Some(format!("starts no container here: {reason}")),
+            Ok(note) => {
+                self.results.notes.extend(note);
+                able.extend([Command::Run, Command::Life]);
+                if asked.contains(&Command::State) || asked.contains(&Command::Exec) {
+                    match tool.start_sleeper(&self.scene) {
+                        Ok(()) => able.push(Command::State),
+                        Err(Failure(reason)) => {
+                            trouble = Some(format!("no container to look at: {reason}"))
+                        }
+                    }
+                }
+                if able.contains(&Command::State) && tool.execs {
+                    able.push(Command::Exec);
                 }
             }
         }
-        if asked(Command::Exec) && complaints.is_empty() {
-            if tool.execs {
-                commands.push(Command::Exec);
-            } else {
-                self.results
-                    .notes
-                    .push(format!("{name}: knows no exec yet"));
-            }
+        if !tool.execs && asked.contains(&Command::Exec) {
+            self.results
+                .notes
+                .push(format!("{name}: knows no exec yet"));
         }
-        for complaint in complaints {
-            self.complain(who, name, &complaint);
+        able.retain(|command| asked.contains(command));
+        if let Some(trouble) = trouble {
+            self.complain(who, name, &trouble);
         }
-        commands
-            .into_iter()
+        able.into_iter()
             .map(|command| Turn { who, command })
             .collect()
     }
@@ -309,21 +293,20 @@ impl Bench<'_> {
 }
 
 /// Finds the bundle that `tool` can run here; a word about it if that is not the default one.
-fn contain(tool: &mut Tool, scene: &Scene) -> Outcome<Option<String>> {
+/// Ours gets no such help: what it cannot run is a failure.
+fn contain(who: Who, tool: &mut Tool, scene: &Scene) -> Outcome<Option<String>> {
     let Err(Failure(reason)) = tool.run(scene, Instrument::Stopwatch) else {
         return Ok(None);
     };
     tool.device_rules = false;
-    match tool.run(scene, Instrument::Stopwatch) {
-        Ok(_) => Ok(Some(format!(
+    if who != Who::Ours && tool.run(scene, Instrument::Stopwatch).is_ok() {
+        return Ok(Some(format!(
             "{}: timed without the bundle's device rules, so it has less to do than the others; with them: {reason}",
             tool.name
-        ))),
-        Err(_) => {
-            tool.device_rules = true;
-            Err(Failure(reason))
-        }
+        )));
     }
+    tool.device_rules = true;
+    Err(Failure(reason))
 }
 
 fn floor(scene: &Scene, who: Who) -> Vec<OsString> {

@@ -207,8 +207,10 @@ impl Scene {
         let patience = Instant::now() + Duration::from_secs(10);
         while Instant::now() < patience {
             match waitpid(Some(pid), WaitOptions::NOHANG) {
-                Ok(None) => sleep(Duration::from_micros(200)),
-                Ok(Some(_)) | Err(_) => return Ok(()), // somebody else's child has been waited for already
+                Ok(Some(_)) => return Ok(()),
+                // Not our child: then whoever is its parent decides how long it stays visible.
+                Err(_) if !Path::new(&format!("/proc/{pid}")).exists() => return Ok(()),
+                Ok(None) | Err(_) => sleep(Duration::from_micros(200)),
             }
         }
         Err(Failure(format!("process {pid} does not end")))

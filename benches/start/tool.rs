@@ -125,6 +125,7 @@ impl Tool {
         payload: &'static str,
         instrument: Instrument,
     ) -> Outcome<(u64, Pid)> {
+        let _ = fs::remove_file(&self.pid_file); // the last container's, which must not be taken for this one's
         let pid_file = self.pid_file.to_string_lossy();
         let words = [
             "create",
