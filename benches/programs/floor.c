@@ -208,18 +208,19 @@ static void attach_device_rules(int cgroup) {
       LOAD(5, 8), // minor
       INSN(BPF_ALU | BPF_MOV | BPF_X, 3, 2, 0, 0),
       INSN(BPF_ALU | BPF_RSH | BPF_K, 3, 0, 0, 16),
-      IF_EQ(3, BPF_DEVCG_ACC_MKNOD, 13),
+      IF_EQ(3, BPF_DEVCG_ACC_MKNOD, 14),
       INSN(BPF_ALU | BPF_AND | BPF_K, 2, 0, 0, 0xffff),
-      IF_NE(2, BPF_DEVCG_DEV_CHAR, 9),
-      IF_EQ(4, 136, 10), // pts
+      IF_NE(2, BPF_DEVCG_DEV_CHAR, 10),
+      IF_EQ(4, 136, 11), // pts
       IF_NE(4, 1, 5),
-      IF_EQ(5, 3, 8), // null
-      IF_EQ(5, 5, 7), // zero
-      IF_EQ(5, 7, 6), // full
-      IF_EQ(5, 8, 5), // random
-      IF_EQ(5, 9, 4), // urandom
-      IF_NE(4, 5, 1),
-      IF_EQ(5, 0, 2), // tty
+      IF_EQ(5, 3, 9), // null
+      IF_EQ(5, 5, 8), // zero
+      IF_EQ(5, 7, 7), // full
+      IF_EQ(5, 8, 6), // random
+      IF_EQ(5, 9, 5), // urandom
+      IF_NE(4, 5, 2),
+      IF_EQ(5, 0, 3), // tty
+      IF_EQ(5, 2, 2), // ptmx
       INSN(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0),
       INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
       INSN(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 1),
