@@ -1,0 +1,106 @@
+//! Puts instructions together from the last to the first: a jump's target is then always known, its distance too.
+//! A conditional jump reaches 255 instructions; what lies farther is reached by a copy of a return or by a long jump.
+
+use crate::program::{Instruction, JA, LD_W_ABS, RET_K};
+use alloc::vec::Vec;
+
+/// A place in the program, counted from its end. Places never move.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Label(u32);
+
+/// What a conditional jump reaches, less one instruction that the other branch may need in between.
+const REACH: u32 = 254;
+
+pub(crate) struct Assembler {
+    /// Last instruction first.
+    code: Vec<Instruction>,
+    /// For a label that was out of reach, the nearest stand-in (a copy of the return, or a long jump to it).
+    near: Vec<(Label, Label)>,
+}
+
+impl Assembler {
+    pub fn new() -> Assembler {
+        Assembler {
+            code: Vec::with_capacity(1024),
+            near: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, code: u16, jt: u8, jf: u8, k: u32) -> Label {
+        self.code.push(Instruction { code, jt, jf, k });
+        Label(self.code.len() as u32 - 1)
+    }
+
+    /// How many instructions a jump emitted next would skip to get to the label.
+    fn distance(&self, label: Label) -> u32 {
+        self.code.len() as u32 - 1 - label.0
+    }
+
+    /// A return, shared with an equal one.
+    pub fn ret(&mut self, value: u32) -> Label {
+        let found = self
+            .code
+            .iter()
+            .position(|instruction| instruction.code == RET_K && instruction.k == value);
+        match found {
+            Some(at) => Label(at as u32),
+            None => self.push(RET_K, 0, 0, value),
+        }
+    }
+
+    /// The label itself, or a stand-in for it, within a conditional jump's reach.
+    fn within_reach(&mut self, label: Label) -> Label {
+        if self.distance(label) <= REACH {
+            return label;
+        }
+        let known = self.near.iter().position(|(far, _)| *far == label);
+        if let Some(known) = known
+            && self.distance(self.near[known].1) <= REACH
+        {
+            return self.near[known].1;
+        }
+        let target = self.code[label.0 as usize];
+        let near = match target.code {
+            RET_K => self.push(RET_K, 0, 0, target.k),
+            _ => self.push(JA, 0, 0, self.distance(label)),
+        };
+        match known {
+            Some(known) => self.near[known].1 = near,
+            None => self.near.push((label, near)),
+        }
+        near
+    }
+
+    /// A conditional jump.
+    pub fn branch(&mut self, code: u16, k: u32, yes: Label, no: Label) -> Label {
+        if yes == no {
+            return yes;
+        }
+        let yes = self.within_reach(yes);
+        let no = self.within_reach(no);
+        self.push(code, self.distance(yes) as u8, self.distance(no) as u8, k)
+    }
+
+    /// An instruction that goes on at `next`: a load or an arithmetic one.
+    pub fn then(&mut self, code: u16, k: u32, next: Label) -> Label {
+        let distance = self.distance(next);
+        if distance > 0 {
+            let target = self.code[next.0 as usize];
+            match target.code {
+                RET_K => return next,
+                _ => self.push(JA, 0, 0, distance),
+            };
+        }
+        self.push(code, 0, 0, k)
+    }
+
+    pub fn load(&mut self, offset: u32, next: Label) -> Label {
+        self.then(LD_W_ABS, offset, next)
+    }
+
+    /// The program, which begins with the instruction emitted last.
+    pub fn finish(mut self) -> Vec<Instruction> {
+        self.code.reverse();
+        self.code
+    }
+}

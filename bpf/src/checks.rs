@@ -1,0 +1,241 @@
+//! The argument checks of one call: its conditional rules in order, the first that matches decides.
+//! Consecutive rules about the same bits of one argument become one search over that argument's values.
+
+use crate::assembler::{Assembler, Label};
+use crate::profile::{Condition, Operator};
+use crate::program::{AND_K, JEQ_K, JSET_K, OFFSET_ARGS};
+use crate::search::{Interval, search};
+use alloc::vec::Vec;
+
+/// What the checks need to know of an architecture.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Layout {
+    /// Otherwise only the low halves of argument and value count.
+    pub is_64_bit: bool,
+    pub is_little_endian: bool,
+}
+
+/// A rule as the checks see it: all conditions hold, and control goes to the label.
+pub(crate) struct Check<'a> {
+    pub conditions: &'a [Condition],
+    pub then: Label,
+}
+
+/// From `start` up to the next range's start, an argument's value leads to `label`.
+#[derive(Clone, Copy)]
+struct Range {
+    start: u64,
+    label: Label,
+}
+
+/// Emits the checks; when none matches, control goes to `otherwise`.
+pub(crate) fn checks(
+    assembler: &mut Assembler,
+    layout: Layout,
+    checks: &[Check],
+    otherwise: Label,
+) -> Label {
+    let Some((last, before)) = checks.split_last() else {
+        return otherwise;
+    };
+    // How many checks at the end ask about the same bits of the same argument, and nothing else.
+    let alike = match last.conditions {
+        [last] => {
+            let same =
+                |check: &&Check| matches!(check.conditions, [other] if bits(other) == bits(last));
+            before.iter().rev().take_while(same).count()
+        }
+        _ => 0,
+    };
+    let (before, group) = checks.split_at(before.len() - alike);
+    let label = match last.conditions {
+        [_] => values(assembler, layout, group, otherwise),
+        conditions => {
+            let mut label = last.then;
+            for condition in conditions.iter().rev() {
+                let one = Check {
+                    conditions: core::slice::from_ref(condition),
+                    then: label,
+                };
+                label = values(assembler, layout, &[one], otherwise);
+            }
+            label
+        }
+    };
+    self::checks(assembler, layout, before, label)
+}
+
+/// The argument and the bits of it that a condition is about.
+fn bits(condition: &Condition) -> (u32, u64) {
+    (
+        condition.index,
+        if condition.op == Operator::MaskedEqual {
+            condition.value
+        } else {
+            u64::MAX
+        },
+    )
+}
+
+/// Checks of one condition each, all about the same bits.
+fn values(assembler: &mut Assembler, layout: Layout, checks: &[Check], otherwise: Label) -> Label {
+    let (index, mask) = bits(&checks[0].conditions[0]);
+    let word = if layout.is_64_bit {
+        u64::MAX
+    } else {
+        u64::from(u32::MAX)
+    };
+    let mask = mask & word;
+    let mut ranges = Vec::with_capacity(2 * checks.len() + 1);
+    ranges.push(Range {
+        start: 0,
+        label: otherwise,
+    });
+    // From the last to the first, so that earlier checks overwrite later ones.
+    for check in checks.iter().rev() {
+        let condition = &check.conditions[0];
+        let value = condition.value & word;
+        match condition.op {
+            Operator::Equal => overwrite(&mut ranges, value, value, check.then),
+            Operator::MaskedEqual => {
+                let datum = condition.value_two & mask;
+                overwrite(&mut ranges, datum, datum, check.then);
+            }
+            Operator::LessOrEqual => overwrite(&mut ranges, 0, value, check.then),
+            Operator::GreaterOrEqual => overwrite(&mut ranges, value, u64::MAX, check.then),
+            Operator::Less => {
+                if let Some(end) = value.checked_sub(1) {
+                    overwrite(&mut ranges, 0, end, check.then);
+                }
+            }
+            Operator::Greater => {
+                if let Some(start) = value.checked_add(1) {
+                    overwrite(&mut ranges, start, u64::MAX, check.then);
+                }
+            }
+            Operator::NotEqual => {
+                if let Some(end) = value.checked_sub(1) {
+                    overwrite(&mut ranges, 0, end, check.then);
+                }
+                if let Some(start) = value.checked_add(1) {
+                    overwrite(&mut ranges, start, u64::MAX, check.then);
+                }
+            }
+        }
+    }
+    ranges.dedup_by_key(|range| range.label);
+    argument(assembler, layout, index, mask, &ranges)
+}
+
+/// Lets `start..=end` lead to the label.
+fn overwrite(ranges: &mut Vec<Range>, start: u64, end: u64, label: Label) {
+    let first = ranges.partition_point(|range| range.start < start);
+    let after = ranges.partition_point(|range| range.start <= end);
+    // What was valid at `end` goes on behind it.
+    let rest = end.checked_add(1).map(|start| Range {
+        start,
+        label: ranges[after - 1].label,
+    });
+    let rest = rest.filter(|rest| {
+        ranges
+            .get(after)
+            .is_none_or(|next| next.start != rest.start)
+    });
+    let new = Range { start, label };
+    ranges.splice(first..after, core::iter::once(new).chain(rest));
+}
+
+/// Emits a search for an argument's value under a mask: the high half, then the low half where it matters.
+fn argument(
+    assembler: &mut Assembler,
+    layout: Layout,
+    index: u32,
+    mask: u64,
+    ranges: &[Range],
+) -> Label {
+    let high = OFFSET_ARGS + 8 * index + if layout.is_little_endian { 4 } else { 0 };
+    let low = OFFSET_ARGS + 8 * index + if layout.is_little_endian { 0 } else { 4 };
+    let (high_mask, low_mask) = ((mask >> 32) as u32, mask as u32);
+    let mut highs: Vec<Interval> = Vec::with_capacity(ranges.len());
+    let mut at = 0;
+    // Every high half in which a range begins, together with all ranges that begin in it.
+    while at < ranges.len() {
+        let half = ranges[at].start >> 32;
+        let count = ranges[at..]
+            .iter()
+            .take_while(|range| range.start >> 32 == half)
+            .count();
+        let here = &ranges[at..at + count];
+        let label = if here.len() == 1 && here[0].start as u32 == 0 {
+            here[0].label
+        } else {
+            let mut lows = Vec::with_capacity(count + 1);
+            if here[0].start as u32 != 0 {
+                lows.push(Interval {
+                    start: 0,
+                    label: ranges[at - 1].label,
+                    weight: 1,
+                });
+            }
+            lows.extend(here.iter().map(|range| Interval {
+                start: range.start as u32,
+                label: range.label,
+                weight: 1,
+            }));
+            word(assembler, low, low_mask, &lows)
+        };
+        let following = here[count - 1].label;
+        push(&mut highs, half as u32, label);
+        at += count;
+        // Between this high half and the next in which a range begins, the last range goes on.
+        let next = ranges.get(at).map_or(1 << 32, |range| range.start >> 32);
+        if half + 1 < next {
+            push(&mut highs, half as u32 + 1, following);
+        }
+    }
+    if !layout.is_64_bit {
+        return highs[0].label;
+    }
+    word(assembler, high, high_mask, &highs)
+}
+
+fn push(intervals: &mut Vec<Interval>, start: u32, label: Label) {
+    if intervals.last().is_none_or(|last| last.label != label) {
+        intervals.push(Interval {
+            start,
+            label,
+            weight: 1,
+        });
+    }
+}
+
+/// Emits the search for one half under its part of the mask.
+fn word(assembler: &mut Assembler, offset: u32, mask: u32, intervals: &[Interval]) -> Label {
+    // With no bit in the mask, the word is zero.
+    if mask == 0 {
+        return intervals[0].label;
+    }
+    if let [only] = intervals {
+        return only.label;
+    }
+    let search = match intervals {
+        [zero, rest] if rest.start == 1 => match mask {
+            u32::MAX => assembler.branch(JEQ_K, 0, zero.label, rest.label),
+            _ => assembler.branch(JSET_K, mask, rest.label, zero.label),
+        },
+        [before, word, after]
+            if before.label == after.label && word.start == mask && mask.is_power_of_two() =>
+        {
+            assembler.branch(JSET_K, mask, word.label, before.label)
+        }
+        _ => {
+            let search = search(assembler, intervals);
+            if mask == u32::MAX {
+                search
+            } else {
+                assembler.then(AND_K, mask, search)
+            }
+        }
+    };
+    assembler.load(offset, search)
+}

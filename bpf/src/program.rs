@@ -1,0 +1,179 @@
+//! Classic BPF as seccomp knows it: the instruction, a verifier that asks for what the kernel asks for, and an
+//! interpreter. Only the operations that the compiler emits exist here; anything else is a fault.
+
+/// One instruction, laid out as the kernel's `struct sock_filter`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Instruction {
+    pub code: u16,
+    pub jt: u8,
+    pub jf: u8,
+    pub k: u32,
+}
+
+// linux/bpf_common.h. All of them, and only them, leave the kernel's bitmap of always-allowed calls usable
+// (seccomp_is_const_allow); shifts or scratch memory would make every call run the filter.
+pub(crate) const LD_W_ABS: u16 = 0x20;
+pub(crate) const AND_K: u16 = 0x54;
+pub(crate) const JA: u16 = 0x05;
+pub(crate) const JEQ_K: u16 = 0x15;
+pub(crate) const JGT_K: u16 = 0x25;
+pub(crate) const JGE_K: u16 = 0x35;
+pub(crate) const JSET_K: u16 = 0x45;
+pub(crate) const RET_K: u16 = 0x06;
+
+/// The most instructions the kernel takes (BPF_MAXINSNS).
+pub const MAX_INSTRUCTIONS: usize = 4096;
+
+// Offsets in struct seccomp_data.
+pub(crate) const OFFSET_NR: u32 = 0;
+pub(crate) const OFFSET_ARCH: u32 = 4;
+pub(crate) const OFFSET_ARGS: u32 = 16;
+const DATA_SIZE: u32 = 64;
+
+/// What a filter looks at: `struct seccomp_data`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Data {
+    pub nr: u32,
+    /// The audit token; see [`crate::Arch::token`].
+    pub arch: u32,
+    pub instruction_pointer: u64,
+    pub args: [u64; 6],
+}
+
+impl Data {
+    /// The word at an offset, in the byte order of the architecture that `arch` names.
+    pub(crate) fn word(&self, offset: u32) -> Option<u32> {
+        if !offset.is_multiple_of(4) {
+            return None;
+        }
+        let long = match offset {
+            OFFSET_NR => return Some(self.nr),
+            OFFSET_ARCH => return Some(self.arch),
+            8..16 => self.instruction_pointer,
+            OFFSET_ARGS..DATA_SIZE => self.args[((offset - OFFSET_ARGS) / 8) as usize],
+            _ => return None,
+        };
+        const LITTLE_ENDIAN: u32 = 0x4000_0000;
+        let low = offset.is_multiple_of(8) == (self.arch & LITTLE_ENDIAN != 0);
+        Some(if low {
+            long as u32
+        } else {
+            (long >> 32) as u32
+        })
+    }
+}
+
+/// What is wrong with a program, and where.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    Empty,
+    TooLong,
+    /// An operation that the compiler does not use.
+    Operation {
+        at: usize,
+    },
+    /// A load of something that is no word of `seccomp_data`.
+    Load {
+        at: usize,
+    },
+    /// A jump, or the step to the next instruction, that leaves the program.
+    Leaves {
+        at: usize,
+    },
+}
+
+impl core::fmt::Display for Fault {
+    fn fmt(&self, f: &mut core::fmt::Formatter) -> core::fmt::Result {
+        match self {
+            Fault::Empty => f.write_str("no instructions"),
+            Fault::TooLong => write!(f, "more than {MAX_INSTRUCTIONS} instructions"),
+            Fault::Operation { at } => write!(f, "unknown operation at instruction {at}"),
+            Fault::Load { at } => write!(f, "load outside the call's data at instruction {at}"),
+            Fault::Leaves { at } => write!(f, "the program's end is passed at instruction {at}"),
+        }
+    }
+}
+
+/// Where control may go from the instruction `at`: nowhere after a return, else one or two targets.
+pub(crate) fn successors(at: usize, instruction: &Instruction) -> [Option<usize>; 2] {
+    let next = at + 1;
+    match instruction.code {
+        RET_K => [None, None],
+        JA => [next.checked_add(instruction.k as usize), None],
+        JEQ_K | JGT_K | JGE_K | JSET_K => [
+            Some(next + usize::from(instruction.jt)),
+            Some(next + usize::from(instruction.jf)),
+        ],
+        _ => [Some(next), None],
+    }
+}
+
+/// Whether the kernel would take the program: known operations, loads inside `seccomp_data`, and jumps inside the
+/// program. Jumps only go forward, so every path then ends, and it can only end in a return.
+pub fn verify(program: &[Instruction]) -> Result<(), Fault> {
+    if program.is_empty() {
+        return Err(Fault::Empty);
+    }
+    if program.len() > MAX_INSTRUCTIONS {
+        return Err(Fault::TooLong);
+    }
+    for (at, instruction) in program.iter().enumerate() {
+        match instruction.code {
+            RET_K | AND_K | JA | JEQ_K | JGT_K | JGE_K | JSET_K => {}
+            LD_W_ABS if instruction.k.is_multiple_of(4) && instruction.k < DATA_SIZE => {}
+            LD_W_ABS => return Err(Fault::Load { at }),
+            _ => return Err(Fault::Operation { at }),
+        }
+        if successors(at, instruction)
+            .into_iter()
+            .flatten()
+            .any(|target| target >= program.len())
+        {
+            return Err(Fault::Leaves { at });
+        }
+    }
+    Ok(())
+}
+
+/// Runs a program as the kernel does and gives back its return value. What [`verify`] refuses is refused here as
+/// KILL_PROCESS, so that no mistake allows a call.
+pub fn run(program: &[Instruction], data: &Data) -> u32 {
+    trace(program, data).0
+}
+
+/// As [`run`], and how many instructions were executed.
+pub fn trace(program: &[Instruction], data: &Data) -> (u32, usize) {
+    const KILL_PROCESS: u32 = 0x8000_0000;
+    let (mut at, mut accumulator, mut executed) = (0, 0, 0);
+    while let Some(instruction) = program.get(at) {
+        executed += 1;
+        let k = instruction.k;
+        let [first, second] = successors(at, instruction);
+        let taken = match instruction.code {
+            RET_K => return (k, executed),
+            LD_W_ABS => match data.word(k) {
+                Some(word) => {
+                    accumulator = word;
+                    true
+                }
+                None => break,
+            },
+            AND_K => {
+                accumulator &= k;
+                true
+            }
+            JA => true,
+            JEQ_K => accumulator == k,
+            JGT_K => accumulator > k,
+            JGE_K => accumulator >= k,
+            JSET_K => accumulator & k != 0,
+            _ => break,
+        };
+        match if taken { first } else { second } {
+            Some(target) => at = target,
+            None => break,
+        }
+    }
+    (KILL_PROCESS, executed)
+}
