@@ -1,19 +1,32 @@
 //! All black-box tests as one binary: each module covers one area of the runtime's behaviour.
 //! Run as root by `cargo test -p runtime-tests`; `RUNTIME=/path` drives another binary than the release build.
 
+mod cgroup;
+mod devices;
+mod hooks;
 mod lifecycle;
+mod mounts;
 mod namespaces;
 mod process;
+mod seccomp;
+mod terminal;
 
-use runtime_tests::{Trial, harness, host};
+use runtime_tests::{harness, host};
 
 fn main() {
+    let areas = [
+        lifecycle::tests(),
+        process::tests(),
+        namespaces::tests(),
+        mounts::tests(),
+        devices::tests(),
+        cgroup::tests(),
+        hooks::tests(),
+        seccomp::tests(),
+        terminal::tests(),
+    ];
     let arguments = libtest_mimic::Arguments::from_args();
     harness::keep_panics();
-    let trials: Vec<Trial> = [lifecycle::tests(), process::tests(), namespaces::tests()]
-        .into_iter()
-        .flatten()
-        .collect();
     if !arguments.list {
         assert!(
             rustix::process::geteuid().is_root(),
@@ -21,7 +34,7 @@ fn main() {
         );
         host::sweep();
     }
-    let conclusion = libtest_mimic::run(&arguments, trials);
+    let conclusion = libtest_mimic::run(&arguments, areas.into_iter().flatten().collect());
     host::sweep();
     conclusion.exit();
 }

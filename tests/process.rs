@@ -28,7 +28,8 @@ runtime_tests::tests![
     the_oom_score_adjustment_is_set,
     the_oom_score_adjustment_is_inherited_when_absent,
     hostname_and_domainname_are_set,
-    signal_mask_and_dispositions_are_the_defaults,
+    the_signals_that_we_block_are_not_blocked_in_the_process,
+    blocked_and_ignored_signals_of_the_caller_do_not_reach_the_process,
     descriptors_are_exactly_the_standard_three,
     preserved_descriptors_are_passed_and_no_more,
     listen_fds_are_passed_with_their_environment,
@@ -198,17 +199,18 @@ fn the_five_capability_sets_are_exactly_the_given_ones() {
     );
     // Another user than root, because the execve of root adds to its sets; the ambient ones are what is left then.
     b.set("/process/user", json!({"uid": 1000, "gid": 1000}));
-    let bounding = CHOWN | KILL | SETUID | BIND;
+    let permitted = CHOWN | KILL | BIND;
+    let bounding = permitted | SETUID;
     assert_eq!(
         capability_sets(&status(&mut b)),
         [KILL | BIND, KILL, KILL, bounding, KILL]
     );
-    // And root, whose permitted set after execve is inheritable | bounding.
+    // And root, whose execve would make it inheritable | bounding, but no_new_privs keeps it from growing.
     b.set("/process/user", json!({"uid": 0, "gid": 0}))
         .set("/process/capabilities/ambient", json!([]));
     assert_eq!(
         capability_sets(&status(&mut b)),
-        [KILL | BIND, bounding, bounding, bounding, 0]
+        [KILL | BIND, permitted, permitted, bounding, 0]
     );
 }
 
@@ -334,7 +336,20 @@ fn hostname_and_domainname_are_set() {
     b.run_ok().prints("box.example example.org\n");
 }
 
-fn signal_mask_and_dispositions_are_the_defaults() {
+fn the_signals_that_we_block_are_not_blocked_in_the_process() {
+    let mut b = Bundle::new();
+    let direct = Cmd::new(&b.dir, "cat").arg("/proc/self/status").ok();
+    let status = status(&mut b);
+    for key in ["SigBlk:", "SigIgn:"] {
+        let got = status.field(key);
+        assert!(
+            got == "0000000000000000" || got == direct.field(key),
+            "{status}\n{direct}"
+        );
+    }
+}
+
+fn blocked_and_ignored_signals_of_the_caller_do_not_reach_the_process() {
     let mut b = Bundle::new();
     b.args(&["cat", "/proc/self/status"]);
     let run = b
@@ -389,6 +404,7 @@ fn listen_fds_are_passed_with_their_environment() {
     b.sh("helper fds; echo LISTEN_FDS=$LISTEN_FDS LISTEN_PID=$LISTEN_PID pid=$$");
     let run = leaking("5", b.launch("run", &["--preserve-fds", "1"]))
         .env("LISTEN_FDS", "2")
+        .through(["sh", "-c", "LISTEN_PID=$$ exec \"$@\"", "sh"])
         .ok();
     // Socket activation's two, then one more.
     assert!(
@@ -402,9 +418,9 @@ fn listen_fds_are_passed_with_their_environment() {
 }
 
 fn each_container_has_a_session_keyring_of_its_own() {
-    let mut b = Bundle::new();
-    b.args(&["helper", "keyring"]);
-    let (first, second) = (b.run_ok().out, b.run_ok().out);
+    let (mut b, mut other) = (Bundle::new(), Bundle::new());
+    let first = b.args(&["helper", "keyring"]).run_ok().out;
+    let second = other.args(&["helper", "keyring"]).run_ok().out;
     let host = Cmd::new(&b.dir, host::helper()).arg("keyring").ok().out;
     assert_ne!(first, second);
     assert!(first != host && second != host, "{first}{second}{host}");

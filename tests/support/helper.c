@@ -156,6 +156,16 @@ int main(int argc, char **argv) {
     if (!strcmp(verb, "overwrite")) return overwrite();
     if (!strcmp(verb, "tiocsti")) { char c = 'x'; return say("tiocsti", ioctl(0, TIOCSTI, &c)); }
     if (!strcmp(verb, "ctty")) { int fd = open("/dev/tty", O_RDWR); return say("ctty", fd); }
+    if (!strcmp(verb, "openpty")) { // through /dev/ptmx, then the name and device number of the slave
+        int n, m = open("/dev/ptmx", O_RDWR | O_NOCTTY), zero = 0;
+        struct stat st;
+        char name[64];
+        if (m < 0 || ioctl(m, TIOCGPTN, &n) || ioctl(m, TIOCSPTLCK, &zero)) return say("openpty", -1);
+        snprintf(name, sizeof name, "/dev/pts/%d", n);
+        if (stat(name, &st)) return say("stat", -1);
+        printf("pty %d %s %d:%d\n", n, name, (int)(st.st_rdev >> 8), (int)(st.st_rdev & 255));
+        return 0;
+    }
     if (!strcmp(verb, "open")) { // open PATH r|w
         int fd = open(a[0], *a[1] == 'w' ? O_WRONLY : O_RDONLY);
         if (fd < 0) return say("open", -1);

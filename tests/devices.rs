@@ -1,0 +1,232 @@
+//! Device nodes and the links of /dev: the default set, those of the specification, and binds in a user namespace.
+//! Also what the device rules of a v1 cgroup allow and refuse.
+
+use runtime_tests::{Bundle, Value, host, json};
+use std::fs;
+
+runtime_tests::tests![
+    the_default_devices_are_there,
+    the_default_links_are_there,
+    the_default_devices_work,
+    there_is_no_console_without_a_terminal,
+    devices_of_the_specification_are_made,
+    a_fifo_needs_no_numbers,
+    an_existing_device_of_the_same_kind_is_left_alone,
+    devices_are_bound_in_a_user_namespace,
+    a_device_outside_dev_is_made,
+    the_host_dev_can_be_bound_whole,
+    ptmx_opens_a_pty_of_the_container,
+    a_device_that_no_rule_allows_cannot_be_opened,
+    a_device_that_a_rule_allows_can_be_opened,
+    the_default_devices_are_allowed_whatever_the_rules_say,
+    the_order_of_the_device_rules_counts,
+];
+
+const NODES: [(&str, &str); 6] = [
+    ("null", "1:3"),
+    ("zero", "1:5"),
+    ("full", "1:7"),
+    ("random", "1:8"),
+    ("urandom", "1:9"),
+    ("tty", "5:0"),
+];
+
+const LIST: &str =
+    "for d in null zero full random urandom tty; do stat -c '%n %F %t:%T %a %u %g' /dev/$d; done";
+
+fn the_default_devices_are_there() {
+    let mut b = Bundle::new();
+    let expected: String = NODES
+        .iter()
+        .map(|(name, number)| format!("/dev/{name} character special file {number} 666 0 0\n"))
+        .collect();
+    b.sh(LIST).run_ok().prints(&expected);
+}
+
+fn the_default_links_are_there() {
+    let mut b = Bundle::new();
+    b.sh("for l in fd stdin stdout stderr ptmx; do echo $l $(readlink /dev/$l); done");
+    let run = b.run_ok();
+    assert_eq!(
+        run.lines(),
+        [
+            "fd /proc/self/fd",
+            "stdin /proc/self/fd/0",
+            "stdout /proc/self/fd/1",
+            "stderr /proc/self/fd/2",
+            "ptmx pts/ptmx"
+        ]
+    );
+}
+
+fn the_default_devices_work() {
+    let mut b = Bundle::new();
+    b.sh("echo x > /dev/null; head -c 3 /dev/zero | od -An -tx1; head -c 5 /dev/urandom | wc -c; echo x 2>&1 > /dev/full; echo end");
+    let run = b.run_ok();
+    assert_eq!(run.lines()[..2], [" 00 00 00", "5"], "{run}");
+    assert!(
+        run.err.contains("No space left") || run.out.contains("No space left"),
+        "{run}"
+    );
+}
+
+fn there_is_no_console_without_a_terminal() {
+    let mut b = Bundle::new();
+    b.sh("ls /dev")
+        .run_ok()
+        .prints("fd\nfull\nnull\nptmx\npts\nrandom\nstderr\nstdin\nstdout\ntty\nurandom\nzero\n");
+}
+
+fn devices_of_the_specification_are_made() {
+    let mut b = Bundle::new();
+    b.set(
+        "/linux/devices",
+        json!([
+            {"type": "c", "path": "/dev/mem2", "major": 1, "minor": 1, "fileMode": 0o640, "uid": 12, "gid": 34},
+            {"type": "b", "path": "/dev/sub/disk", "major": 7, "minor": 300, "fileMode": 0o600},
+            {"type": "u", "path": "/dev/unbuffered", "major": 1, "minor": 3, "fileMode": 0o666}
+        ]),
+    );
+    b.sh("stat -c '%n %F %t:%T %a %u %g' /dev/mem2 /dev/sub/disk /dev/unbuffered")
+        .run_ok()
+        .prints(
+            "/dev/mem2 character special file 1:1 640 12 34\n\
+         /dev/sub/disk block special file 7:12c 600 0 0\n\
+         /dev/unbuffered character special file 1:3 666 0 0\n",
+        );
+}
+
+fn a_fifo_needs_no_numbers() {
+    let mut b = Bundle::new();
+    b.set(
+        "/linux/devices",
+        json!([{"type": "p", "path": "/dev/pipe", "fileMode": 0o622, "uid": 5, "gid": 6}]),
+    );
+    b.args(&["stat", "-c", "%F %a %u %g", "/dev/pipe"])
+        .run_ok()
+        .prints("fifo 622 5 6\n");
+}
+
+fn an_existing_device_of_the_same_kind_is_left_alone() {
+    let mut b = Bundle::new();
+    // Without a mount on /dev the nodes land in the root itself, and the second run finds them.
+    b.config["mounts"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|m| m["destination"] == "/proc");
+    b.sh("stat -c '%t:%T' /dev/null").run_ok().prints("1:3\n");
+    b.run_ok().prints("1:3\n");
+}
+
+fn devices_are_bound_in_a_user_namespace() {
+    let mut b = Bundle::new();
+    let expected: String = NODES
+        .iter()
+        .map(|(name, number)| format!("{name} {number}\n"))
+        .collect();
+    b.user_namespace().sh("for d in null zero full random urandom tty; do echo $d $(stat -c %t:%T /dev/$d); done; echo x > /dev/null");
+    b.run_ok().prints(&expected);
+    // Nodes cannot be made there, so a device of the specification comes from the host too.
+    b.set(
+        "/linux/devices",
+        json!([{"type": "c", "path": "/dev/kmsg", "major": 1, "minor": 11, "fileMode": 0o600}]),
+    );
+    b.args(&["stat", "-c", "%t:%T", "/dev/kmsg"])
+        .run_ok()
+        .prints("1:b\n");
+}
+
+fn a_device_outside_dev_is_made() {
+    let mut b = Bundle::new();
+    b.mount("/lib/dev", "tmpfs", "tmpfs", &[]);
+    b.set(
+        "/linux/devices",
+        json!([{"type": "c", "path": "/lib/dev/null", "major": 1, "minor": 3, "fileMode": 0o666}]),
+    );
+    b.args(&["stat", "-c", "%t:%T", "/lib/dev/null"])
+        .run_ok()
+        .prints("1:3\n");
+}
+
+fn the_host_dev_can_be_bound_whole() {
+    let mut b = Bundle::new();
+    b.config["mounts"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|m| m["destination"] == "/proc");
+    let before: Vec<_> = fs::read_dir("/dev")
+        .unwrap()
+        .flatten()
+        .map(|e| e.file_name())
+        .collect();
+    b.bind(std::path::Path::new("/dev"), "/dev", &["rbind", "ro"])
+        .sh("stat -c '%t:%T' /dev/null; echo x > /dev/null");
+    b.run_ok().prints("1:3\n");
+    let after: Vec<_> = fs::read_dir("/dev")
+        .unwrap()
+        .flatten()
+        .map(|e| e.file_name())
+        .collect();
+    assert_eq!(before, after);
+}
+
+fn ptmx_opens_a_pty_of_the_container() {
+    let mut b = Bundle::new();
+    b.args(&["helper", "openpty"])
+        .run_ok()
+        .prints("pty 0 /dev/pts/0 136:0\n");
+}
+
+/// A device node for /dev/kmsg (1:11), which is not one of the defaults, under the given rules.
+fn with_rules(rules: Value) -> Bundle {
+    host::controller("devices");
+    let mut b = Bundle::new();
+    b.set(
+        "/linux/devices",
+        json!([{"type": "c", "path": "/dev/log", "major": 1, "minor": 11, "fileMode": 0o666}]),
+    );
+    b.set("/linux/resources/devices", rules);
+    b
+}
+
+fn a_device_that_no_rule_allows_cannot_be_opened() {
+    let mut b = with_rules(json!([{"allow": false, "access": "rwm"}]));
+    b.args(&["helper", "open", "/dev/log", "w"])
+        .run()
+        .ends(1)
+        .prints("open: EPERM\n");
+    b.left_nothing();
+}
+
+fn a_device_that_a_rule_allows_can_be_opened() {
+    let mut b = with_rules(json!([
+        {"allow": false, "access": "rwm"},
+        {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "w"}
+    ]));
+    b.sh("helper open /dev/log w; helper open /dev/log r")
+        .run()
+        .ends(1)
+        .prints("open: ok\nopen: EPERM\n");
+}
+
+fn the_default_devices_are_allowed_whatever_the_rules_say() {
+    let mut b = with_rules(json!([{"allow": false, "access": "rwm"}]));
+    b.capabilities(&["CAP_MKNOD"]);
+    b.sh("for d in null zero full random urandom; do helper open /dev/$d r; done; mknod /tmp/x c 1 3; mknod /tmp/y c 200 3; helper open /tmp/y r");
+    let run = b.run();
+    assert_eq!(run.lines()[..5], ["open: ok"; 5], "{run}");
+    // Any node may be made, but a device that is not allowed cannot be used.
+    assert_eq!(run.lines()[5..], ["open: EPERM"], "{run}");
+}
+
+fn the_order_of_the_device_rules_counts() {
+    let mut b = with_rules(json!([
+        {"allow": false, "access": "rwm"},
+        {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "rw"},
+        {"allow": false, "type": "c", "major": 1, "minor": 11, "access": "w"}
+    ]));
+    b.args(&["helper", "open", "/dev/log", "w"])
+        .run()
+        .ends(1)
+        .prints("open: EPERM\n");
+}
