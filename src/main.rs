@@ -1,1 +1,81 @@
-fn main(){}
+//! The program: arguments, one command, an exit status. The only place that prints an error.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod cgroup;
+mod cli;
+mod commands;
+mod console;
+mod error;
+mod files;
+mod hooks;
+mod host;
+mod launch;
+mod log;
+mod plan;
+mod seal;
+mod signal;
+mod spec;
+mod state;
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use cli::{Flag, Flags, Request};
+use error::{Error, Result};
+use log::Log;
+use syscalls::Start;
+
+syscalls::entry!(main);
+
+/// What every command gets: the command line and where containers are kept.
+pub struct Context<'a> {
+    pub start: Start,
+    pub flags: &'a Flags<'a>,
+    pub operands: &'a [&'a str],
+    /// The directory of all containers.
+    pub root: &'a str,
+}
+
+fn main(start: Start) -> i32 {
+    let mut flags = Flags::default();
+    let result = run(start, &mut flags);
+    let log = Log { file: flags.text(Flag::Log), json: flags.text(Flag::LogFormat) == Some("json") };
+    match result {
+        Ok(status) => status,
+        Err(error) => {
+            log.error(&error.to_string());
+            1
+        }
+    }
+}
+
+fn run(start: Start, flags: &mut Flags<'static>) -> Result<i32> {
+    let mut args = Vec::with_capacity(16);
+    for arg in start.args().skip(1) {
+        let text = arg.to_str();
+        args.push(text.map_err(|_| Error::new(format!("an argument is not UTF-8: {:?}", arg.to_string_lossy())))?);
+    }
+    match cli::parse(&args, flags)? {
+        Request::Help(text) => commands::print(&text),
+        Request::Version => commands::print(&commands::version()),
+        Request::Run { command, operands } => {
+            let root = root_directory(start, flags);
+            let context = Context { start, flags, operands: &operands, root: &root };
+            commands::run(command, &context)
+        }
+    }
+}
+
+/// `--root`, or where runc's users expect it: below /run for root, below $XDG_RUNTIME_DIR for others.
+fn root_directory(start: Start, flags: &Flags<'_>) -> String {
+    if let Some(root) = flags.text(Flag::Root) {
+        return root.into();
+    }
+    match start.var("XDG_RUNTIME_DIR") {
+        Some(directory) if !rustix::process::geteuid().is_root() => format!("{directory}/runtime"),
+        _ => "/run/runtime".into(),
+    }
+}

@@ -1,1 +1,18 @@
+//! The only room with unsafe code: the program's entry, the system calls that rustix lacks, and
+//! the frozen child that walks the steps of a plan. Everything it offers to the other rooms is safe.
 #![no_std]
+
+mod alloc;
+mod arch;
+pub mod calls;
+mod entry;
+pub mod hook;
+mod memory;
+pub mod report;
+pub mod slots;
+pub mod spawn;
+pub mod step;
+mod walk;
+
+pub use entry::Start;
+

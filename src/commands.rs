@@ -1,0 +1,62 @@
+//! The commands, each thin: read, plan, launch, or ask the kernel and print.
+
+mod create;
+mod delete;
+mod kill;
+mod spec;
+mod start;
+mod state;
+
+use crate::Context;
+use crate::cli::{Command, Flag};
+use crate::error::{During, Result, fail};
+use crate::files;
+use crate::host::{self, Cgroups};
+use crate::state::OCI_VERSION;
+use alloc::format;
+use alloc::string::String;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+/// Runs one command; the result is the exit status.
+pub fn run(command: Command, context: &Context<'_>) -> Result<i32> {
+    match command {
+        Command::Spec => write_spec(context),
+        Command::Create => create::create(context),
+        Command::Run => create::run(context),
+        Command::Start => start::run(context),
+        Command::State => state::state(context),
+        Command::List => state::list(context),
+        Command::Kill => kill::run(context),
+        Command::Delete => delete::run(context),
+    }
+}
+
+/// `spec`: writes the default config.json, and never over one that is there.
+fn write_spec(context: &Context<'_>) -> Result<i32> {
+    let euid = rustix::process::geteuid().as_raw();
+    let rootless = context.flags.has(Flag::RootlessSpec).then(|| (euid, rustix::process::getegid().as_raw()));
+    let text = spec::default_spec(Cgroups::probe()? == Cgroups::V2, rootless);
+    let path = host::join(context.flags.text(Flag::Bundle).unwrap_or("."), "config.json");
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    match rustix::fs::openat(CWD, path.as_str(), flags, Mode::from_raw_mode(0o666)) {
+        Err(Errno::EXIST) => fail!("{}", spec::EXISTS),
+        file => {
+            let written = file.and_then(|file| files::write_all(&file, text.as_bytes()));
+            written.during(|| format!("cannot write {path}"))?;
+            Ok(0)
+        }
+    }
+}
+
+/// Prints to stdout, all of it.
+pub fn print(text: &str) -> Result<i32> {
+    files::write_all(syscalls::calls::stdout(), text.as_bytes()).during(|| "cannot write to stdout".into())?;
+    Ok(0)
+}
+
+/// What engines parse: the line `NAME version X`, then `commit:` and `spec:`.
+pub fn version() -> String {
+    let commit = option_env!("RUNTIME_COMMIT").unwrap_or("unknown");
+    format!("runtime version {}\ncommit: {commit}\nspec: {OCI_VERSION}\n", env!("CARGO_PKG_VERSION"))
+}

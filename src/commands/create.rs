@@ -1,0 +1,131 @@
+//! `create` and `run`: from a bundle to a container that waits, or runs in the foreground or detached.
+
+use crate::cli::Flag;
+use crate::error::{During, Result, fail};
+use crate::host::Host;
+use crate::launch::{Launched, Request, launch, shown};
+use crate::plan::{Options, plan};
+use crate::spec::{Resources, Spec};
+use crate::state::{OCI_VERSION, State};
+use crate::{Context, commands, console, files, hooks, log, seal};
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use rustix::fd::AsFd;
+use rustix::fs::CWD;
+use rustix::process::DumpableBehavior;
+
+/// How the container is started.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// It waits for `start`.
+    Create,
+    /// It runs and we return.
+    Detach,
+    /// It runs and we wait for it.
+    Foreground,
+}
+
+pub fn create(context: &Context<'_>) -> Result<i32> {
+    begin(context, Mode::Create).map(|_| 0)
+}
+
+pub fn run(context: &Context<'_>) -> Result<i32> {
+    let mode = if context.flags.has(Flag::Detach) { Mode::Detach } else { Mode::Foreground };
+    let Some(container) = begin(context, mode)? else { return Ok(0) };
+    let Launched { state, directory, pidfd, console } = container;
+    if let Err(error) = hooks::run("poststart", &state.poststart, &state, crate::state::RUNNING) {
+        // A failing poststart hook stops the container (runtime.md, Lifecycle).
+        const SIGKILL: i32 = 9;
+        let _ = syscalls::calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
+        crate::launch::reap(pidfd.as_fd());
+        commands::delete::remove(&directory, &state)?;
+        return Err(error);
+    }
+    if mode == Mode::Detach {
+        return Ok(0);
+    }
+    let status = console::supervise(pidfd.as_fd(), console)?;
+    if !context.flags.has(Flag::Keep) {
+        commands::delete::remove(&directory, &state)?;
+    }
+    Ok(status)
+}
+
+/// Reads the bundle, plans and launches; `None` after a dry run.
+fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
+    let flags = context.flags;
+    let dry = flags.has(Flag::DryRun);
+    if !dry {
+        seal::ensure(context.start)?;
+        let _ = rustix::thread::set_name(c"runtime");
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).during(|| "cannot become undumpable".into())?;
+    }
+    let preserve_fds = flags.number(Flag::PreserveFds).unwrap_or(0) + listen_fds(context);
+    // What the caller leaked to us goes no further.
+    syscalls::calls::close_range(3 + preserve_fds, u32::MAX, true).during(|| "cannot close inherited descriptors (close_range)".into())?;
+
+    let bundle = enter_bundle(flags.text(Flag::Bundle).unwrap_or("."))?;
+    let text = files::read(CWD, "config.json").map_err(|_| no_config(&bundle))?;
+    let spec = Spec::read(&text)?;
+    let host = Host::probe()?;
+    let options = Options {
+        id: context.operands[0],
+        bundle: &bundle,
+        wait: mode == Mode::Create,
+        no_pivot: flags.has(Flag::NoPivot),
+        no_new_keyring: flags.has(Flag::NoNewKeyring),
+        preserve_fds,
+        no_cgroup: flags.text(Flag::CgroupManager) == Some("disabled"),
+    };
+    if flags.has(Flag::SystemdCgroup) || flags.text(Flag::CgroupManager) == Some("systemd") {
+        fail!("--systemd-cgroup: not yet; use --cgroup-manager cgroupfs");
+    }
+    let plan = plan(&spec, &host, &options)?;
+    plan.warnings.iter().for_each(|warning| log::warn(warning));
+    let console_socket = flags.text(Flag::ConsoleSocket);
+    if plan.console.is_some() && console_socket.is_none() && mode != Mode::Foreground {
+        fail!("config.json: process.terminal: needs --console-socket, unless the container runs in the foreground");
+    }
+    if dry {
+        return commands::print(&shown(&plan)).map(|_| None);
+    }
+    let state = State {
+        oci_version: OCI_VERSION.to_owned(),
+        id: options.id.to_owned(),
+        pid: 0,
+        start_time: 0,
+        bundle: bundle.clone(),
+        rootfs: plan.rootfs.clone(),
+        created: log::now(),
+        annotations: crate::plan::owned_pairs(&spec.annotations),
+        cgroup: plan.cgroup.clone(),
+        poststart: plan.hooks.poststart.clone(),
+        poststop: plan.hooks.poststop.clone(),
+    };
+    let none = Resources::default();
+    let resources = spec.linux.resources.as_ref().unwrap_or(&none);
+    let request = Request { root: context.root, console_socket, pid_file: flags.text(Flag::PidFile) };
+    launch(&plan, &host, resources, state, &request).map(Some)
+}
+
+/// Changes into the bundle, so that relative paths of the config mean what they say; returns its path.
+fn enter_bundle(bundle: &str) -> Result<String> {
+    rustix::process::chdir(bundle).during(|| format!("cannot enter the bundle {bundle}"))?;
+    let path = rustix::process::getcwd(alloc::vec::Vec::new()).during(|| format!("cannot find the path of the bundle {bundle}"))?;
+    match path.into_string() {
+        Ok(path) => Ok(path),
+        Err(_) => fail!("the path of the bundle {bundle} is not UTF-8"),
+    }
+}
+
+fn no_config(bundle: &str) -> crate::error::Error {
+    crate::error::Error::new(format!("{bundle}/config.json does not exist or cannot be read (write one with runtime spec)"))
+}
+
+/// Sockets that a service manager passed us for the container (sd_listen_fds(3)).
+fn listen_fds(context: &Context<'_>) -> u32 {
+    let own = context.start.var("LISTEN_PID").and_then(|pid| pid.parse().ok()) == Some(rustix::process::getpid().as_raw_nonzero().get());
+    let count = context.start.var("LISTEN_FDS").and_then(|n| n.parse::<u16>().ok());
+    count.filter(|_| own).map_or(0, u32::from)
+}

@@ -1,0 +1,65 @@
+//! `delete`: removes what is left of a container, also of one that was never finished.
+
+use crate::Context;
+use crate::cgroup;
+use crate::cli::Flag;
+use crate::error::{Result, fail};
+use crate::hooks;
+use crate::host::Cgroups;
+use crate::state::{Directory, State, STOPPED, check_id};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::AsFd;
+
+const SIGKILL: i32 = 9;
+/// How long a killed process may take to end.
+const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+
+pub fn run(context: &Context<'_>) -> Result<i32> {
+    let id = context.operands[0];
+    let force = context.flags.has(Flag::Force);
+    if force {
+        check_id(id)?;
+        // Engines delete what may not be there and expect success.
+        let Some(directory) = Directory::find(context.root, id)? else { return Ok(0) };
+        // A state that was never written or cannot be read has nothing to say.
+        match directory.read() {
+            Ok(state) => {
+                kill_and_wait(&directory, &state)?;
+                remove(&directory, &state)?;
+            }
+            Err(_) => directory.remove()?,
+        }
+        return Ok(0);
+    }
+    let directory = Directory::open(context.root, id)?;
+    let state = directory.read()?;
+    match directory.status(&state) {
+        (STOPPED, _) => {}
+        (status, _) => fail!("cannot delete container {id:?} that is not stopped: it is {status} (--force kills it first)"),
+    }
+    remove(&directory, &state)?;
+    Ok(0)
+}
+
+/// Kills the container's process and waits, with a bound, until it has ended.
+pub fn kill_and_wait(directory: &Directory, state: &State) -> Result<()> {
+    let (_, Some(pidfd)) = directory.status(state) else { return Ok(()) };
+    let _ = syscalls::calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
+    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+    match rustix::event::poll(&mut fds, Some(&PATIENCE)) {
+        Ok(0) => fail!("container {:?} does not end: process {} was killed and is still there", state.id, state.pid),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a stopped container: whoever is left in its cgroup, the cgroup, the state; poststop hooks last.
+pub fn remove(directory: &Directory, state: &State) -> Result<()> {
+    if let Some(path) = &state.cgroup {
+        let cgroups = Cgroups::probe()?;
+        cgroup::kill(&cgroups, path);
+        cgroup::remove(&cgroups, path)?;
+    }
+    directory.remove()?;
+    hooks::run_poststop(state);
+    Ok(())
+}

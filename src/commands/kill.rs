@@ -1,0 +1,36 @@
+//! `kill`: a signal to the container's process, or to all its processes.
+
+use crate::Context;
+use crate::cgroup;
+use crate::cli::Flag;
+use crate::error::{During, Result, fail};
+use crate::host::Cgroups;
+use crate::signal;
+use crate::state::Directory;
+use rustix::fd::AsFd;
+
+pub fn run(context: &Context<'_>) -> Result<i32> {
+    let id = context.operands[0];
+    let signal = signal::parse(context.operands.get(1).unwrap_or(&"TERM"))? as i32;
+    let directory = Directory::open(context.root, id)?;
+    let state = directory.read()?;
+    let (status, pidfd) = directory.status(&state);
+    if context.flags.has(Flag::All) {
+        // As runc: whoever is left in the cgroup, also when the container has stopped.
+        if let Some(path) = &state.cgroup {
+            let cgroups = Cgroups::probe()?;
+            for pid in cgroup::processes(&cgroups, path) {
+                let _ = syscalls::calls::kill(pid, signal);
+            }
+        }
+        return Ok(0);
+    }
+    match pidfd {
+        Some(pidfd) => {
+            syscalls::calls::pidfd_send_signal(pidfd.as_fd(), signal)
+                .during(|| alloc::format!("cannot send signal {signal} to container {id:?}"))?;
+            Ok(0)
+        }
+        None => fail!("container not running: {id:?} is {status}"),
+    }
+}

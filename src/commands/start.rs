@@ -1,0 +1,42 @@
+//! `start`: wakes the waiting child and hears from it whether its exec worked.
+
+use crate::Context;
+use crate::error::{During, Result, fail};
+use crate::launch::{failure, start_address};
+use crate::state::{CREATED, Directory, RUNNING, STOPPED};
+use crate::{commands, hooks};
+use rustix::fd::AsFd;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use syscalls::report::{Kind, Report, Text};
+
+pub fn run(context: &Context<'_>) -> Result<i32> {
+    let id = context.operands[0];
+    let directory = Directory::open(context.root, id)?;
+    let state = directory.read()?;
+    match directory.status(&state) {
+        (CREATED, _) => {}
+        (STOPPED, _) => fail!("cannot start container {id:?}: it has stopped"),
+        (RUNNING, _) => fail!("cannot start container {id:?}: it is already running"),
+        (status, _) => fail!("cannot start container {id:?}: it is {status}"),
+    }
+    let what = || alloc::format!("cannot start container {id:?}");
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).during(what)?;
+    rustix::net::connect(&socket, &start_address(&directory)?).during(what)?;
+    rustix::io::write(&socket, b"s").during(what)?;
+    let (mut text, mut ready) = (Text::new(), false);
+    while let Some(report) = Report::recv(socket.as_fd(), &mut text).during(what)? {
+        match report.kind {
+            Kind::Ready => ready = true,
+            _ => return Err(failure(&report, &text, None)),
+        }
+    }
+    if !ready {
+        fail!("cannot start container {id:?}: its first process ended before its program began");
+    }
+    if let Err(error) = hooks::run("poststart", &state.poststart, &state, RUNNING) {
+        // It stops the container (runtime.md, Lifecycle); its remains wait for delete.
+        commands::delete::kill_and_wait(&directory, &state)?;
+        return Err(error);
+    }
+    Ok(0)
+}

@@ -1,0 +1,68 @@
+//! Hooks that the runtime itself runs: prestart and createRuntime before the root is entered,
+//! poststart and poststop around the process's life. The state goes to their stdin.
+
+use crate::error::{Error, Reason, Result, fail};
+use crate::state::{Hook, State};
+use alloc::borrow::ToOwned;
+use alloc::ffi::CString;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use rustix::fs::{CWD, Mode, OFlags};
+use syscalls::calls::Arg;
+use syscalls::report::{Call, Fault, Text};
+
+/// Runs hooks of one kind in their order and stops at the first that fails.
+pub fn run(kind: &str, hooks: &[Hook], state: &State, status: &str) -> Result<()> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let json = serde_json::to_vec(&state.shown(status)).map_err(|e| Error::new(e.to_string()))?;
+    hooks.iter().enumerate().try_for_each(|(n, hook)| run_one(&format!("hooks.{kind}[{n}]"), hook, &json, state))
+}
+
+/// Runs all poststop hooks; one that fails is told of and the others still run (runtime.md, Lifecycle).
+pub fn run_poststop(state: &State) {
+    let Ok(json) = serde_json::to_vec(&state.shown(crate::state::STOPPED)) else { return };
+    for (n, hook) in state.poststop.iter().enumerate() {
+        if let Err(error) = run_one(&format!("hooks.poststop[{n}]"), hook, &json, state) {
+            crate::log::warn(&error.to_string());
+        }
+    }
+}
+
+fn run_one(field: &str, hook: &Hook, json: &[u8], state: &State) -> Result<()> {
+    let c_string = |s: &str| CString::new(s).map_err(|_| Error::new(format!("{field}: a string with a zero byte")));
+    let path = c_string(&hook.path)?;
+    let args = hook.args.iter().map(|s| c_string(s)).collect::<Result<Vec<_>>>()?;
+    let env = hook.env.iter().map(|s| c_string(s)).collect::<Result<Vec<_>>>()?;
+    let argv: Vec<Arg<'_>> = args.iter().map(|s| Arg::new(s)).chain([Arg::END]).collect();
+    let envp: Vec<Arg<'_>> = env.iter().map(|s| Arg::new(s)).chain([Arg::END]).collect();
+    let ready = syscalls::hook::Hook { path: &path, argv: &argv, envp: &envp, timeout: hook.timeout };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let cwd = rustix::fs::openat(CWD, state.bundle.as_str(), flags, Mode::empty()).ok();
+    let mut output = Text::<1024>::new();
+    match syscalls::hook::run(&ready, &[json], cwd.as_ref().map(rustix::fd::AsFd::as_fd), &mut output) {
+        Ok(()) => Ok(()),
+        Err(fault) => fail!("{field} ({}) {}", hook.path, failure(fault, hook.timeout, output.as_str())),
+    }
+}
+
+/// How a hook failed, in words, with what it wrote.
+pub fn failure(fault: Fault, timeout: Option<u32>, output: &str) -> String {
+    let number = fault.errno.raw_os_error();
+    let mut text = match fault.call {
+        Call::hook_status => format!("failed: exit status {number}"),
+        Call::hook_signal => format!("failed: killed by signal {number}"),
+        Call::hook_timeout => match timeout {
+            Some(seconds) => format!("was killed: it took longer than its timeout of {seconds} s"),
+            None => "was killed: it took longer than its timeout".to_owned(),
+        },
+        _ => format!("cannot be run: {}", Reason(fault.errno)),
+    };
+    if !output.trim().is_empty() {
+        text.push_str(": ");
+        text.push_str(output.trim());
+    }
+    text
+}

@@ -1,0 +1,131 @@
+//! Facts of the host that a plan depends on, probed once before it is made. Whatever differs between
+//! kernels or machines is decided from here, never in the middle of a walk.
+
+use crate::error::{During, Result};
+use crate::files;
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use rustix::fs::{AtFlags, CWD, StatxFlags};
+
+/// Where cgroups are mounted.
+pub const CGROUPS: &str = "/sys/fs/cgroup";
+/// include/uapi/linux/magic.h
+const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
+/// The inode of the first user namespace (PROC_USER_INIT_INO, include/linux/proc_ns.h).
+const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
+
+/// What the plan needs to know.
+pub struct Host {
+    pub euid: u32,
+    /// Not the first user namespace: device nodes cannot be made, only bound.
+    pub in_user_namespace: bool,
+    /// The highest capability the kernel knows.
+    pub last_capability: u32,
+    pub cgroups: Cgroups,
+}
+
+/// How cgroups are mounted on this host.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Cgroups {
+    /// cgroup2 alone, on `CGROUPS`.
+    V2,
+    /// v1 hierarchies, and perhaps cgroup2 beside them.
+    V1(Vec<Hierarchy>),
+}
+
+/// One mounted hierarchy.
+#[derive(Debug, PartialEq, Eq, Clone)]
+pub struct Hierarchy {
+    pub mountpoint: String,
+    /// v1: its controllers, or `name=NAME`; empty for cgroup2.
+    pub controllers: Vec<String>,
+}
+
+impl Hierarchy {
+    pub fn is_v2(&self) -> bool {
+        self.controllers.is_empty()
+    }
+
+    pub fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|c| c == controller)
+    }
+}
+
+impl Host {
+    pub fn probe() -> Result<Self> {
+        let namespace = rustix::fs::statx(CWD, c"/proc/self/ns/user", AtFlags::empty(), StatxFlags::INO)
+            .during(|| "cannot look at /proc/self/ns/user (is /proc mounted?)".to_owned())?;
+        // Capabilities without a gap: 40 was the last one for years.
+        let known = |n: u32| rustix::thread::capability_is_in_bounding_set(bit(n)).is_ok();
+        let mut last_capability = 40;
+        while last_capability > 0 && !known(last_capability) {
+            last_capability -= 1;
+        }
+        while last_capability < 63 && known(last_capability + 1) {
+            last_capability += 1;
+        }
+        Ok(Self {
+            euid: rustix::process::geteuid().as_raw(),
+            in_user_namespace: namespace.stx_ino != FIRST_USER_NAMESPACE,
+            last_capability,
+            cgroups: Cgroups::probe()?,
+        })
+    }
+}
+
+fn bit(n: u32) -> rustix::thread::CapabilitySet {
+    rustix::thread::CapabilitySet::from_bits_retain(1 << n)
+}
+
+impl Cgroups {
+    pub fn probe() -> Result<Self> {
+        let unified = rustix::fs::statfs(CGROUPS).is_ok_and(|fs| fs.f_type as u64 == CGROUP2_SUPER_MAGIC);
+        if unified {
+            return Ok(Cgroups::V2);
+        }
+        let mounts = files::read(CWD, "/proc/self/mountinfo")?;
+        Ok(Cgroups::V1(hierarchies(&String::from_utf8_lossy(&mounts))))
+    }
+}
+
+/// The hierarchies in a mountinfo (proc(5)), each once.
+fn hierarchies(mountinfo: &str) -> Vec<Hierarchy> {
+    let mut found: Vec<Hierarchy> = Vec::new();
+    for line in mountinfo.lines() {
+        let Some((mount, fs)) = line.split_once(" - ") else { continue };
+        let (Some(mountpoint), mut fs) = (mount.split(' ').nth(4), fs.split(' ')) else { continue };
+        if !mountpoint.strip_prefix(CGROUPS).is_some_and(|rest| rest.starts_with('/')) {
+            continue;
+        }
+        let controllers = match fs.next() {
+            Some("cgroup2") => Vec::new(),
+            Some("cgroup") => {
+                let options = fs.nth(1).unwrap_or("");
+                let ordinary = ["rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods"];
+                options.split(',').filter(|o| !ordinary.contains(o) && !o.starts_with("release_agent=")).map(str::to_owned).collect()
+            }
+            _ => continue,
+        };
+        // A hierarchy that is mounted twice is one.
+        if !found.iter().any(|h| h.controllers == controllers) {
+            found.push(Hierarchy { mountpoint: mountpoint.to_owned(), controllers });
+        }
+    }
+    found
+}
+
+/// Whether the kernel has this security module (`apparmor`, `selinux`).
+pub fn has_lsm(name: &str) -> bool {
+    let probe = match name {
+        "apparmor" => "/sys/module/apparmor/parameters/enabled",
+        _ => "/sys/fs/selinux/enforce",
+    };
+    files::read(CWD, probe).is_ok_and(|text| name != "apparmor" || text.starts_with(b"Y"))
+}
+
+/// `PATH/name`, without a doubled slash.
+pub fn join(path: &str, name: &str) -> String {
+    format!("{}/{}", path.trim_end_matches('/'), name.trim_start_matches('/'))
+}

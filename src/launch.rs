@@ -1,0 +1,358 @@
+//! From a plan to a container: opens what the steps need, writes the state, makes the cgroup, clones once,
+//! meets the child at the agreed points, and undoes everything when anything fails.
+
+use crate::cgroup::{self, Cgroup};
+use crate::error::{During, Error, Reason, Result, fail};
+use crate::host::Host;
+use crate::plan::{Idmap, Mappings, Open, Plan, What};
+use crate::spec::Resources;
+use crate::state::{self, Directory, State};
+use crate::{console, files, hooks};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::OpenTreeFlags;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus};
+use syscalls::calls::{self, MountAttr};
+use syscalls::report::{Call, Fault, Kind, Report, Text};
+use syscalls::slots::{Slot, Slots};
+use syscalls::spawn::{Spawn, Spawned, Unborn, spawn};
+use syscalls::step::{Lossy, Point, Step};
+
+/// What the command line says about this start.
+pub struct Request<'a> {
+    pub root: &'a str,
+    pub console_socket: Option<&'a str>,
+    pub pid_file: Option<&'a str>,
+}
+
+/// A container whose process waits for `start` or runs.
+pub struct Launched {
+    pub state: State,
+    pub directory: Directory,
+    pub pidfd: OwnedFd,
+    /// Our end of the socket that the terminal comes over, without a console socket.
+    pub console: Option<OwnedFd>,
+}
+
+/// What has been made so far, so that it can be undone.
+struct Made<'a> {
+    directory: Directory,
+    state: State,
+    host: &'a Host,
+    cgroup: bool,
+    child: Option<OwnedFd>,
+    hooks_ran: bool,
+    pid_file: Option<&'a str>,
+}
+
+impl Made<'_> {
+    fn undo(self) {
+        if let Some(child) = &self.child {
+            const SIGKILL: i32 = 9;
+            let _ = calls::pidfd_send_signal(child.as_fd(), SIGKILL);
+            reap(child.as_fd());
+        }
+        if self.hooks_ran {
+            hooks::run_poststop(&self.state);
+        }
+        if let Some(path) = self.state.cgroup.as_deref().filter(|_| self.cgroup) {
+            cgroup::kill(&self.host.cgroups, path);
+            let _ = cgroup::remove(&self.host.cgroups, path);
+        }
+        if let Some(path) = self.pid_file {
+            let _ = rustix::fs::unlink(path);
+        }
+        let _ = self.directory.remove();
+    }
+}
+
+/// Waits for a child to end.
+pub fn reap(pidfd: BorrowedFd<'_>) -> Option<WaitIdStatus> {
+    loop {
+        match rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
+            Err(Errno::INTR) => {}
+            other => return other.ok().flatten(),
+        }
+    }
+}
+
+/// Starts what the plan says. On failure nothing is left of it.
+pub fn launch(plan: &Plan, host: &Host, resources: &Resources<'_>, state: State, request: &Request<'_>) -> Result<Launched> {
+    let cells = vec![Slots::EMPTY; usize::from(plan.slots) + 1];
+    let slots = Slots::new(&cells);
+    // Before anything is made: what can be missing.
+    for open in plan.opens.iter().filter(|open| !open.in_cgroup) {
+        open_into(open, &slots)?;
+    }
+    let console = connect_console(plan, &slots, request)?;
+    let directory = Directory::make(request.root, &state.id)?;
+    let mut made = Made { directory, state, host, cgroup: false, child: None, hooks_ran: false, pid_file: None };
+    match bring_up(plan, host, resources, request, slots, &mut made) {
+        Ok(pidfd) => Ok(Launched { state: made.state, directory: made.directory, pidfd, console }),
+        Err(error) => {
+            made.undo();
+            Err(error)
+        }
+    }
+}
+
+fn bring_up<'a>(
+    plan: &Plan,
+    host: &'a Host,
+    resources: &Resources<'_>,
+    request: &Request<'a>,
+    slots: Slots<'_>,
+    made: &mut Made<'a>,
+) -> Result<OwnedFd> {
+    // The state comes first: whatever happens from here on, `delete` finds what to remove.
+    made.directory.write(&made.state)?;
+    let mut cgroup = None;
+    let birthplace: Slot = plan.slots;
+    let mut born_in = None;
+    if let Some(path) = &plan.cgroup {
+        cgroup = Some(Cgroup::make(&host.cgroups, path, resources)?);
+        made.cgroup = true;
+        for open in plan.opens.iter().filter(|open| open.in_cgroup) {
+            open_into(open, &slots)?;
+        }
+        if let Some(directory) = cgroup.as_ref().map(Cgroup::birthplace).transpose()?.flatten() {
+            slots.fill(birthplace, directory);
+            born_in = Some(birthplace);
+        }
+    }
+    let waiting = match plan.listener {
+        Some(slot) => Some(listen(&made.directory, slot, &slots)?),
+        None => None,
+    };
+    calls::block_signals();
+    let birth = Spawn {
+        namespaces: plan.namespaces,
+        joins: &plan.joins,
+        time: plan.time,
+        cgroup: born_in,
+        steps: &plan.steps,
+    };
+    let Spawned { pid, pidfd, channel } = spawn(&birth, &slots).map_err(unborn)?;
+    made.child = Some(pidfd.try_clone().during(|| "cannot duplicate a descriptor".into())?);
+    // The child has its own copies; ours would keep its mounts busy.
+    drop((slots, waiting));
+    made.state.pid = pid;
+    made.state.start_time = state::stat(pid).map_or(0, |(_, started)| started);
+    if let Some(value) = plan.oom_score_adj {
+        let path = format!("/proc/{pid}/oom_score_adj");
+        files::write(CWD, path.as_str(), value.to_string().as_bytes())
+            .during(|| format!("config.json: process.oomScoreAdj: cannot write {value} to {path}"))?;
+    }
+    made.directory.prepare(&made.state)?;
+    meet(plan, channel.as_fd(), pidfd.as_fd(), cgroup.as_ref(), made)?;
+    if let Some(path) = request.pid_file {
+        made.pid_file = Some(path);
+        files::replace(CWD, path, pid.to_string().as_bytes(), 0o644)?;
+    }
+    Ok(pidfd)
+}
+
+/// The parent's side of the walk, until the child waits for `start` or has become the program.
+fn meet(plan: &Plan, channel: BorrowedFd<'_>, pidfd: BorrowedFd<'_>, cgroup: Option<&Cgroup<'_>>, made: &mut Made<'_>) -> Result<()> {
+    let mut text = Text::new();
+    let (mut committed, mut ready) = (false, false);
+    loop {
+        let report = Report::recv(channel, &mut text).during(|| "cannot hear from the container's process".into())?;
+        let Some(report) = report else {
+            if committed && (ready || plan.listener.is_some()) {
+                return Ok(());
+            }
+            return Err(died(pidfd));
+        };
+        match report.kind {
+            Kind::Failed => return Err(failure(&report, &text, Some(plan.steps.len()))),
+            Kind::Ready => ready = true,
+            Kind::Born => {}
+            Kind::Meet => {
+                match plan.steps.get(usize::from(report.step)) {
+                    Some(Step::Meet(Point::Mappings)) => write_mappings(plan.mappings.as_ref(), made.state.pid)?,
+                    Some(Step::Meet(Point::Cgroup)) => {
+                        if let Some(cgroup) = cgroup {
+                            cgroup.join(made.state.pid)?;
+                        }
+                    }
+                    Some(Step::Meet(Point::Hooks)) => {
+                        made.hooks_ran = true;
+                        hooks::run("prestart", &plan.hooks.prestart, &made.state, state::CREATED)?;
+                        hooks::run("createRuntime", &plan.hooks.create_runtime, &made.state, state::CREATED)?;
+                    }
+                    Some(Step::Meet(Point::Commit)) => {
+                        made.directory.commit()?;
+                        committed = true;
+                    }
+                    _ => fail!("internal error: the child waits at step {}", report.step),
+                }
+                rustix::io::write(channel, b"g").during(|| "cannot speak to the container's process".into())?;
+            }
+        }
+    }
+}
+
+/// The error behind a report. `steps` is how many the plan has, where that helps to place it.
+pub fn failure(report: &Report, text: &Text<1016>, steps: Option<usize>) -> Error {
+    let (step, output) = text.as_str().split_once('\0').unwrap_or((text.as_str(), ""));
+    let errno = Errno::from_raw_os_error(report.errno);
+    let place = match steps {
+        Some(steps) => format!(" (step {} of {steps})", report.step + 1),
+        None => String::new(),
+    };
+    let reason = match report.call {
+        Call::hook | Call::hook_status | Call::hook_signal | Call::hook_timeout => {
+            let fault = Fault { call: report.call, errno };
+            return Error::new(format!("cannot {step}: one {}", hooks::failure(fault, None, output)));
+        }
+        Call::interpreter => format!("its interpreter: {}", Reason(errno)),
+        Call::not_a_directory => "it is a symbolic link, or not a directory: an ordinary one is needed here".into(),
+        Call::not_a_null_device => "/dev/null of the host is not the character device 1:3".into(),
+        Call::not_a_terminal => "/dev/pts/ptmx of the container is not of a devpts".into(),
+        call if errno == Errno::NOSYS => format!("{} is missing: {}", call.name(), Reason(errno)),
+        _ => Reason(errno).to_string(),
+    };
+    Error::new(format!("cannot {step}{place}: {reason}"))
+}
+
+/// The child ended without a word.
+fn died(pidfd: BorrowedFd<'_>) -> Error {
+    let status = reap(pidfd);
+    let how = match status.as_ref().and_then(WaitIdStatus::terminating_signal) {
+        Some(signal) => format!("was killed by signal {signal}"),
+        None => "ended".into(),
+    };
+    Error::new(format!("the container's first process {how} before its program began"))
+}
+
+fn unborn(unborn: Unborn<'_>) -> Error {
+    match unborn {
+        Unborn::Call(fault) => Error::from_errno(
+            format!("cannot create the container's process ({})", fault.call.name()),
+            fault.errno,
+        ),
+        Unborn::Join(join, errno) => Error::from_errno(
+            format!("config.json: linux.namespaces: cannot join {}", Lossy(join.path)),
+            errno,
+        ),
+        Unborn::Time(errno) => Error::from_errno("config.json: linux.timeOffsets: cannot make the time namespace", errno),
+    }
+}
+
+fn write_mappings(mappings: Option<&Mappings>, pid: i32) -> Result<()> {
+    let Some(mappings) = mappings else { return Ok(()) };
+    for (file, text, field) in [("uid_map", &mappings.uid, "uidMappings"), ("gid_map", &mappings.gid, "gidMappings")] {
+        let path = format!("/proc/{pid}/{file}");
+        files::write(CWD, path.as_str(), text.as_bytes())
+            .during(|| format!("config.json: linux.{field}: cannot write {path}"))?;
+    }
+    Ok(())
+}
+
+fn open_into(open: &Open, slots: &Slots<'_>) -> Result<()> {
+    let fd = match &open.what {
+        What::Namespace { path } => {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            rustix::fs::openat(CWD, *path, flags, Mode::empty()).during(|| cannot_open(open, path))?
+        }
+        What::Tree { path, recursive, attributes, idmap } => {
+            let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+            if *recursive {
+                flags |= OpenTreeFlags::AT_RECURSIVE;
+            }
+            let tree = rustix::mount::open_tree(CWD, *path, flags).during(|| cannot_open(open, path))?;
+            for (recursive, attr) in [(false, attributes.own), (true, attributes.tree)] {
+                if attr != MountAttr::NONE {
+                    calls::mount_setattr(tree.as_fd(), recursive, attr, None)
+                        .during(|| format!("config.json: {}: cannot set the attributes of {}", open.field, Lossy(path)))?;
+                }
+            }
+            if let Some(idmap) = idmap {
+                map_ids(tree.as_fd(), idmap).map_err(|e| Error::new(format!("config.json: {}: {e}", open.field)))?;
+            }
+            tree
+        }
+    };
+    slots.fill(open.slot, fd);
+    Ok(())
+}
+
+fn cannot_open(open: &Open, path: &CStr) -> String {
+    format!("config.json: {}: cannot open {}", open.field, Lossy(path))
+}
+
+/// Maps the ids of a detached tree by a user namespace that is made for it, in a process that only waits.
+fn map_ids(tree: BorrowedFd<'_>, idmap: &Idmap) -> Result<()> {
+    const NEWUSER: u64 = linux_raw_sys::general::CLONE_NEWUSER as u64;
+    let steps = [Step::Meet(Point::Mappings)];
+    let birth = Spawn { namespaces: NEWUSER, joins: &[], time: None, cgroup: None, steps: &steps };
+    let none = Slots::new(&[]);
+    let holder = spawn(&birth, &none).map_err(unborn)?;
+    let result = (|| {
+        write_mappings(Some(&idmap.mappings), holder.pid)?;
+        let path = format!("/proc/{}/ns/user", holder.pid);
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let userns = rustix::fs::openat(CWD, path.as_str(), flags, Mode::empty()).during(|| format!("cannot open {path}"))?;
+        let attr = MountAttr { set: u64::from(linux_raw_sys::general::MOUNT_ATTR_IDMAP), ..MountAttr::NONE };
+        calls::mount_setattr(tree, idmap.recursive, attr, Some(userns.as_fd())).during(|| "cannot map the ids of the mount".into())
+    })();
+    drop(holder.channel);
+    reap(holder.pidfd.as_fd());
+    result
+}
+
+/// The socket the child waits on, and the lock that says it does.
+fn listen(directory: &Directory, slot: Slot, slots: &Slots<'_>) -> Result<OwnedFd> {
+    let what = || "cannot make the socket for start".into();
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).during(what)?;
+    rustix::net::bind(&socket, &start_address(directory)?).during(what)?;
+    rustix::net::listen(&socket, 8).during(what)?;
+    slots.fill(slot, socket);
+    directory.lock_waiting()
+}
+
+/// The address of that socket, short however long the root's path is.
+pub fn start_address(directory: &Directory) -> Result<SocketAddrUnix> {
+    use rustix::fd::AsRawFd;
+    let path = format!("/proc/self/fd/{}/{}", directory.fd().as_raw_fd(), state::START);
+    SocketAddrUnix::new(path).during(|| "cannot name the socket for start".into())
+}
+
+/// The socket the terminal goes to: the engine's, or one end of a pair whose other end is ours.
+fn connect_console(plan: &Plan, slots: &Slots<'_>, request: &Request<'_>) -> Result<Option<OwnedFd>> {
+    let Some(slot) = plan.console else { return Ok(None) };
+    match request.console_socket {
+        Some(path) => {
+            slots.fill(slot, console::connect(path)?);
+            Ok(None)
+        }
+        None => {
+            let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+            let (ours, theirs) = pair.during(|| "cannot make a socket for the terminal".into())?;
+            slots.fill(slot, theirs);
+            Ok(Some(ours))
+        }
+    }
+}
+
+/// Steps and what they open, one a line: `--dry-run`.
+pub fn shown(plan: &Plan) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    if let Some(path) = &plan.cgroup {
+        lines.push(format!("make the cgroup {path}"));
+    }
+    for join in &plan.joins {
+        lines.push(format!("join the namespace {}", Lossy(join.path)));
+    }
+    lines.push(format!("clone with new namespaces {:#x}", plan.namespaces));
+    lines.extend(plan.steps.iter().map(ToString::to_string));
+    lines.iter().enumerate().map(|(n, line)| format!("{:3} {line}\n", n + 1)).collect()
+}

@@ -1,0 +1,82 @@
+//! What the program tells: errors and warnings on stderr, and the error once more in the file that
+//! `--log` names, in the form engines parse (one object or line for a failure).
+
+use crate::files;
+use alloc::format;
+use alloc::string::String;
+use rustix::fs::{CWD, Mode, OFlags};
+use serde::Serialize;
+
+/// Where and how to log.
+#[derive(Clone, Copy, Default)]
+pub struct Log<'a> {
+    pub file: Option<&'a str>,
+    pub json: bool,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    level: &'a str,
+    msg: &'a str,
+    time: &'a str,
+}
+
+impl Log<'_> {
+    /// The error the program ends with.
+    pub fn error(&self, text: &str) {
+        let line = self.line("error", text);
+        match self.file {
+            Some(path) => {
+                // O_APPEND: BuildKit shares one file between runtimes.
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC;
+                let opened = rustix::fs::openat(CWD, path, flags, Mode::from_raw_mode(0o644));
+                if opened.map(|file| files::write_all(&file, line.as_bytes())).is_err() {
+                    tell(&format!("runtime: cannot write the log {path}\n"));
+                }
+                tell(&format!("runtime: {text}\n"));
+            }
+            None if self.json => tell(&line),
+            None => tell(&format!("runtime: {text}\n")),
+        }
+    }
+
+    fn line(&self, level: &str, msg: &str) -> String {
+        let time = now();
+        if self.json {
+            let line = Line { level, msg, time: &time };
+            return serde_json::to_string(&line).unwrap_or_default() + "\n";
+        }
+        format!("time=\"{time}\" level={level} msg={msg:?}\n")
+    }
+}
+
+/// A warning: on stderr alone, since engines take the log for one failure.
+pub fn warn(text: &str) {
+    tell(&format!("runtime: warning: {text}\n"));
+}
+
+fn tell(text: &str) {
+    let _ = files::write_all(syscalls::calls::stderr(), text.as_bytes());
+}
+
+/// Now as RFC 3339 with nanoseconds, in UTC.
+pub fn now() -> String {
+    let (seconds, nanos) = syscalls::calls::realtime();
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, day) = date(days);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
+}
+
+/// The Gregorian date of a day since 1970-01-01. Counts in eras of 400 years that begin in March, so
+/// that the leap day is the last day of a year.
+fn date(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468; // from 0000-03-01
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day_of_year - (153 * march_month + 2) / 5 + 1)
+}

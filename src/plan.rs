@@ -1,0 +1,355 @@
+//! The plan: a pure function of the spec and the host's facts. It validates everything, decides
+//! everything, and compiles it into one list of steps; it makes no system call that changes anything.
+
+mod devices;
+mod identity;
+mod mounts;
+mod namespaces;
+mod options;
+mod process;
+mod security;
+
+use crate::error::{Error, Result, fail};
+use crate::host::{Cgroups, Host};
+use crate::spec::{Hook as SpecHook, Spec};
+use crate::state::Hook;
+use alloc::borrow::{Cow, ToOwned};
+use alloc::boxed::Box;
+use alloc::ffi::CString;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::ffi::CStr;
+use namespaces::{Kind, Namespaces};
+use syscalls::calls::Arg;
+use syscalls::slots::Slot;
+use syscalls::spawn::Join;
+use syscalls::step::{Attributes, Point, Step};
+
+/// What the command line adds to the spec.
+pub struct Options<'a> {
+    pub id: &'a str,
+    /// Absolute, without links at its end.
+    pub bundle: &'a str,
+    /// `create`: the child waits for `start`.
+    pub wait: bool,
+    pub no_pivot: bool,
+    pub no_new_keyring: bool,
+    pub preserve_fds: u32,
+    /// `--cgroup-manager disabled`.
+    pub no_cgroup: bool,
+}
+
+/// Something launch opens before the clone and puts into a slot.
+pub struct Open {
+    pub slot: Slot,
+    /// The field it comes from, for messages.
+    pub field: String,
+    pub what: What,
+    /// It shows the container's own cgroup, so it can be opened only when that is made.
+    pub in_cgroup: bool,
+}
+
+pub enum What {
+    /// A detached copy of a tree, with its attributes set.
+    Tree { path: &'static CStr, recursive: bool, attributes: Attributes, idmap: Option<Idmap> },
+    /// A namespace.
+    Namespace { path: &'static CStr },
+}
+
+/// An id-mapped mount.
+pub struct Idmap {
+    pub mappings: Mappings,
+    pub recursive: bool,
+}
+
+/// The text of uid_map and gid_map.
+#[derive(Clone)]
+pub struct Mappings {
+    pub uid: String,
+    pub gid: String,
+}
+
+/// Everything that is going to happen, in the order it happens.
+pub struct Plan {
+    pub opens: Vec<Open>,
+    /// `CLONE_NEW*` made with the child.
+    pub namespaces: u64,
+    pub joins: Vec<Join<'static>>,
+    pub time: Option<&'static CStr>,
+    pub mappings: Option<Mappings>,
+    pub steps: Vec<Step<'static>>,
+    pub slots: u16,
+    /// The slots that launch fills by other means than `opens`.
+    pub listener: Option<Slot>,
+    pub console: Option<Slot>,
+    /// The cgroup's path below each hierarchy; `None` for none.
+    pub cgroup: Option<String>,
+    pub rootfs: String,
+    pub oom_score_adj: Option<i32>,
+    pub hooks: Hooks,
+    pub warnings: Vec<String>,
+}
+
+/// Hooks that the parent runs.
+#[derive(Default)]
+pub struct Hooks {
+    pub prestart: Vec<Hook>,
+    pub create_runtime: Vec<Hook>,
+    pub poststart: Vec<Hook>,
+    pub poststop: Vec<Hook>,
+}
+
+/// What the parts of the plan build together.
+struct Builder<'a> {
+    spec: &'a Spec<'a>,
+    host: &'a Host,
+    options: &'a Options<'a>,
+    namespaces: Namespaces,
+    steps: Vec<Step<'static>>,
+    opens: Vec<Open>,
+    slots: u16,
+    warnings: Vec<String>,
+    /// The null device, where paths can be masked.
+    null: Option<Slot>,
+    /// The private procfs, once a step needs it.
+    procfs: Option<Slot>,
+}
+
+/// Makes the plan, or says what is wrong with config.json.
+pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan> {
+    crate::state::check_id(options.id)?;
+    if !spec.oci_version.starts_with("1.") {
+        fail!("config.json: ociVersion: expected a version 1.x, found {:?}", spec.oci_version);
+    }
+    let Some(root) = &spec.root else { fail!("config.json: root: required field is missing") };
+    let namespaces = namespaces::read(spec)?;
+    let mut b = Builder {
+        spec,
+        host,
+        options,
+        namespaces,
+        steps: Vec::new(),
+        opens: Vec::new(),
+        slots: 0,
+        warnings: Vec::new(),
+        null: None,
+        procfs: None,
+    };
+    let cgroup = match options.no_cgroup {
+        true => None,
+        false => Some(crate::cgroup::path(spec.linux.cgroups_path.as_deref(), options.id)?),
+    };
+    let rootfs = absolute(options.bundle, &root.path);
+    let joins = b.joins()?;
+    let time = b.time()?;
+    let mappings = b.mappings()?;
+
+    if mappings.is_some() {
+        b.steps.extend([Step::Meet(Point::Mappings), Step::ContainerRoot]);
+    } else if b.namespaces.has(Kind::User) {
+        b.steps.push(Step::ContainerRoot);
+    }
+    if cgroup.is_some() && matches!(&host.cgroups, Cgroups::V1(h) if h.iter().any(|h| !h.is_v2())) {
+        b.steps.push(Step::Meet(Point::Cgroup));
+    }
+    if b.namespaces.is_new(Kind::Cgroup) {
+        b.steps.push(Step::CgroupNamespace);
+    }
+    b.steps.push(Step::Session);
+    if !options.no_new_keyring {
+        b.steps.push(Step::Keyring(leak_text(&format!("_ses.{}", options.id), "the container id")?));
+    }
+    b.names()?;
+    b.root(&rootfs, cgroup.as_deref())?;
+    b.working_directory_made()?;
+    b.hooks_before_root()?;
+    b.sysctls()?;
+    let console = b.console()?;
+    b.paths()?;
+    b.enter_root()?;
+    b.steps.push(Step::Meet(Point::Commit));
+    let listener = options.wait.then(|| b.slot());
+    b.steps.extend(listener.map(Step::Await));
+    b.process()?;
+
+    let hook = |kind: &str, hooks: &[SpecHook<'_>]| -> Result<Vec<Hook>> {
+        hooks.iter().enumerate().map(|(n, hook)| checked_hook(&format!("hooks.{kind}[{n}]"), hook)).collect()
+    };
+    Ok(Plan {
+        namespaces: b.namespaces.flags(),
+        joins,
+        time,
+        mappings,
+        steps: b.steps,
+        opens: b.opens,
+        slots: b.slots,
+        listener,
+        console,
+        cgroup,
+        rootfs,
+        oom_score_adj: oom_score_adj(spec)?,
+        hooks: Hooks {
+            prestart: hook("prestart", &spec.hooks.prestart)?,
+            create_runtime: hook("createRuntime", &spec.hooks.create_runtime)?,
+            poststart: hook("poststart", &spec.hooks.poststart)?,
+            poststop: hook("poststop", &spec.hooks.poststop)?,
+        },
+        warnings: b.warnings,
+    })
+}
+
+impl Builder<'_> {
+    fn slot(&mut self) -> Slot {
+        self.slots += 1;
+        self.slots - 1
+    }
+
+    fn open(&mut self, field: String, what: What) -> Slot {
+        let slot = self.slot();
+        self.opens.push(Open { slot, field, what, in_cgroup: false });
+        slot
+    }
+
+    /// The slot of the private procfs; the first who asks makes the step.
+    fn procfs(&mut self) -> Slot {
+        if let Some(slot) = self.procfs {
+            return slot;
+        }
+        let slot = self.slot();
+        self.steps.push(Step::Procfs(slot));
+        self.procfs = Some(slot);
+        slot
+    }
+
+    /// Loopback, hostname, domainname.
+    fn names(&mut self) -> Result<()> {
+        if self.namespaces.is_new(Kind::Network) {
+            self.steps.push(Step::Loopback);
+        }
+        for (field, name, step) in [
+            ("hostname", &self.spec.hostname, Step::Hostname as fn(&'static CStr) -> Step<'static>),
+            ("domainname", &self.spec.domainname, Step::Domainname),
+        ] {
+            let Some(name) = name else { continue };
+            if !self.namespaces.has(Kind::Uts) {
+                fail!("config.json: {field}: needs a namespace of type \"uts\" in linux.namespaces");
+            }
+            if name.len() > 64 {
+                fail!("config.json: {field}: expected at most 64 characters, found {}", name.len());
+            }
+            self.steps.push(step(leak_text(name, field)?));
+        }
+        Ok(())
+    }
+
+    /// prestart and createRuntime by the parent, createContainer by the child, before the root is entered.
+    fn hooks_before_root(&mut self) -> Result<()> {
+        let hooks = &self.spec.hooks;
+        if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
+            self.steps.push(Step::Meet(Point::Hooks));
+        }
+        self.child_hooks(c"createContainer", &hooks.create_container)
+    }
+
+    /// Hooks that the child runs itself, with the state as its pid namespace sees it.
+    fn child_hooks(&mut self, kind: &'static CStr, hooks: &[SpecHook<'_>]) -> Result<()> {
+        if hooks.is_empty() {
+            return Ok(());
+        }
+        let mut ready = Vec::new();
+        for (n, hook) in hooks.iter().enumerate() {
+            let field = format!("hooks.{}[{n}]", kind.to_str().unwrap_or_default());
+            let hook = checked_hook(&field, hook)?;
+            ready.push(syscalls::hook::Hook {
+                path: leak_text(&hook.path, &field)?,
+                argv: arguments(&hook.args, &field)?,
+                envp: arguments(&hook.env, &field)?,
+                timeout: hook.timeout,
+            });
+        }
+        let state = self.state_around_pid()?;
+        self.steps.push(Step::Hooks { kind, hooks: leak(ready), state });
+        Ok(())
+    }
+
+    /// The state as JSON, cut where the pid belongs.
+    fn state_around_pid(&self) -> Result<[&'static [u8]; 2]> {
+        let annotations = owned_pairs(&self.spec.annotations);
+        let root = self.spec.root.as_ref().map_or("", |root| &root.path);
+        let state = crate::state::Shown {
+            oci_version: crate::state::OCI_VERSION,
+            id: self.options.id,
+            pid: 0,
+            status: crate::state::CREATED,
+            bundle: self.options.bundle,
+            rootfs: &absolute(self.options.bundle, root),
+            created: &crate::log::now(),
+            annotations: &annotations,
+        };
+        let json = serde_json::to_string(&state).map_err(|e| Error::new(e.to_string()))?;
+        let pid = "\"pid\":";
+        let at = json.find(&format!("{pid}0,")).map_or(0, |at| at + pid.len());
+        let json: &'static str = Box::leak(json.into_boxed_str());
+        Ok([&json.as_bytes()[..at], &json.as_bytes()[at + 1..]])
+    }
+}
+
+/// A hook whose path is absolute and whose timeout is a number of seconds.
+fn checked_hook(field: &str, hook: &SpecHook<'_>) -> Result<Hook> {
+    if !hook.path.starts_with('/') {
+        fail!("config.json: {field}.path: expected an absolute path, found {:?}", hook.path);
+    }
+    let timeout = match hook.timeout {
+        None => None,
+        Some(n) if n > 0 => Some(u32::try_from(n).unwrap_or(u32::MAX)),
+        Some(n) => fail!("config.json: {field}.timeout: expected a number above 0, found {n}"),
+    };
+    let own = |list: &[Cow<'_, str>]| list.iter().map(|s| s.as_ref().to_owned()).collect::<Vec<_>>();
+    let mut args = own(&hook.args);
+    if args.is_empty() {
+        args.push(hook.path.as_ref().to_owned());
+    }
+    Ok(Hook { path: hook.path.as_ref().to_owned(), args, env: own(&hook.env), timeout })
+}
+
+fn oom_score_adj(spec: &Spec<'_>) -> Result<Option<i32>> {
+    let Some(value) = spec.process.as_ref().and_then(|p| p.oom_score_adj) else { return Ok(None) };
+    if !(-1000..=1000).contains(&value) {
+        fail!("config.json: process.oomScoreAdj: expected a number from -1000 to 1000, found {value}");
+    }
+    Ok(Some(value as i32))
+}
+
+/// Strings of the spec as owned pairs.
+pub fn owned_pairs(pairs: &[(Cow<'_, str>, Cow<'_, str>)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(k, v)| (k.as_ref().to_owned(), v.as_ref().to_owned())).collect()
+}
+
+/// A path of the bundle.
+fn absolute(bundle: &str, path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { crate::host::join(bundle, path) }
+}
+
+/// Keeps a value for the rest of the process: a plan is made once and lives until the exec or the exit.
+fn leak<T>(values: Vec<T>) -> &'static [T] {
+    Box::leak(values.into_boxed_slice())
+}
+
+/// A text of config.json as a C string that lives as long as the plan.
+fn leak_text(text: &str, field: &str) -> Result<&'static CStr> {
+    match CString::new(text) {
+        Ok(text) => Ok(Box::leak(text.into_boxed_c_str())),
+        Err(_) => fail!("config.json: {field}: a string with a zero byte"),
+    }
+}
+
+/// argv or envp, ended as execve wants it.
+fn arguments<S: AsRef<str>>(texts: &[S], field: &str) -> Result<&'static [Arg<'static>]> {
+    let mut args = Vec::with_capacity(texts.len() + 1);
+    for (n, text) in texts.iter().enumerate() {
+        args.push(Arg::new(leak_text(text.as_ref(), &format!("{field}[{n}]"))?));
+    }
+    args.push(Arg::END);
+    Ok(leak(args))
+}

@@ -1,0 +1,132 @@
+//! Who the process becomes: user, groups, capabilities, and its resource limits.
+//! Source: config.md, User, Capabilities and POSIX process.
+
+use super::namespaces::{Kind, maps};
+use super::{Builder, leak};
+use crate::error::{Result, fail};
+use crate::spec::{Process, Rlimit as SpecRlimit};
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use rustix::process::Resource;
+use syscalls::step::{Capabilities, Identity, Rlimit};
+
+/// Names by number, as in capability.h.
+const CAPABILITIES: [&str; 41] = [
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
+    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
+    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
+    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
+    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+/// By the names of setrlimit(2), without RLIMIT_.
+const RESOURCES: [(&str, Resource); 16] = [
+    ("AS", Resource::As),
+    ("CORE", Resource::Core),
+    ("CPU", Resource::Cpu),
+    ("DATA", Resource::Data),
+    ("FSIZE", Resource::Fsize),
+    ("LOCKS", Resource::Locks),
+    ("MEMLOCK", Resource::Memlock),
+    ("MSGQUEUE", Resource::Msgqueue),
+    ("NICE", Resource::Nice),
+    ("NOFILE", Resource::Nofile),
+    ("NPROC", Resource::Nproc),
+    ("RSS", Resource::Rss),
+    ("RTPRIO", Resource::Rtprio),
+    ("RTTIME", Resource::Rttime),
+    ("SIGPENDING", Resource::Sigpending),
+    ("STACK", Resource::Stack),
+];
+
+/// setresuid(2)'s "no change" can be nobody's id.
+const NO_ID: u32 = u32::MAX;
+/// As many as the child has room for.
+const GROUPS_MAX: usize = 4096;
+
+impl Builder<'_> {
+    pub fn identity(&mut self, process: &Process<'_>) -> Result<Identity<'static>> {
+        let user = &process.user;
+        let groups = user.additional_gids.iter().enumerate();
+        let linux = &self.spec.linux;
+        let mapped = self.namespaces.is_new(Kind::User);
+        let check = |field: String, id: u32, mappings| {
+            if id == NO_ID {
+                fail!("config.json: process.user.{field}: {id} is not an id");
+            }
+            if mapped && !maps(mappings, id) {
+                fail!("config.json: process.user.{field}: {id} is not mapped in the user namespace");
+            }
+            Ok(())
+        };
+        check("uid".into(), user.uid, &linux.uid_mappings)?;
+        check("gid".into(), user.gid, &linux.gid_mappings)?;
+        for (n, gid) in groups {
+            check(format!("additionalGids[{n}]"), *gid, &linux.gid_mappings)?;
+        }
+        if user.additional_gids.len() > GROUPS_MAX {
+            fail!("config.json: process.user.additionalGids: expected at most {GROUPS_MAX}, found {}", user.additional_gids.len());
+        }
+        Ok(Identity {
+            uid: user.uid,
+            gid: user.gid,
+            groups: Some(leak(user.additional_gids.clone())),
+            capabilities: self.capabilities(process),
+            last_capability: self.host.last_capability,
+        })
+    }
+
+    /// The five sets. What the kernel does not know is left out with a warning, as runc does.
+    fn capabilities(&mut self, process: &Process<'_>) -> Capabilities {
+        let Some(sets) = &process.capabilities else { return Capabilities::default() };
+        let mut unknown: Vec<String> = Vec::new();
+        let last = self.host.last_capability;
+        let mut bits = |names: &[Cow<'_, str>]| {
+            let mut bits = 0u64;
+            for name in names {
+                let upper = name.to_ascii_uppercase();
+                let plain = upper.strip_prefix("CAP_").unwrap_or(&upper);
+                match CAPABILITIES.iter().position(|known| *known == plain) {
+                    Some(n) if n as u32 <= last => bits |= 1 << n,
+                    _ if unknown.contains(&upper) => {}
+                    _ => unknown.push(upper),
+                }
+            }
+            bits
+        };
+        let sets = Capabilities {
+            bounding: bits(&sets.bounding),
+            effective: bits(&sets.effective),
+            inheritable: bits(&sets.inheritable),
+            permitted: bits(&sets.permitted),
+            ambient: bits(&sets.ambient),
+        };
+        if !unknown.is_empty() {
+            self.warnings.push(format!("unknown capabilities are left out: {}", unknown.join(", ")));
+        }
+        sets
+    }
+}
+
+pub fn limits(limits: &[SpecRlimit<'_>]) -> Result<&'static [Rlimit]> {
+    let mut ready: Vec<Rlimit> = Vec::new();
+    for (n, limit) in limits.iter().enumerate() {
+        let field = format!("process.rlimits[{n}]");
+        let name = limit.resource.strip_prefix("RLIMIT_");
+        let Some((_, resource)) = RESOURCES.iter().find(|(known, _)| Some(*known) == name) else {
+            fail!("config.json: {field}.type: expected one of RLIMIT_NOFILE, RLIMIT_CORE, …, found {:?}", limit.resource);
+        };
+        if ready.iter().any(|r| r.resource == *resource) {
+            fail!("config.json: {field}: there already is a limit of type {:?}", limit.resource);
+        }
+        if limit.soft > limit.hard {
+            fail!("config.json: {field}.soft: {} is above the hard limit {}", limit.soft, limit.hard);
+        }
+        let value = |n: u64| (n != u64::MAX).then_some(n);
+        ready.push(Rlimit { resource: *resource, soft: value(limit.soft), hard: value(limit.hard) });
+    }
+    Ok(leak(ready))
+}

@@ -1,0 +1,184 @@
+//! linux.namespaces: which are made, which are joined, the id mappings and the time offsets.
+//! Source: config-linux.md, Namespaces, User namespace mappings, Offset for Time Namespace.
+
+use super::{Builder, Mappings, What, leak_text};
+use crate::error::{Result, fail};
+use crate::spec::{IdMapping, Spec};
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+use core::fmt::Write;
+use syscalls::spawn::Join;
+
+/// The kinds of namespaces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Pid,
+    Network,
+    Mount,
+    Ipc,
+    Uts,
+    User,
+    Cgroup,
+    Time,
+}
+
+/// Every kind with its name in the spec and its flag (clone(2)); joined in this order, the user
+/// namespace last: entering it gives up the right to enter the others.
+const KINDS: [(Kind, &str, u64); 8] = [
+    (Kind::Pid, "pid", 0x2000_0000),
+    (Kind::Network, "network", 0x4000_0000),
+    (Kind::Ipc, "ipc", 0x0800_0000),
+    (Kind::Uts, "uts", 0x0400_0000),
+    (Kind::Cgroup, "cgroup", 0x0200_0000),
+    (Kind::Time, "time", 0x0000_0080),
+    (Kind::Mount, "mount", 0x0002_0000),
+    (Kind::User, "user", 0x1000_0000),
+];
+
+/// The list of the spec: for each kind nothing, a new one, or the path of one there is.
+pub struct Namespaces(Vec<(Kind, Option<String>)>);
+
+pub fn read(spec: &Spec<'_>) -> Result<Namespaces> {
+    let mut list: Vec<(Kind, Option<String>)> = Vec::new();
+    for (n, namespace) in spec.linux.namespaces.iter().enumerate() {
+        let known = KINDS.iter().find(|(_, name, _)| *name == namespace.kind);
+        let Some((kind, name, _)) = known else {
+            let names = KINDS.map(|(_, name, _)| name).join(", ");
+            fail!("config.json: linux.namespaces[{n}].type: expected one of {names}, found {:?}", namespace.kind);
+        };
+        if list.iter().any(|(k, _)| k == kind) {
+            fail!("config.json: linux.namespaces[{n}]: there already is a namespace of type {name:?}");
+        }
+        if let Some(path) = namespace.path.as_deref().filter(|path| !path.starts_with('/')) {
+            fail!("config.json: linux.namespaces[{n}].path: expected an absolute path, found {path:?}");
+        }
+        list.push((*kind, namespace.path.as_deref().map(str::to_owned)));
+    }
+    Ok(Namespaces(list))
+}
+
+impl Namespaces {
+    fn get(&self, kind: Kind) -> Option<&Option<String>> {
+        self.0.iter().find(|(k, _)| *k == kind).map(|(_, path)| path)
+    }
+
+    /// New or joined: not the runtime's own.
+    pub fn has(&self, kind: Kind) -> bool {
+        self.get(kind).is_some()
+    }
+
+    pub fn is_new(&self, kind: Kind) -> bool {
+        self.get(kind) == Some(&None)
+    }
+
+    pub fn is_joined(&self, kind: Kind) -> bool {
+        self.has(kind) && !self.is_new(kind)
+    }
+
+    /// What clone3 makes. A cgroup namespace is made later, by the child inside its cgroup; a time
+    /// namespace earlier, by the process that makes the child.
+    pub fn flags(&self) -> u64 {
+        KINDS
+            .iter()
+            .filter(|(kind, ..)| self.is_new(*kind) && !matches!(kind, Kind::Cgroup | Kind::Time))
+            .fold(0, |flags, (.., flag)| flags | flag)
+    }
+}
+
+impl Builder<'_> {
+    pub fn joins(&mut self) -> Result<Vec<Join<'static>>> {
+        let mut joins = Vec::new();
+        for (kind, name, flag) in KINDS {
+            let Some(Some(path)) = self.namespaces.get(kind) else { continue };
+            let field = format!("linux.namespaces: {name}");
+            let path = leak_text(path, &field)?;
+            let slot = self.open(field, What::Namespace { path });
+            joins.push(Join { slot, kind: flag as u32, path });
+        }
+        Ok(joins)
+    }
+
+    /// The text of timens_offsets for a new time namespace (time_namespaces(7)).
+    pub fn time(&self) -> Result<Option<&'static CStr>> {
+        let offsets = &self.spec.linux.time_offsets;
+        if !self.namespaces.is_new(Kind::Time) {
+            if !offsets.is_empty() {
+                fail!("config.json: linux.timeOffsets: needs a new namespace of type \"time\" in linux.namespaces");
+            }
+            return Ok(None);
+        }
+        let mut text = String::new();
+        for (clock, offset) in offsets {
+            if !matches!(clock.as_ref(), "monotonic" | "boottime") {
+                fail!("config.json: linux.timeOffsets: expected monotonic or boottime, found {clock:?}");
+            }
+            if offset.nanosecs > 999_999_999 {
+                fail!("config.json: linux.timeOffsets.{clock}.nanosecs: expected less than a second, found {}", offset.nanosecs);
+            }
+            let _ = writeln!(text, "{clock} {} {}", offset.secs, offset.nanosecs);
+        }
+        Ok(Some(leak_text(&text, "linux.timeOffsets")?))
+    }
+
+    /// The mappings of a new user namespace.
+    pub fn mappings(&mut self) -> Result<Option<Mappings>> {
+        let linux = &self.spec.linux;
+        let given = !linux.uid_mappings.is_empty() || !linux.gid_mappings.is_empty();
+        if !self.namespaces.has(Kind::User) {
+            if given {
+                fail!("config.json: linux.uidMappings: needs a namespace of type \"user\" in linux.namespaces");
+            }
+            return Ok(None);
+        }
+        if self.namespaces.is_joined(Kind::User) {
+            // It has its mappings; those given here are for the reader.
+            return Ok(None);
+        }
+        if linux.uid_mappings.is_empty() || linux.gid_mappings.is_empty() {
+            let field = if linux.uid_mappings.is_empty() { "uidMappings" } else { "gidMappings" };
+            fail!("config.json: linux.{field}: a new user namespace needs at least one mapping");
+        }
+        Ok(Some(mappings(&linux.uid_mappings, &linux.gid_mappings, "linux.")?))
+    }
+}
+
+/// Checks mappings and writes them as the kernel reads them; `prefix` is the field they stand in.
+pub fn mappings(uid: &[IdMapping], gid: &[IdMapping], prefix: &str) -> Result<Mappings> {
+    Ok(Mappings { uid: map(uid, &format!("{prefix}uidMappings"))?, gid: map(gid, &format!("{prefix}gidMappings"))? })
+}
+
+/// user_namespaces(7): at most 340 lines, no overlap, and no id beyond 2^32 - 2.
+fn map(mappings: &[IdMapping], field: &str) -> Result<String> {
+    const LINES_MAX: usize = 340;
+    if mappings.len() > LINES_MAX {
+        fail!("config.json: {field}: expected at most {LINES_MAX} mappings, found {}", mappings.len());
+    }
+    let mut text = String::new();
+    for (n, m) in mappings.iter().enumerate() {
+        let end = |start: u32| u64::from(start) + u64::from(m.size);
+        if m.size == 0 || end(m.container_id) > u64::from(u32::MAX) || end(m.host_id) > u64::from(u32::MAX) {
+            fail!(
+                "config.json: {field}[{n}]: {} ids from {} to {} are not a range of ids",
+                m.size, m.container_id, m.host_id
+            );
+        }
+        for other in &mappings[..n] {
+            let overlap = |a: u32, b: u32| {
+                u64::from(a) < u64::from(b) + u64::from(other.size) && u64::from(b) < end(a)
+            };
+            if overlap(m.container_id, other.container_id) || overlap(m.host_id, other.host_id) {
+                fail!("config.json: {field}[{n}]: overlaps another mapping");
+            }
+        }
+        let _ = writeln!(text, "{} {} {}", m.container_id, m.host_id, m.size);
+    }
+    Ok(text)
+}
+
+/// Whether a mapping covers an id of the container.
+pub fn maps(mappings: &[IdMapping], id: u32) -> bool {
+    mappings.iter().any(|m| id >= m.container_id && u64::from(id) < u64::from(m.container_id) + u64::from(m.size))
+}

@@ -1,0 +1,132 @@
+//! The last part of the walk, from the commit to the exec: limits, labels, the filter, the identity,
+//! the program. Its order is the kernel's: each step may take away what the ones before it needed.
+
+use super::namespaces::Kind;
+use super::{Builder, arguments, identity, leak, leak_text};
+use crate::error::{Result, fail};
+use crate::spec::Process;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+use syscalls::calls::Arg;
+use syscalls::slots::Slot;
+use syscalls::step::{Execute, Home, Step};
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+impl Builder<'_> {
+    /// The terminal, or the ownership of stdio; the slot of the socket the terminal goes to.
+    pub fn console(&mut self) -> Result<Option<Slot>> {
+        let Some(process) = &self.spec.process else { return Ok(None) };
+        let uid = process.user.uid;
+        if !process.terminal {
+            self.steps.push(Step::Stdio { uid });
+            return Ok(None);
+        }
+        if !self.namespaces.is_new(Kind::Mount) {
+            fail!("config.json: process.terminal: needs a new namespace of type \"mount\" in linux.namespaces");
+        }
+        let side = |name: &str, n: u64| match u16::try_from(n) {
+            Ok(n) => Ok(n),
+            Err(_) => fail!("config.json: process.consoleSize.{name}: expected at most 65535, found {n}"),
+        };
+        let size = match &process.console_size {
+            Some(size) => Some((side("height", size.height)?, side("width", size.width)?)),
+            None => None,
+        };
+        let socket = self.slot();
+        let name = leak_text(self.options.id, "id")?;
+        self.steps.push(Step::Console { socket, name, size, uid });
+        Ok(Some(socket))
+    }
+
+    pub fn process(&mut self) -> Result<()> {
+        let spec = self.spec;
+        let Some(process) = &spec.process else {
+            // `create` works without a process, `start` then says so (runtime.md, Start).
+            let nothing = leak(Vec::from([Arg::END]));
+            let execute = Execute { candidates: &[], argv: nothing, envp: nothing, home: None, preserve: 0, filter: None };
+            self.steps.push(Step::Execute(execute));
+            return Ok(());
+        };
+        let limits = identity::limits(&process.rlimits)?;
+        let identity = self.identity(process)?;
+        let (mut early, mut late) = (None, None);
+        if let Some(seccomp) = &spec.linux.seccomp {
+            let filter = self.filter(seccomp)?;
+            // With no_new_privs the filter can be the very last thing; without, loading it takes
+            // CAP_SYS_ADMIN, so it goes before that is dropped.
+            if process.no_new_privileges == Some(true) { late = Some(filter) } else { early = Some(filter) }
+        }
+        if !limits.is_empty() {
+            self.steps.push(Step::RaiseLimits(limits));
+        }
+        self.scheduling(process)?;
+        self.labels(process)?;
+        self.steps.push(Step::WorkingDirectory(leak_text(&process.cwd, "process.cwd")?));
+        self.steps.push(Step::Umask(self.umask(process)?));
+        self.steps.extend(early.map(Step::Seccomp));
+        self.steps.push(Step::Become(identity));
+        self.child_hooks(c"startContainer", &spec.hooks.start_container)?;
+        if !limits.is_empty() {
+            self.steps.push(Step::Limits(limits));
+        }
+        if process.no_new_privileges == Some(true) {
+            self.steps.push(Step::NoNewPrivileges);
+        }
+        let execute = self.execute(process)?;
+        self.steps.push(Step::Execute(Execute { filter: late, ..execute }));
+        Ok(())
+    }
+
+    fn umask(&self, process: &Process<'_>) -> Result<u32> {
+        match process.user.umask {
+            Some(mask) if mask > 0o777 => fail!("config.json: process.user.umask: expected at most 511 (0777), found {mask}"),
+            Some(mask) => Ok(mask),
+            None => Ok(0o022),
+        }
+    }
+
+    fn execute(&mut self, process: &Process<'_>) -> Result<Execute<'static>> {
+        let Some(name) = process.args.first() else {
+            fail!("config.json: process.args: expected at least one argument");
+        };
+        if name.is_empty() {
+            fail!("config.json: process.args[0]: expected the name of a program, found \"\"");
+        }
+        for (n, entry) in process.env.iter().enumerate() {
+            if entry.starts_with('=') || !entry.contains('=') {
+                fail!("config.json: process.env[{n}]: expected NAME=VALUE, found {entry:?}");
+            }
+        }
+        // The last of several wins, as in every shell.
+        let value = |name: &str| {
+            process.env.iter().rev().find_map(|e| e.strip_prefix(name)?.strip_prefix('='))
+        };
+        let mut candidates: Vec<&'static CStr> = Vec::new();
+        if name.contains('/') {
+            candidates.push(leak_text(name, "process.args[0]")?);
+        } else {
+            for dir in value("PATH").unwrap_or(PATH).split(':') {
+                let dir = if dir.is_empty() { "." } else { dir };
+                candidates.push(leak_text(&format!("{dir}/{name}"), "process.args[0]")?);
+            }
+        }
+        let mut envp = arguments(&process.env, "process.env")?.to_vec();
+        let mut home = None;
+        if value("HOME").is_none() {
+            let entry: &'static Home = Box::leak(Box::default());
+            envp.insert(envp.len() - 1, entry.arg());
+            home = Some((entry, process.user.uid));
+        }
+        Ok(Execute {
+            candidates: leak(candidates),
+            argv: arguments(&process.args, "process.args")?,
+            envp: leak(envp),
+            home,
+            preserve: self.options.preserve_fds,
+            filter: None,
+        })
+    }
+}

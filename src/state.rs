@@ -1,0 +1,303 @@
+//! A container's directory under the root and the state written there. What can go stale is never
+//! written: whether it is created, running or stopped is asked of the kernel each time.
+
+use crate::error::{During, Error, Result, fail};
+use crate::files;
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags};
+use serde::{Deserialize, Serialize};
+
+/// The version of the runtime-spec that this program implements.
+pub const OCI_VERSION: &str = "1.3.0";
+/// As in the OCI state and in every engine that parses it.
+pub const CREATING: &str = "creating";
+pub const CREATED: &str = "created";
+pub const RUNNING: &str = "running";
+pub const STOPPED: &str = "stopped";
+
+const STATE: &str = "state.json";
+const NEXT: &str = "state.json.next";
+/// The socket on which the child waits for `start`, and the file it keeps locked as long as it waits.
+pub const START: &str = "start";
+const WAITING: &str = "waiting";
+
+/// What is written down about a container.
+#[derive(Serialize, Deserialize, Clone)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    pub oci_version: String,
+    pub id: String,
+    /// 0 until the process exists.
+    pub pid: i32,
+    /// When it started, in clock ticks since boot (proc(5), stat, field 22): tells a reused pid.
+    pub start_time: u64,
+    pub bundle: String,
+    pub rootfs: String,
+    pub created: String,
+    pub annotations: Vec<(String, String)>,
+    /// Where `cgroupsPath` led, below the mount point of each hierarchy; `None` without a cgroup.
+    pub cgroup: Option<String>,
+    pub poststart: Vec<Hook>,
+    pub poststop: Vec<Hook>,
+}
+
+/// A hook that runs after `create` has ended.
+#[derive(Serialize, Deserialize, Clone)]
+pub struct Hook {
+    pub path: String,
+    pub args: Vec<String>,
+    pub env: Vec<String>,
+    pub timeout: Option<u32>,
+}
+
+/// The state as the OCI spec shows it: `state`, `list`, and the stdin of hooks (runtime.md, State).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shown<'a> {
+    pub oci_version: &'a str,
+    pub id: &'a str,
+    pub pid: i32,
+    pub status: &'a str,
+    pub bundle: &'a str,
+    pub rootfs: &'a str,
+    pub created: &'a str,
+    #[serde(serialize_with = "as_map", skip_serializing_if = "<[_]>::is_empty")]
+    pub annotations: &'a [(String, String)],
+}
+
+fn as_map<S: serde::Serializer>(pairs: &&[(String, String)], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(pairs.iter().map(|(k, v)| (k, v)))
+}
+
+impl State {
+    pub fn shown<'a>(&'a self, status: &'a str) -> Shown<'a> {
+        Shown {
+            oci_version: &self.oci_version,
+            id: &self.id,
+            pid: if status == STOPPED { 0 } else { self.pid },
+            status,
+            bundle: &self.bundle,
+            rootfs: &self.rootfs,
+            created: &self.created,
+            annotations: &self.annotations,
+        }
+    }
+}
+
+/// Refuses an id that is not a plain name. Ids are directory names and parts of cgroup paths.
+pub fn check_id(id: &str) -> Result<()> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
+    if id.is_empty() {
+        fail!("the container id is empty");
+    }
+    if !id.chars().all(allowed) || id.starts_with('.') && id.trim_matches('.').is_empty() {
+        fail!("invalid container id {id:?}: only letters, digits and _ + - . are allowed");
+    }
+    if id.len() > 1024 || id.len() > 255 {
+        fail!("invalid container id: {} characters are more than 255", id.len());
+    }
+    Ok(())
+}
+
+/// A container's directory.
+pub struct Directory {
+    pub id: String,
+    fd: OwnedFd,
+    /// The root directory it lies in.
+    parent: OwnedFd,
+}
+
+fn open_directory(dir: BorrowedFd<'_>, name: &str) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, Mode::empty())
+}
+
+/// Opens the root directory of all containers, making it when it is missing.
+fn open_root(root: &str, make: bool) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = || rustix::fs::openat(CWD, root, flags, Mode::empty());
+    match open() {
+        Err(Errno::NOENT) if make => {
+            for (at, _) in root.match_indices('/').skip(1).chain([(root.len(), "")]) {
+                match rustix::fs::mkdirat(CWD, &root[..at], Mode::from_raw_mode(0o700)) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(errno) => return Err(Error::from_errno(format!("cannot make the directory {}", &root[..at]), errno)),
+                }
+            }
+            open()
+        }
+        other => other,
+    }
+    .during(|| format!("cannot open the root directory {root}"))
+}
+
+impl Directory {
+    /// Makes the directory of a new container.
+    pub fn make(root: &str, id: &str) -> Result<Self> {
+        let parent = open_root(root, true)?;
+        match rustix::fs::mkdirat(&parent, id, Mode::from_raw_mode(0o711)) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => fail!("container with id exists: {id} (see runtime list, or choose another id)"),
+            Err(errno) => return Err(Error::from_errno(format!("cannot make the directory {root}/{id}"), errno)),
+        }
+        let fd = open_directory(parent.as_fd(), id).during(|| format!("cannot open {root}/{id}"))?;
+        Ok(Self { id: id.to_owned(), fd, parent })
+    }
+
+    /// Opens the directory of a container there is; the words of the error are what engines look for.
+    pub fn open(root: &str, id: &str) -> Result<Self> {
+        check_id(id)?;
+        match Self::find(root, id)? {
+            Some(directory) => Ok(directory),
+            None => fail!("container {id:?} does not exist"),
+        }
+    }
+
+    /// The same, `None` when there is no such container.
+    pub fn find(root: &str, id: &str) -> Result<Option<Self>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let parent = match rustix::fs::openat(CWD, root, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(None),
+            other => other.during(|| format!("cannot open the root directory {root}"))?,
+        };
+        match open_directory(parent.as_fd(), id) {
+            Ok(fd) => Ok(Some(Self { id: id.to_owned(), fd, parent })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(Error::from_errno(format!("cannot open {root}/{id}"), errno)),
+        }
+    }
+
+    /// The ids of all containers, sorted.
+    pub fn list(root: &str) -> Result<Vec<String>> {
+        let mut ids = Vec::new();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = match rustix::fs::openat(CWD, root, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(ids),
+            other => other.during(|| format!("cannot open the root directory {root}"))?,
+        };
+        let mut buffer = Vec::with_capacity(8192);
+        let mut entries = rustix::fs::RawDir::new(dir, buffer.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            let entry = entry.during(|| format!("cannot read the directory {root}"))?;
+            if let Ok(name) = entry.file_name().to_str()
+                && check_id(name).is_ok()
+            {
+                ids.push(name.to_owned());
+            }
+        }
+        ids.sort();
+        Ok(ids)
+    }
+
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Writes the state, all or nothing.
+    pub fn write(&self, state: &State) -> Result<()> {
+        self.prepare(state)?;
+        self.commit()
+    }
+
+    /// Writes the state beside the one there is; `commit` puts it in its place.
+    pub fn prepare(&self, state: &State) -> Result<()> {
+        let bytes = serde_json::to_vec(state).map_err(|e| Error::new(format!("cannot write {STATE}: {e}")))?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.fd, NEXT, flags, Mode::from_raw_mode(0o600))
+            .and_then(|file| files::write_all(&file, &bytes))
+            .during(|| format!("cannot write {NEXT} of container {:?}", self.id))
+    }
+
+    pub fn commit(&self) -> Result<()> {
+        rustix::fs::renameat(&self.fd, NEXT, &self.fd, STATE)
+            .during(|| format!("cannot write {STATE} of container {:?}", self.id))
+    }
+
+    pub fn read(&self) -> Result<State> {
+        let what = || format!("cannot read the state of container {:?}", self.id);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.fd, STATE, flags, Mode::empty()).during(what)?;
+        let bytes = files::read_open(&file).during(what)?;
+        serde_json::from_slice(&bytes).map_err(|e| Error::new(format!("{}: {e}", what())))
+    }
+
+    /// Makes the file that the waiting child keeps locked; the lock goes with the descriptor.
+    pub fn lock_waiting(&self) -> Result<OwnedFd> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let what = || format!("cannot lock the file {WAITING} of container {:?}", self.id);
+        let file = rustix::fs::openat(&self.fd, WAITING, flags, Mode::from_raw_mode(0o600)).during(what)?;
+        syscalls::calls::lock_file(file.as_fd()).during(what)?;
+        Ok(file)
+    }
+
+    fn is_waiting(&self) -> bool {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.fd, WAITING, flags, Mode::empty())
+            .and_then(|file| syscalls::calls::file_is_locked(file.as_fd()))
+            .unwrap_or(false)
+    }
+
+    /// The status, and the process if it lives.
+    pub fn status(&self, state: &State) -> (&'static str, Option<OwnedFd>) {
+        if state.pid == 0 {
+            return (CREATING, None);
+        }
+        match alive(state.pid, state.start_time) {
+            None => (STOPPED, None),
+            Some(pidfd) if self.is_waiting() => (CREATED, Some(pidfd)),
+            Some(pidfd) => (RUNNING, Some(pidfd)),
+        }
+    }
+
+    /// Removes the directory with all it holds; done when it is gone already.
+    pub fn remove(&self) -> Result<()> {
+        let what = || format!("cannot remove the state of container {:?}", self.id);
+        let mut buffer = Vec::with_capacity(4096);
+        // The descriptor may have been read before: start over.
+        rustix::fs::seek(&self.fd, rustix::fs::SeekFrom::Start(0)).during(what)?;
+        let mut entries = rustix::fs::RawDir::new(&self.fd, buffer.spare_capacity_mut());
+        let mut names = Vec::new();
+        while let Some(entry) = entries.next() {
+            let entry = entry.during(what)?;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                names.push(entry.file_name().to_owned());
+            }
+        }
+        // The state goes last: as long as it is there, `delete` finds what to remove.
+        names.sort_by_key(|name| name.to_bytes() == STATE.as_bytes());
+        for name in names {
+            match rustix::fs::unlinkat(&self.fd, &*name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(Error::from_errno(what(), errno)),
+            }
+        }
+        match rustix::fs::unlinkat(&self.parent, self.id.as_str(), AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(Error::from_errno(what(), errno)),
+        }
+    }
+}
+
+/// A pidfd of the process, if it still is the one that started then and has not ended.
+pub fn alive(pid: i32, start_time: u64) -> Option<OwnedFd> {
+    let pidfd = rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+    // Read after the pidfd is held: what it says is of the process behind it, or of none.
+    let (status, started) = stat(pid)?;
+    (started == start_time && !matches!(status, 'Z' | 'X')).then_some(pidfd)
+}
+
+/// State and start time of a process (proc(5), stat).
+pub fn stat(pid: i32) -> Option<(char, u64)> {
+    let text = files::read(CWD, format!("/proc/{pid}/stat").as_str()).ok()?;
+    let text = core::str::from_utf8(&text).ok()?;
+    // The name, in parentheses, may hold anything.
+    let mut fields = text[text.rfind(')')? + 1..].split_ascii_whitespace();
+    let status = fields.next()?.chars().next()?;
+    Some((status, fields.nth(18)?.parse().ok()?))
+}

@@ -1,0 +1,387 @@
+//! The system calls that rustix has not, thin and safe: one function each, under the kernel's name.
+//! The structures and numbers come from linux-raw-sys; the few it lacks stand here with their source.
+
+use crate::arch::syscall;
+use core::ffi::{CStr, c_int};
+use core::marker::PhantomData;
+use linux_raw_sys::general::*;
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use rustix::io::{Errno, Result};
+
+fn check(result: isize) -> Result<usize> {
+    if result < 0 {
+        Err(Errno::from_raw_os_error(-result as i32))
+    } else {
+        Ok(result as usize)
+    }
+}
+
+/// Ends the process (exit_group(2)).
+pub fn exit(status: i32) -> ! {
+    loop {
+        // SAFETY: takes a number and does not return.
+        unsafe { syscall(__NR_exit_group, [status as usize, 0, 0, 0, 0, 0]) };
+    }
+}
+
+/// Says why on stderr and ends the process as abort(3) would.
+pub fn abort(why: &CStr) -> ! {
+    let _ = rustix::io::write(stderr(), why.to_bytes());
+    exit(134)
+}
+
+/// Standard input. The entry point makes sure that descriptors 0 to 2 are open.
+pub fn stdin() -> BorrowedFd<'static> {
+    // SAFETY: the entry point opened it if the caller had not, and the program never closes it.
+    unsafe { rustix::stdio::stdin() }
+}
+
+/// Standard output.
+pub fn stdout() -> BorrowedFd<'static> {
+    // SAFETY: as for stdin.
+    unsafe { rustix::stdio::stdout() }
+}
+
+/// Standard error.
+pub fn stderr() -> BorrowedFd<'static> {
+    // SAFETY: as for stdin.
+    unsafe { rustix::stdio::stderr() }
+}
+
+/// What a clone3 of ours asks for.
+#[derive(Clone, Copy, Default)]
+pub struct Clone {
+    /// `CLONE_*`; neither `CLONE_VM` nor `CLONE_SETTLS`, so the child runs on a copy of everything.
+    pub flags: u64,
+    /// The signal the parent gets when the child ends; 0 with `CLONE_PARENT`.
+    pub exit_signal: u64,
+    /// The cgroup to be born in, with `CLONE_INTO_CGROUP`.
+    pub cgroup: Option<RawFd>,
+}
+
+/// Where a clone3 returned.
+pub enum Cloned {
+    Child,
+    /// The child's pid in our pid namespace, and a pidfd of it.
+    Parent(i32, OwnedFd),
+}
+
+/// clone3(2) without shared memory: returns twice, as fork does.
+pub fn clone3(clone: Clone) -> Result<Cloned> {
+    assert!(clone.flags & u64::from(CLONE_VM | CLONE_SETTLS) == 0);
+    let mut pidfd: c_int = -1;
+    // SAFETY: an all-zero clone_args is valid; the fields are plain numbers.
+    let mut args: clone_args = unsafe { core::mem::zeroed() };
+    args.flags = clone.flags | u64::from(CLONE_PIDFD);
+    args.exit_signal = clone.exit_signal;
+    args.pidfd = &raw mut pidfd as u64;
+    if let Some(cgroup) = clone.cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup as u64;
+    }
+    // SAFETY: without CLONE_VM the child has its own copy of this stack, and there are no other
+    // threads whose state it could see half-changed.
+    let result = unsafe {
+        syscall(
+            __NR_clone3,
+            [&raw mut args as usize, size_of::<clone_args>(), 0, 0, 0, 0],
+        )
+    };
+    match check(result)? {
+        0 => Ok(Cloned::Child),
+        // SAFETY: the kernel has just stored a new descriptor there, which nobody else owns.
+        pid => Ok(Cloned::Parent(pid as i32, unsafe { OwnedFd::from_raw_fd(pidfd) })),
+    }
+}
+
+/// A change of mount attributes: `MOUNT_ATTR_*` to set and to clear, and a propagation type (`MS_*`).
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct MountAttr {
+    pub set: u64,
+    pub clear: u64,
+    pub propagation: u64,
+}
+
+impl MountAttr {
+    pub const NONE: Self = Self { set: 0, clear: 0, propagation: 0 };
+}
+
+/// mount_setattr(2) on the mount behind `fd`, and on all below it when `recursive`.
+pub fn mount_setattr(fd: BorrowedFd<'_>, recursive: bool, attr: MountAttr, userns: Option<BorrowedFd<'_>>) -> Result<()> {
+    let attr = mount_attr {
+        attr_set: attr.set,
+        attr_clr: attr.clear,
+        propagation: attr.propagation,
+        userns_fd: userns.map_or(0, |fd| fd.as_raw_fd() as u64),
+    };
+    let flags = AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
+    // SAFETY: the kernel reads an empty string and a structure of the size given.
+    check(unsafe {
+        syscall(
+            __NR_mount_setattr,
+            [
+                fd.as_raw_fd() as usize,
+                c"".as_ptr() as usize,
+                flags as usize,
+                &raw const attr as usize,
+                size_of::<mount_attr>(),
+                0,
+            ],
+        )
+    })?;
+    Ok(())
+}
+
+/// close_range(2): closes, or with `cloexec` only marks, every descriptor from `first` to `last`.
+pub fn close_range(first: u32, last: u32, cloexec: bool) -> Result<()> {
+    const CLOSE_RANGE_CLOEXEC: usize = 1 << 2; // include/uapi/linux/close_range.h
+    let flags = if cloexec { CLOSE_RANGE_CLOEXEC } else { 0 };
+    // SAFETY: takes numbers; that no owner of a closed descriptor is left is the caller's plan: the
+    // child calls this right before execve, and main before anything is opened.
+    check(unsafe { syscall(__NR_close_range, [first as usize, last as usize, flags, 0, 0, 0]) })?;
+    Ok(())
+}
+
+/// One entry of argv or envp: a C string that outlives the array, or the null pointer that ends it.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct Arg<'a>(*const core::ffi::c_char, PhantomData<&'a CStr>);
+
+impl<'a> Arg<'a> {
+    /// The end of an array.
+    pub const END: Self = Self(core::ptr::null(), PhantomData);
+
+    pub const fn new(s: &'a CStr) -> Self {
+        Self(s.as_ptr(), PhantomData)
+    }
+
+    /// An entry whose text may still change; its last byte must be zero and stay so.
+    pub(crate) fn from_cells(cells: &'a [core::cell::Cell<u8>]) -> Self {
+        assert!(cells.last().is_some_and(|last| last.get() == 0));
+        Self(cells.as_ptr().cast(), PhantomData)
+    }
+
+    /// The string, or `None` for the end.
+    pub fn get(self) -> Option<&'a CStr> {
+        // SAFETY: `new` stored a pointer to a C string that lives for 'a.
+        (!self.0.is_null()).then(|| unsafe { CStr::from_ptr(self.0) })
+    }
+}
+
+/// execve(2). Returns only when it fails; an array that does not end with `Arg::END` is EFAULT.
+pub fn execve(path: &CStr, argv: &[Arg<'_>], envp: &[Arg<'_>]) -> Errno {
+    if !argv.last().is_some_and(|a| a.0.is_null()) || !envp.last().is_some_and(|a| a.0.is_null()) {
+        return Errno::FAULT;
+    }
+    // SAFETY: both arrays hold valid strings and end with a null pointer.
+    let result = unsafe {
+        syscall(
+            __NR_execve,
+            [path.as_ptr() as usize, argv.as_ptr() as usize, envp.as_ptr() as usize, 0, 0, 0],
+        )
+    };
+    Errno::from_raw_os_error(-result as i32)
+}
+
+/// One instruction of classic BPF, laid out as `struct sock_filter`: `code | jt << 16 | jf << 24`
+/// in the low half, `k` in the high half (little-endian), see include/uapi/linux/filter.h.
+pub type Instruction = u64;
+
+/// Loads a seccomp filter (seccomp(2), SECCOMP_SET_MODE_FILTER); with SECCOMP_FILTER_FLAG_NEW_LISTENER
+/// the result is the listener's descriptor.
+pub fn seccomp(program: &[Instruction], flags: u32) -> Result<Option<OwnedFd>> {
+    #[repr(C)]
+    struct Fprog {
+        len: u16,
+        filter: *const Instruction,
+    }
+    const SET_MODE_FILTER: usize = 1; // include/uapi/linux/seccomp.h
+    const NEW_LISTENER: u32 = 1 << 3;
+    let len = u16::try_from(program.len()).map_err(|_| Errno::INVAL)?;
+    let prog = Fprog { len, filter: program.as_ptr() };
+    // SAFETY: the kernel copies the filter, so its lifetime ends with the call.
+    let result = check(unsafe {
+        syscall(__NR_seccomp, [SET_MODE_FILTER, flags as usize, &raw const prog as usize, 0, 0, 0])
+    })?;
+    // SAFETY: with NEW_LISTENER the result is a new descriptor that nobody else owns.
+    Ok((flags & NEW_LISTENER != 0).then(|| unsafe { OwnedFd::from_raw_fd(result as RawFd) }))
+}
+
+/// keyctl(2), KEYCTL_JOIN_SESSION_KEYRING: a new session keyring of that name.
+pub fn keyctl_join_session_keyring(name: &CStr) -> Result<()> {
+    const JOIN_SESSION_KEYRING: usize = 1; // include/uapi/linux/keyctl.h
+    // SAFETY: the kernel reads the string.
+    check(unsafe { syscall(__NR_keyctl, [JOIN_SESSION_KEYRING, name.as_ptr() as usize, 0, 0, 0, 0]) })?;
+    Ok(())
+}
+
+/// personality(2): sets the execution domain.
+pub fn personality(persona: u32) -> Result<()> {
+    // SAFETY: takes a number.
+    check(unsafe { syscall(__NR_personality, [persona as usize, 0, 0, 0, 0, 0]) })?;
+    Ok(())
+}
+
+/// ioprio_set(2) for the calling process; `priority` is class << 13 | level.
+pub fn ioprio_set(priority: u32) -> Result<()> {
+    const IOPRIO_WHO_PROCESS: usize = 1; // include/uapi/linux/ioprio.h
+    // SAFETY: takes numbers.
+    check(unsafe { syscall(__NR_ioprio_set, [IOPRIO_WHO_PROCESS, 0, priority as usize, 0, 0, 0]) })?;
+    Ok(())
+}
+
+/// `struct sched_attr` (include/uapi/linux/sched/types.h): policy, nice, priorities and deadlines in ns.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct SchedAttr {
+    pub size: u32,
+    pub policy: u32,
+    pub flags: u64,
+    pub nice: i32,
+    pub priority: u32,
+    pub runtime: u64,
+    pub deadline: u64,
+    pub period: u64,
+}
+
+/// sched_setattr(2) for the calling thread.
+pub fn sched_setattr(attr: &SchedAttr) -> Result<()> {
+    let attr = SchedAttr { size: size_of::<SchedAttr>() as u32, ..*attr };
+    // SAFETY: the kernel reads as many bytes as `size` says.
+    check(unsafe { syscall(__NR_sched_setattr, [0, &raw const attr as usize, 0, 0, 0, 0]) })?;
+    Ok(())
+}
+
+const SIGSET_BYTES: usize = 8;
+
+/// Blocks every signal (rt_sigprocmask(2)) and returns the mask there was.
+pub fn block_signals() -> u64 {
+    set_signal_mask(!0)
+}
+
+/// Sets the signal mask: bit N-1 blocks signal N. Returns the mask there was.
+pub fn set_signal_mask(mask: u64) -> u64 {
+    let mut old = 0u64;
+    // SAFETY: both sets have the size given; the call cannot fail with these arguments.
+    unsafe {
+        syscall(
+            __NR_rt_sigprocmask,
+            [SIG_SETMASK as usize, &raw const mask as usize, &raw mut old as usize, SIGSET_BYTES, 0, 0],
+        )
+    };
+    old
+}
+
+/// unshare(2) of namespaces alone (`CLONE_NEW*`).
+pub fn unshare(flags: rustix::thread::UnshareFlags) -> Result<()> {
+    // SAFETY: only flags of namespaces exist in this type besides FILES, FS and SYSVSEM, which harm no
+    // one in a process with one thread.
+    unsafe { rustix::thread::unshare_unsafe(flags) }
+}
+
+/// Sets every signal that is ignored back to its default, so that a program we start does not inherit
+/// our caller's choices (Go's and Python's callers ignore SIGPIPE).
+pub fn default_signals() {
+    #[repr(C)]
+    struct Sigaction([usize; 4]); // handler, flags, restorer, mask: all zero is SIG_DFL
+    let action = Sigaction([0; 4]);
+    for signal in 1..=31usize {
+        // SAFETY: SIG_DFL needs no restorer; SIGKILL and SIGSTOP are refused, which is harmless.
+        unsafe { syscall(__NR_rt_sigaction, [signal, &raw const action as usize, 0, SIGSET_BYTES, 0, 0]) };
+    }
+}
+
+/// signalfd4(2) for every signal, non-blocking and close-on-exec.
+pub fn signalfd() -> Result<OwnedFd> {
+    let mask = !0u64;
+    // SFD_CLOEXEC and SFD_NONBLOCK are these.
+    let flags = O_CLOEXEC | O_NONBLOCK;
+    // SAFETY: the kernel reads a set of the size given.
+    let fd = check(unsafe {
+        syscall(__NR_signalfd4, [usize::MAX, &raw const mask as usize, SIGSET_BYTES, flags as usize, 0, 0])
+    })?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// The number of the next signal waiting on a signalfd, if any.
+pub fn next_signal(fd: BorrowedFd<'_>) -> Option<i32> {
+    let mut info = [0u8; 128]; // struct signalfd_siginfo: ssi_signo comes first
+    let n = rustix::io::read(fd, &mut info[..]).ok()?;
+    (n == info.len()).then(|| i32::from_ne_bytes([info[0], info[1], info[2], info[3]]))
+}
+
+/// pidfd_send_signal(2) with any number, real-time signals included; 0 asks whether it lives.
+pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
+    // SAFETY: takes numbers and a null pointer.
+    check(unsafe { syscall(__NR_pidfd_send_signal, [pidfd.as_raw_fd() as usize, signal as usize, 0, 0, 0, 0]) })?;
+    Ok(())
+}
+
+/// kill(2) with any number and any target.
+pub fn kill(pid: i32, signal: i32) -> Result<()> {
+    // SAFETY: takes numbers.
+    check(unsafe { syscall(__NR_kill, [pid as usize, signal as usize, 0, 0, 0, 0]) })?;
+    Ok(())
+}
+
+#[repr(C)]
+struct Flock {
+    kind: i16,
+    whence: i16,
+    start: i64,
+    len: i64,
+    pid: i32,
+}
+
+fn ofd_lock(fd: BorrowedFd<'_>, command: usize) -> Result<Flock> {
+    let mut lock = Flock { kind: F_WRLCK as i16, whence: 0, start: 0, len: 0, pid: 0 };
+    // SAFETY: the kernel reads and writes one struct flock.
+    check(unsafe { syscall(__NR_fcntl, [fd.as_raw_fd() as usize, command, &raw mut lock as usize, 0, 0, 0]) })?;
+    Ok(lock)
+}
+
+/// Takes an exclusive lock that belongs to the open file, so that a child keeps it (F_OFD_SETLK, fcntl(2)).
+pub fn lock_file(fd: BorrowedFd<'_>) -> Result<()> {
+    ofd_lock(fd, F_OFD_SETLK as usize).map(drop)
+}
+
+/// Whether another open file holds such a lock; takes none itself (F_OFD_GETLK).
+pub fn file_is_locked(fd: BorrowedFd<'_>) -> Result<bool> {
+    Ok(ofd_lock(fd, F_OFD_GETLK as usize)?.kind != F_UNLCK as i16)
+}
+
+/// Brings the loopback interface of this network namespace up (SIOCSIFFLAGS, netdevice(7)).
+pub fn loopback_up(socket: BorrowedFd<'_>) -> Result<()> {
+    #[repr(C)]
+    struct Ifreq {
+        name: [u8; 16],
+        flags: i16,
+        pad: [u8; 22],
+    }
+    const IFF_UP: i16 = 1;
+    let mut name = [0; 16];
+    name[..2].copy_from_slice(b"lo");
+    let request = Ifreq { name, flags: IFF_UP, pad: [0; 22] };
+    // SAFETY: the kernel reads one struct ifreq.
+    check(unsafe {
+        syscall(
+            __NR_ioctl,
+            [
+                socket.as_raw_fd() as usize,
+                linux_raw_sys::ioctl::SIOCSIFFLAGS as usize,
+                &raw const request as usize,
+                0,
+                0,
+                0,
+            ],
+        )
+    })?;
+    Ok(())
+}
+
+/// clock_gettime(2): seconds and nanoseconds since the epoch.
+pub fn realtime() -> (i64, i64) {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    (now.tv_sec, now.tv_nsec)
+}

@@ -1,0 +1,152 @@
+//! From the kernel's entry to the program's `main`: arguments, environment, auxiliary vector, panics.
+//! There is no libc below, so this is all the start-up there is.
+
+use core::ffi::{CStr, c_char, c_ulong};
+
+/// include/uapi/linux/auxvec.h
+const AT_EXECFN: c_ulong = 31;
+
+/// What the kernel laid on the first stack (see execve(2) and getauxval(3)).
+#[derive(Clone, Copy)]
+pub struct Start {
+    argc: usize,
+    argv: *const *const c_char,
+}
+
+impl Start {
+    /// The command line, program name first.
+    pub fn args(self) -> impl Iterator<Item = &'static CStr> {
+        (0..self.argc).map(move |i| {
+            // SAFETY: the kernel laid `argc` pointers to strings there, which live as long as the process.
+            unsafe { CStr::from_ptr(*self.argv.add(i)) }
+        })
+    }
+
+    fn envp(self) -> *const *const c_char {
+        // SAFETY: the environment follows the null pointer that ends the arguments.
+        unsafe { self.argv.add(self.argc + 1) }
+    }
+
+    /// The environment, `NAME=VALUE` each.
+    pub fn env(self) -> impl Iterator<Item = &'static CStr> {
+        let mut at = self.envp();
+        core::iter::from_fn(move || {
+            // SAFETY: the walk stops at the null pointer that ends the environment.
+            unsafe {
+                let entry = *at;
+                at = at.add(1);
+                (!entry.is_null()).then(|| CStr::from_ptr(entry))
+            }
+        })
+    }
+
+    /// The value of one environment variable.
+    pub fn var(self, name: &str) -> Option<&'static str> {
+        self.env().find_map(|e| {
+            e.to_str()
+                .ok()?
+                .strip_prefix(name)?
+                .strip_prefix('=')
+        })
+    }
+
+    /// The path that execve was given, as the kernel saw it (`AT_EXECFN`): `/dev/fd/N` after an
+    /// execveat of a bare descriptor.
+    pub fn execfn(self) -> Option<&'static CStr> {
+        let mut at = self.envp();
+        // SAFETY: the auxiliary vector follows the null pointer that ends the environment, in pairs
+        // of words, and ends with AT_NULL; AT_EXECFN's word points to a string.
+        unsafe {
+            while !(*at).is_null() {
+                at = at.add(1);
+            }
+            let mut pair = at.add(1).cast::<c_ulong>();
+            while *pair != 0 {
+                if *pair == AT_EXECFN {
+                    return Some(CStr::from_ptr(*pair.add(1) as *const c_char));
+                }
+                pair = pair.add(2);
+            }
+        }
+        None
+    }
+
+    /// Replaces the program by the file behind `fd`, with the same arguments and environment.
+    /// Returns only when that fails (execveat(2)).
+    pub fn exec_again(self, fd: rustix::fd::BorrowedFd<'_>) -> rustix::io::Errno {
+        use rustix::fd::AsRawFd;
+        let empty = c"".as_ptr();
+        // SAFETY: argv and envp are the kernel's own arrays, both ended by a null pointer.
+        let result = unsafe {
+            crate::arch::syscall(
+                linux_raw_sys::general::__NR_execveat,
+                [
+                    fd.as_raw_fd() as usize,
+                    empty as usize,
+                    self.argv as usize,
+                    self.envp() as usize,
+                    linux_raw_sys::general::AT_EMPTY_PATH as usize,
+                    0,
+                ],
+            )
+        };
+        rustix::io::Errno::from_raw_os_error(-result as i32)
+    }
+}
+
+unsafe extern "Rust" {
+    /// The program's main, which `entry!` names.
+    fn runtime_main(start: Start) -> i32;
+}
+
+/// Names the program's main function: `fn(Start) -> i32`, the exit status.
+#[macro_export]
+macro_rules! entry {
+    ($main:path) => {
+        #[unsafe(no_mangle)]
+        fn runtime_main(start: $crate::Start) -> i32 {
+            $main(start)
+        }
+    };
+}
+
+/// Called by the entry point with the stack the kernel prepared.
+pub(crate) unsafe extern "C" fn first(stack: *const usize) -> ! {
+    open_stdio();
+    // SAFETY: argc is the first word, argv follows it; `entry!` defines runtime_main.
+    let status = unsafe {
+        runtime_main(Start {
+            argc: *stack,
+            argv: stack.add(1).cast(),
+        })
+    };
+    crate::calls::exit(status)
+}
+
+/// Opens /dev/null in the place of a standard descriptor that the caller has closed, so that no file
+/// of ours takes its number (as glibc does for set-user-ID programs).
+fn open_stdio() {
+    use rustix::fs::{Mode, OFlags};
+    use rustix::io::Errno;
+    for fd in [crate::calls::stdin(), crate::calls::stdout(), crate::calls::stderr()] {
+        if rustix::io::fcntl_getfd(fd) == Err(Errno::BADF) {
+            // The lowest free number is this one, since those below it are open by now.
+            if let Ok(null) = rustix::fs::open(c"/dev/null", OFlags::RDWR, Mode::empty()) {
+                core::mem::forget(null);
+            }
+        }
+    }
+}
+
+/// Bugs end here: one line on stderr and SIGABRT's customary status.
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    use core::fmt::Write;
+    let mut text = crate::report::Text::<256>::new();
+    let _ = match info.location() {
+        Some(at) => writeln!(text, "runtime: internal error at {}:{}", at.file(), at.line()),
+        None => writeln!(text, "runtime: internal error"),
+    };
+    let _ = rustix::io::write(crate::calls::stderr(), text.bytes());
+    crate::calls::exit(134)
+}

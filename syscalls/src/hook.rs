@@ -1,0 +1,156 @@
+//! Runs one hook: state on stdin, only the environment the spec gives, a deadline, its output kept.
+//! Parent and child use the same function, so it does not allocate.
+
+use crate::calls::{self, Arg, Clone, Cloned};
+use crate::report::{At, Call, Fault, Text};
+use core::ffi::CStr;
+use linux_raw_sys::general::SIGCHLD;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{MemfdFlags, SeekFrom};
+use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
+use rustix::process::{WaitId, WaitIdOptions};
+use rustix::time::{ClockId, clock_gettime};
+
+/// A hook of config.json (config.md, POSIX-platform Hooks), ready to run.
+#[derive(Clone, Copy)]
+pub struct Hook<'a> {
+    pub path: &'a CStr,
+    /// Ends with `Arg::END`.
+    pub argv: &'a [Arg<'a>],
+    /// Ends with `Arg::END`; the whole environment.
+    pub envp: &'a [Arg<'a>],
+    /// Seconds until it is killed.
+    pub timeout: Option<u32>,
+}
+
+/// Runs the hook in its own process group and waits for it. `state` is what it reads on stdin, in
+/// pieces; `cwd` where it starts; `output` receives the beginning of what it writes.
+///
+/// # Errors
+/// `Call::hook` when it cannot be started, `hook_timeout` when it was killed at its deadline,
+/// `hook_status` (errno: the exit status) and `hook_signal` (errno: the signal) when it failed.
+pub fn run<const N: usize>(
+    hook: &Hook<'_>,
+    state: &[&[u8]],
+    cwd: Option<BorrowedFd<'_>>,
+    output: &mut Text<N>,
+) -> Result<(), Fault> {
+    // A file, not a pipe: a hook that does not read it can block or signal nobody.
+    let stdin = rustix::fs::memfd_create(c"state", MemfdFlags::CLOEXEC).at(Call::hook)?;
+    for piece in state {
+        let mut rest = *piece;
+        while !rest.is_empty() {
+            let n = rustix::io::write(&stdin, rest).at(Call::hook)?;
+            rest = &rest[n..];
+        }
+    }
+    rustix::fs::seek(&stdin, SeekFrom::Start(0)).at(Call::hook)?;
+    let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).at(Call::hook)?;
+    let (exec_reader, exec_writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).at(Call::hook)?;
+
+    let clone = Clone { exit_signal: u64::from(SIGCHLD), ..Clone::default() };
+    let pidfd = match calls::clone3(clone).at(Call::clone3)? {
+        Cloned::Child => {
+            let errno = become_hook(hook, stdin.as_fd(), writer.as_fd(), cwd);
+            let _ = rustix::io::write(&exec_writer, &errno.raw_os_error().to_ne_bytes());
+            calls::exit(127)
+        }
+        Cloned::Parent(pid, pidfd) => (pid, pidfd),
+    };
+    drop((writer, exec_writer));
+    let (pid, pidfd) = pidfd;
+
+    let deadline = hook.timeout.map(|s| now() + i64::from(s) * 1000);
+    let ended = watch(reader.as_fd(), pidfd.as_fd(), deadline, output);
+    if !ended {
+        // The whole group: a shell's children hold on to what it was doing.
+        let _ = calls::kill(-pid, linux_raw_sys::general::SIGKILL as i32);
+        let _ = calls::pidfd_send_signal(pidfd.as_fd(), linux_raw_sys::general::SIGKILL as i32);
+    }
+    let status = loop {
+        match rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {
+            Err(Errno::INTR) => {}
+            other => break other.at(Call::hook)?,
+        }
+    };
+    if !ended {
+        return Err(Fault { call: Call::hook_timeout, errno: Errno::TIMEDOUT });
+    }
+    let mut errno = [0u8; 4];
+    if let Ok(4) = rustix::io::read(&exec_reader, &mut errno[..]) {
+        return Err(Fault { call: Call::hook, errno: Errno::from_raw_os_error(i32::from_ne_bytes(errno)) });
+    }
+    let Some(status) = status else {
+        return Err(Fault { call: Call::hook, errno: Errno::CHILD });
+    };
+    let failed = |call, number: i32| {
+        // A status of 0 is not an errno; the caller reads the number by the call's meaning.
+        Err(Fault { call, errno: Errno::from_raw_os_error(number.clamp(1, 4095)) })
+    };
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(0), _) => Ok(()),
+        (Some(n), _) => failed(Call::hook_status, n),
+        (_, Some(n)) => failed(Call::hook_signal, n),
+        _ => failed(Call::hook_status, 1),
+    }
+}
+
+/// In the hook's process: stdio, a process group of its own, default signals, then the program.
+fn become_hook(hook: &Hook<'_>, stdin: BorrowedFd<'_>, out: BorrowedFd<'_>, cwd: Option<BorrowedFd<'_>>) -> Errno {
+    let prepare = || -> rustix::io::Result<()> {
+        rustix::process::setpgid(None, None)?;
+        rustix::stdio::dup2_stdin(stdin)?;
+        rustix::stdio::dup2_stdout(out)?;
+        rustix::stdio::dup2_stderr(out)?;
+        if let Some(cwd) = cwd {
+            rustix::process::fchdir(cwd)?;
+        }
+        calls::close_range(3, u32::MAX, true)
+    };
+    if let Err(errno) = prepare() {
+        return errno;
+    }
+    calls::default_signals();
+    calls::set_signal_mask(0);
+    calls::execve(hook.path, hook.argv, hook.envp)
+}
+
+fn now() -> i64 {
+    let t = clock_gettime(ClockId::Monotonic);
+    t.tv_sec * 1000 + t.tv_nsec / 1_000_000
+}
+
+/// Collects output until the process ends; false when the deadline came first.
+fn watch<const N: usize>(reader: BorrowedFd<'_>, pidfd: BorrowedFd<'_>, deadline: Option<i64>, output: &mut Text<N>) -> bool {
+    let mut open = true;
+    loop {
+        let mut fds = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN), PollFd::from_borrowed_fd(reader, PollFlags::IN)];
+        let timeout = deadline.map(|d| {
+            let left = (d - now()).max(0);
+            Timespec { tv_sec: left / 1000, tv_nsec: left % 1000 * 1_000_000 }
+        });
+        let watched = if open { 2 } else { 1 };
+        match rustix::event::poll(&mut fds[..watched], timeout.as_ref()) {
+            Err(Errno::INTR) => continue,
+            Err(_) => return true, // waitid will tell
+            Ok(0) => return false,
+            Ok(_) => {}
+        }
+        let (ended, readable) = (!fds[0].revents().is_empty(), open && !fds[1].revents().is_empty());
+        if readable {
+            let mut chunk = [0u8; 1024];
+            match rustix::io::read(reader, &mut chunk[..]) {
+                Ok(n) if n > 0 => {
+                    output.push(&chunk[..n]);
+                    continue; // everything it wrote, before its end is looked at
+                }
+                _ => open = false,
+            }
+        }
+        if ended {
+            return true;
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! One clone: the child is born in its namespaces and its cgroup and walks its steps. Where it joins
+//! namespaces that exist, a middle process enters them first and leaves the child to us (CLONE_PARENT).
+
+use crate::calls::{self, Clone, Cloned};
+use crate::report::{At, Call, Fault, Kind, Report, Text};
+use crate::slots::{Slot, Slots};
+use crate::step::Step;
+use crate::walk::walk;
+use core::ffi::CStr;
+use linux_raw_sys::general::{CLONE_PARENT, SIGCHLD};
+use rustix::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::{WaitId, WaitIdOptions};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
+
+/// A namespace to join: a descriptor of it and what it must be, as `CLONE_NEW*`.
+#[derive(Clone, Copy)]
+pub struct Join<'a> {
+    pub slot: Slot,
+    pub kind: u32,
+    /// Its path, for messages.
+    pub path: &'a CStr,
+}
+
+/// How the child is born.
+pub struct Spawn<'a> {
+    /// `CLONE_NEW*` of the namespaces that are made with the child.
+    pub namespaces: u64,
+    /// Those it joins, in this order.
+    pub joins: &'a [Join<'a>],
+    /// A new time namespace with these offsets (the text of /proc/PID/timens_offsets). It begins with
+    /// the children of the process that makes it, so a middle process makes it.
+    pub time: Option<&'a CStr>,
+    /// A cgroup v2 directory to be born in.
+    pub cgroup: Option<Slot>,
+    pub steps: &'a [Step<'a>],
+}
+
+/// A child that walks, and the parent's end of its channel.
+pub struct Spawned {
+    pub pid: i32,
+    pub pidfd: OwnedFd,
+    pub channel: OwnedFd,
+}
+
+/// Why there is no child.
+pub enum Unborn<'a> {
+    /// A call of ours failed.
+    Call(Fault),
+    /// A namespace could not be joined.
+    Join(&'a Join<'a>, Errno),
+    /// The time namespace could not be made.
+    Time(Errno),
+}
+
+impl From<Fault> for Unborn<'_> {
+    fn from(fault: Fault) -> Self {
+        Unborn::Call(fault)
+    }
+}
+
+/// Starts the child. All signals should be blocked, so that none is lost and none reaches a half-made
+/// child; it unblocks them before its exec.
+pub fn spawn<'a>(plan: &Spawn<'a>, slots: &Slots<'_>) -> Result<Spawned, Unborn<'a>> {
+    let (ours, theirs) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .at(Call::socket)?;
+    let clone = Clone {
+        flags: plan.namespaces,
+        exit_signal: u64::from(SIGCHLD),
+        cgroup: match plan.cgroup {
+            Some(slot) => Some(rustix::fd::AsRawFd::as_raw_fd(&slots.get(slot).at(Call::clone3)?)),
+            None => None,
+        },
+    };
+    if !plan.joins.is_empty() || plan.time.is_some() {
+        return spawn_by_middle(plan, clone, slots, ours, theirs);
+    }
+    match calls::clone3(clone).at(Call::clone3)? {
+        Cloned::Child => {
+            drop(ours);
+            walk(plan.steps, slots, theirs)
+        }
+        Cloned::Parent(pid, pidfd) => Ok(Spawned { pid, pidfd, channel: ours }),
+    }
+}
+
+/// Steps as the middle process reports them: the time namespace, then the joins, then the clone.
+const TIME: u16 = u16::MAX;
+const CLONE: u16 = u16::MAX - 1;
+
+fn spawn_by_middle<'a>(
+    plan: &Spawn<'a>,
+    clone: Clone,
+    slots: &Slots<'_>,
+    ours: OwnedFd,
+    theirs: OwnedFd,
+) -> Result<Spawned, Unborn<'a>> {
+    // It shares our descriptors, so that the pidfd it gets is ours; it opens nothing else that stays.
+    let middle = Clone { flags: u64::from(linux_raw_sys::general::CLONE_FILES), exit_signal: u64::from(SIGCHLD), cgroup: None };
+    let pidfd = match calls::clone3(middle).at(Call::clone3)? {
+        Cloned::Child => middle_process(plan, clone, slots, ours, theirs),
+        Cloned::Parent(_, pidfd) => pidfd,
+    };
+    while let Err(Errno::INTR) = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {}
+    drop(theirs);
+    let mut text = Text::new();
+    let report = Report::recv(ours.as_fd(), &mut text).at(Call::recv)?;
+    let Some(report) = report else {
+        return Err(Fault { call: Call::clone3, errno: Errno::CHILD }.into());
+    };
+    let errno = Errno::from_raw_os_error(report.errno);
+    match (report.kind, report.step) {
+        (Kind::Born, fd) => Ok(Spawned {
+            pid: report.errno,
+            // SAFETY: the middle process made it in the table we share and gave it up.
+            pidfd: unsafe { OwnedFd::from_raw_fd(i32::from(fd)) },
+            channel: ours,
+        }),
+        (_, TIME) => Err(Unborn::Time(errno)),
+        (_, CLONE) => Err(Fault { call: Call::clone3, errno }.into()),
+        (_, n) => match plan.joins.get(usize::from(n)) {
+            Some(join) => Err(Unborn::Join(join, errno)),
+            None => Err(Fault { call: report.call, errno }.into()),
+        },
+    }
+}
+
+fn middle_process(plan: &Spawn<'_>, clone: Clone, slots: &Slots<'_>, ours: OwnedFd, theirs: OwnedFd) -> ! {
+    let fail = |step: u16, errno: Errno| -> ! {
+        let report = Report { kind: Kind::Failed, call: Call::setns, step, errno: errno.raw_os_error() };
+        let _ = report.send(theirs.as_fd(), b"");
+        calls::exit(1)
+    };
+    if let Some(offsets) = plan.time
+        && let Err(errno) = time_namespace(offsets)
+    {
+        fail(TIME, errno);
+    }
+    for (n, join) in plan.joins.iter().enumerate() {
+        if let Err(errno) = slots.get(join.slot).and_then(|fd| setns(fd, join.kind)) {
+            fail(n as u16, errno);
+        }
+    }
+    // The child is our parent's: it gets our parent's exit signal, and its end.
+    let clone = Clone { flags: clone.flags | u64::from(CLONE_PARENT), exit_signal: 0, ..clone };
+    match calls::clone3(clone) {
+        Ok(Cloned::Child) => {
+            drop(ours);
+            walk(plan.steps, slots, theirs)
+        }
+        Ok(Cloned::Parent(pid, pidfd)) => {
+            let report = Report { kind: Kind::Born, call: Call::none, step: pidfd.into_raw_fd() as u16, errno: pid };
+            let _ = report.send(theirs.as_fd(), b"");
+            calls::exit(0)
+        }
+        Err(errno) => fail(CLONE, errno),
+    }
+}
+
+fn time_namespace(offsets: &CStr) -> rustix::io::Result<()> {
+    use rustix::fs::{Mode, OFlags};
+    calls::unshare(UnshareFlags::NEWTIME)?;
+    if offsets.is_empty() {
+        return Ok(());
+    }
+    let file = rustix::fs::open(c"/proc/self/timens_offsets", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&file, offsets.to_bytes()).map(drop)
+}
+
+fn setns(fd: BorrowedFd<'_>, kind: u32) -> rustix::io::Result<()> {
+    use linux_raw_sys::general as sys;
+    let kind = match kind {
+        sys::CLONE_NEWNS => LinkNameSpaceType::Mount,
+        sys::CLONE_NEWCGROUP => LinkNameSpaceType::ControlGroup,
+        sys::CLONE_NEWUTS => LinkNameSpaceType::HostNameAndNISDomainName,
+        sys::CLONE_NEWIPC => LinkNameSpaceType::InterProcessCommunication,
+        sys::CLONE_NEWUSER => LinkNameSpaceType::User,
+        sys::CLONE_NEWPID => LinkNameSpaceType::ProcessID,
+        sys::CLONE_NEWNET => LinkNameSpaceType::Network,
+        sys::CLONE_NEWTIME => LinkNameSpaceType::Time,
+        _ => return Err(Errno::INVAL),
+    };
+    rustix::thread::move_into_link_name_space(fd, Some(kind))
+}

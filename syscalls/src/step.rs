@@ -1,0 +1,341 @@
+//! The steps a plan is made of: nouns of the OCI spec, with every string a C string and every number
+//! final. `Display` says what a step does, for errors and for `--dry-run`.
+
+use crate::calls::{Arg, Instruction, MountAttr, SchedAttr};
+use crate::hook::Hook;
+use crate::slots::Slot;
+use core::cell::Cell;
+use core::ffi::CStr;
+use core::fmt;
+
+/// Where parent and child meet: the child waits until the parent has done its part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Point {
+    /// The parent writes the user namespace's mappings.
+    Mappings,
+    /// The parent moves the child into the v1 cgroups.
+    Cgroup,
+    /// The parent runs the prestart and createRuntime hooks.
+    Hooks,
+    /// The parent has written everything down: from here on the container outlives it.
+    Commit,
+}
+
+/// One option of a file system, as fsconfig(2) takes it.
+#[derive(Clone, Copy)]
+pub enum FsOption<'a> {
+    Flag(&'a CStr),
+    Value(&'a CStr, &'a CStr),
+}
+
+/// What a mount gets once it is in place.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// On the mount itself.
+    pub own: MountAttr,
+    /// On it and on all below it.
+    pub tree: MountAttr,
+}
+
+impl Attributes {
+    pub const NONE: Self = Self { own: MountAttr::NONE, tree: MountAttr::NONE };
+}
+
+/// A new file system on a directory of the container.
+#[derive(Clone, Copy)]
+pub struct Mount<'a> {
+    pub fstype: &'a CStr,
+    pub source: Option<&'a CStr>,
+    pub options: &'a [FsOption<'a>],
+    /// Set where an option is too long for fsconfig (255 bytes): the same options for mount(2).
+    pub data: Option<&'a CStr>,
+    /// `MOUNT_ATTR_*` of the new mount.
+    pub attr: u64,
+    /// Applied once it is attached: propagation, and what fsmount cannot set.
+    pub after: Attributes,
+    pub target: &'a CStr,
+    /// proc and sysfs: the target must be a directory that no symbolic link leads to.
+    pub plain: bool,
+    /// tmpcopyup: what the target holds is copied into it first.
+    pub copy_up: bool,
+    /// tmpfs without `mode=`: its root gets the mode of the target, as runc and crun do.
+    pub inherit_mode: bool,
+}
+
+/// A tree that launch has opened, attached to a file or directory of the container.
+#[derive(Clone, Copy)]
+pub struct Bind<'a> {
+    pub tree: Slot,
+    /// The source, for messages.
+    pub source: &'a CStr,
+    pub target: &'a CStr,
+    pub after: Attributes,
+}
+
+/// A device node.
+#[derive(Clone, Copy)]
+pub struct Device<'a> {
+    pub path: &'a CStr,
+    /// `S_IFCHR`, `S_IFBLK` or `S_IFIFO`, and the permission bits.
+    pub mode: u32,
+    pub rdev: u64,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// One resource limit; `resource` is `RLIMIT_*`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Rlimit {
+    pub resource: rustix::process::Resource,
+    pub soft: Option<u64>,
+    pub hard: Option<u64>,
+}
+
+/// The five capability sets, bit N for capability N (capabilities(7)).
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    pub bounding: u64,
+    pub effective: u64,
+    pub inheritable: u64,
+    pub permitted: u64,
+    pub ambient: u64,
+}
+
+/// Who the process is.
+#[derive(Clone, Copy)]
+pub struct Identity<'a> {
+    pub uid: u32,
+    pub gid: u32,
+    /// `None` where the user namespace forbids setgroups(2).
+    pub groups: Option<&'a [u32]>,
+    pub capabilities: Capabilities,
+    /// The highest capability this kernel knows.
+    pub last_capability: u32,
+}
+
+/// The program.
+#[derive(Clone, Copy)]
+pub struct Execute<'a> {
+    /// What args[0] names: itself when it has a slash, else one candidate per entry of PATH.
+    pub candidates: &'a [&'a CStr],
+    pub argv: &'a [Arg<'a>],
+    pub envp: &'a [Arg<'a>],
+    /// The entry of envp that gets HOME from the container's passwd file, and the user it is for.
+    pub home: Option<(&'a Home, u32)>,
+    /// Descriptors from 3 that the program keeps (`--preserve-fds`).
+    pub preserve: u32,
+    /// Loaded as the last thing, with no_new_privs.
+    pub filter: Option<Filter<'a>>,
+}
+
+/// An entry of the environment that the child completes: `HOME=/` until `set`.
+pub struct Home([Cell<u8>; Home::SIZE]);
+
+impl Default for Home {
+    fn default() -> Self {
+        let home = Self([const { Cell::new(0) }; Self::SIZE]);
+        home.set("/");
+        home
+    }
+}
+
+impl Home {
+    const SIZE: usize = 512;
+
+    /// The entry; it reads what is set when it is read.
+    pub fn arg(&self) -> Arg<'_> {
+        Arg::from_cells(&self.0)
+    }
+
+    /// Sets the directory; false when it is too long.
+    pub fn set(&self, dir: &str) -> bool {
+        // The last cell stays zero.
+        if "HOME=".len() + dir.len() >= Self::SIZE {
+            return false;
+        }
+        let bytes = "HOME=".bytes().chain(dir.bytes()).chain([0]);
+        for (cell, byte) in self.0.iter().zip(bytes) {
+            cell.set(byte);
+        }
+        true
+    }
+}
+
+/// A seccomp filter.
+#[derive(Clone, Copy)]
+pub struct Filter<'a> {
+    pub program: &'a [Instruction],
+    /// `SECCOMP_FILTER_FLAG_*`.
+    pub flags: u32,
+}
+
+/// One step of the child's walk.
+#[derive(Clone, Copy)]
+pub enum Step<'a> {
+    /// Wait for the parent.
+    Meet(Point),
+    /// Become root of the new user namespace.
+    ContainerRoot,
+    /// A session of its own, away from the caller's terminal.
+    Session,
+    /// A new cgroup namespace, rooted at the cgroup the child is in by now.
+    CgroupNamespace,
+    /// A session keyring of its own.
+    Keyring(&'a CStr),
+    /// Bring `lo` up.
+    Loopback,
+    Hostname(&'a CStr),
+    Domainname(&'a CStr),
+    /// How the host's mounts and ours propagate, on the whole tree (`MS_*`).
+    Propagation(u64),
+    /// Find and check the true null device, while the host's tree is still in sight.
+    NullDevice(Slot),
+    /// Open a root that is there already.
+    Root(&'a CStr),
+    /// Attach the root file system.
+    Rootfs { tree: Slot, path: &'a CStr },
+    Mount(Mount<'a>),
+    Bind(Bind<'a>),
+    /// `remount`: new attributes for the mount at `target`.
+    Remount { target: &'a CStr, attributes: Attributes },
+    /// A directory, with those above it that are missing.
+    Directory(&'a CStr),
+    Device(Device<'a>),
+    /// A symbolic link, unless something is there.
+    Link { path: &'a CStr, target: &'a CStr },
+    /// A private procfs that nothing in the container can redirect.
+    Procfs(Slot),
+    /// Write a kernel parameter: `path` below /proc/sys.
+    Sysctl { procfs: Slot, path: &'a CStr, value: &'a CStr },
+    /// Hooks that run in the container's namespaces: createContainer, startContainer. `state` is the
+    /// state as JSON, in two parts with the pid between them.
+    Hooks { kind: &'a CStr, hooks: &'a [Hook<'a>], state: [&'a [u8]; 2] },
+    /// Hide a file or directory; `empty` is the slot of the directory that all masked ones share.
+    Mask { path: &'a CStr, null: Slot, empty: Slot },
+    /// Make what is at `path`, and all below, read-only.
+    Readonly(&'a CStr),
+    /// Attributes and propagation of the root mount.
+    RootAttributes(Attributes),
+    /// Make a pseudo terminal, send its master over `socket`, and make it stdio and /dev/console.
+    Console { socket: Slot, name: &'a CStr, size: Option<(u16, u16)>, uid: u32 },
+    /// Give stdio to the user, so that /dev/stdout can be opened anew.
+    Stdio { uid: u32 },
+    /// Change into the root: pivot_root(2).
+    Pivot,
+    /// The same by a moved mount and chroot(2), for a root that cannot be pivoted.
+    MoveRoot,
+    /// chroot(2) alone, where the mount namespace is not new.
+    Chroot,
+    /// Wait for `start` on the listening socket.
+    Await(Slot),
+    /// Raise hard limits, while it is allowed.
+    RaiseLimits(&'a [Rlimit]),
+    Limits(&'a [Rlimit]),
+    Personality(u32),
+    Scheduler(SchedAttr),
+    IoPriority(u32),
+    /// The label the next execve gets: `path` below /proc/self/attr.
+    Label { procfs: Slot, path: &'a CStr, value: &'a CStr },
+    NoNewPrivileges,
+    /// Load the filter before capabilities are dropped (without no_new_privs).
+    Seccomp(Filter<'a>),
+    Umask(u32),
+    WorkingDirectory(&'a CStr),
+    Become(Identity<'a>),
+    Execute(Execute<'a>),
+}
+
+/// A C string as text, with what is not UTF-8 left out.
+pub struct Lossy<'a>(pub &'a CStr);
+
+impl fmt::Display for Lossy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.to_bytes().utf8_chunks() {
+            f.write_str(chunk.valid())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Attributes {
+    /// ` (set 0x1, clear 0x2, propagation 0x40000)` and ` recursively (…)`, whatever is not empty.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (words, attr) in [("", self.own), (" recursively", self.tree)] {
+            if attr == MountAttr::NONE {
+                continue;
+            }
+            write!(f, "{words} (")?;
+            let mut comma = "";
+            for (name, value) in [("set", attr.set), ("clear", attr.clear), ("propagation", attr.propagation)] {
+                if value != 0 {
+                    write!(f, "{comma}{name} {value:#x}")?;
+                    comma = ", ";
+                }
+            }
+            f.write_str(")")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Step<'_> {
+    /// The step in words, as it follows "cannot".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Meet(Point::Mappings) => f.write_str("wait for the id mappings"),
+            Step::Meet(Point::Cgroup) => f.write_str("wait for the cgroup"),
+            Step::Meet(Point::Hooks) => f.write_str("wait for the prestart and createRuntime hooks"),
+            Step::Meet(Point::Commit) => f.write_str("wait for the state to be written"),
+            Step::ContainerRoot => f.write_str("become root in the user namespace"),
+            Step::Session => f.write_str("create a session"),
+            Step::CgroupNamespace => f.write_str("create a cgroup namespace"),
+            Step::Keyring(name) => write!(f, "create the session keyring {}", Lossy(name)),
+            Step::Loopback => f.write_str("bring the loopback interface up"),
+            Step::Hostname(name) => write!(f, "set the hostname {}", Lossy(name)),
+            Step::Domainname(name) => write!(f, "set the domainname {}", Lossy(name)),
+            Step::Propagation(flags) => write!(f, "set the propagation of all mounts ({flags:#x})"),
+            Step::NullDevice(_) => f.write_str("open the null device"),
+            Step::Root(path) => write!(f, "open the root {}", Lossy(path)),
+            Step::Rootfs { path, .. } => write!(f, "attach the root file system {}", Lossy(path)),
+            Step::Mount(m) => {
+                write!(f, "mount {}", Lossy(m.fstype))?;
+                if let Some(source) = m.source.filter(|s| *s != m.fstype) {
+                    write!(f, " from {}", Lossy(source))?;
+                }
+                write!(f, " on {}", Lossy(m.target))
+            }
+            Step::Bind(b) => write!(f, "bind {} on {}", Lossy(b.source), Lossy(b.target)),
+            Step::Remount { target, .. } => write!(f, "remount {}", Lossy(target)),
+            Step::Directory(path) => write!(f, "make the directory {}", Lossy(path)),
+            Step::Device(d) => write!(f, "make the device {}", Lossy(d.path)),
+            Step::Link { path, target } => write!(f, "link {} to {}", Lossy(path), Lossy(target)),
+            Step::Procfs(_) => f.write_str("open a private procfs"),
+            Step::Sysctl { path, value, .. } => write!(f, "set the sysctl {} to {}", Lossy(path), Lossy(value)),
+            Step::Hooks { kind, .. } => write!(f, "run the {} hooks", Lossy(kind)),
+            Step::Mask { path, .. } => write!(f, "mask {}", Lossy(path)),
+            Step::Readonly(path) => write!(f, "make {} read-only", Lossy(path)),
+            Step::RootAttributes(_) => f.write_str("set the attributes of the root mount"),
+            Step::Console { name, .. } => write!(f, "set up the terminal for {}", Lossy(name)),
+            Step::Stdio { uid } => write!(f, "give stdio to user {uid}"),
+            Step::Pivot => f.write_str("change into the root (pivot_root)"),
+            Step::MoveRoot => f.write_str("change into the root (moved mount)"),
+            Step::Chroot => f.write_str("change into the root (chroot)"),
+            Step::Await(_) => f.write_str("wait for start"),
+            Step::RaiseLimits(_) => f.write_str("raise the hard limits (process.rlimits)"),
+            Step::Limits(_) => f.write_str("set process.rlimits"),
+            Step::Personality(p) => write!(f, "set the personality {p:#x}"),
+            Step::Scheduler(_) => f.write_str("set process.scheduler"),
+            Step::IoPriority(_) => f.write_str("set process.ioPriority"),
+            Step::Label { path, value, .. } => write!(f, "set the label {} ({})", Lossy(value), Lossy(path)),
+            Step::NoNewPrivileges => f.write_str("set no_new_privs"),
+            Step::Seccomp(filter) => write!(f, "load the seccomp filter ({} instructions)", filter.program.len()),
+            Step::Umask(mask) => write!(f, "set the umask {mask:03o}"),
+            Step::WorkingDirectory(path) => write!(f, "change to the working directory {}", Lossy(path)),
+            Step::Become(i) => write!(f, "become user {} and group {}", i.uid, i.gid),
+            Step::Execute(e) => match e.argv.first().and_then(|a| a.get()) {
+                Some(name) => write!(f, "execute {}", Lossy(name)),
+                None => f.write_str("execute"),
+            },
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The frozen child: it walks the prepared steps in order and execs. It does not allocate, choose or
+//! read the spec; a failing step becomes one report, and the end of the channel is the success.
+
+mod console;
+mod devices;
+mod identity;
+mod mounts;
+mod paths;
+mod program;
+
+use crate::calls;
+use crate::report::{At, Call, Fault, Kind, Report, Text};
+use crate::slots::Slots;
+use crate::step::{Point, Step};
+use core::fmt::Write;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+use rustix::process::Signal;
+use rustix::thread::UnshareFlags;
+
+type Walked<T = ()> = Result<T, Fault>;
+
+/// What the child holds while it walks.
+struct Child<'a> {
+    slots: &'a Slots<'a>,
+    /// The root of the container, from the step that attached it on.
+    root: Option<OwnedFd>,
+    /// Where reports go: to the parent, and from `Await` on to `start`.
+    channel: OwnedFd,
+    /// The step being walked.
+    at: u16,
+    /// The first output of a hook that failed.
+    output: Text<512>,
+}
+
+/// Walks all steps in the child; the last one is the exec. A failure is reported and ends the process.
+pub(crate) fn walk(steps: &[Step<'_>], slots: &Slots<'_>, channel: OwnedFd) -> ! {
+    crate::alloc::freeze();
+    let mut child = Child { slots, root: None, channel, at: 0, output: Text::new() };
+    // Until the commit we die with our parent; the end of the channel tells of a parent that died earlier.
+    let _ = die_with_parent();
+    // Modes in the plan are meant as they stand.
+    rustix::process::umask(Mode::empty());
+    for (i, step) in steps.iter().enumerate() {
+        child.at = i as u16;
+        if let Err(fault) = child.obey(step) {
+            let mut text = Text::<1016>::new();
+            let _ = write!(text, "{step}");
+            if !child.output.bytes().is_empty() {
+                text.push(b"\0");
+                text.push(child.output.bytes());
+            }
+            let report = Report { kind: Kind::Failed, call: fault.call, step: child.at, errno: fault.errno.raw_os_error() };
+            let _ = report.send(child.channel.as_fd(), text.bytes());
+            calls::exit(1)
+        }
+    }
+    calls::exit(1)
+}
+
+impl<'a> Child<'a> {
+    fn root(&self) -> Walked<BorrowedFd<'_>> {
+        self.root.as_ref().map(AsFd::as_fd).ok_or(Errno::BADF).at(Call::none)
+    }
+
+    fn slot(&self, slot: crate::slots::Slot) -> Walked<BorrowedFd<'_>> {
+        self.slots.get(slot).at(Call::none)
+    }
+
+    fn obey(&mut self, step: &Step<'a>) -> Walked {
+        match step {
+            Step::Meet(point) => self.meet(*point),
+            Step::ContainerRoot => self.container_root(),
+            Step::Session => rustix::process::setsid().map(drop).at(Call::setsid),
+            Step::CgroupNamespace => unshare(UnshareFlags::NEWCGROUP),
+            Step::Keyring(name) => calls::keyctl_join_session_keyring(name).at(Call::keyctl),
+            Step::Loopback => loopback(),
+            Step::Hostname(name) => rustix::system::sethostname(name.to_bytes()).at(Call::sethostname),
+            Step::Domainname(name) => rustix::system::setdomainname(name.to_bytes()).at(Call::setdomainname),
+            Step::Propagation(flags) => mounts::propagation(*flags),
+            Step::NullDevice(slot) => self.null_device(*slot),
+            Step::Root(path) => self.open_root(path),
+            Step::Rootfs { tree, .. } => self.rootfs(*tree),
+            Step::Mount(mount) => self.mount(mount),
+            Step::Bind(bind) => self.bind(bind),
+            Step::Remount { target, attributes } => self.remount(target, *attributes),
+            Step::Directory(path) => paths::reach(self.root()?, path, paths::Make::Directory).map(drop),
+            Step::Device(device) => self.device(device),
+            Step::Link { path, target } => self.link(path, target),
+            Step::Procfs(slot) => self.procfs(*slot),
+            Step::Sysctl { procfs, path, value } => self.sysctl(*procfs, path, value),
+            Step::Hooks { hooks, state, .. } => self.hooks(hooks, *state),
+            Step::Mask { path, null, empty } => self.mask(path, *null, *empty),
+            Step::Readonly(path) => self.readonly(path),
+            Step::RootAttributes(attributes) => mounts::apply(self.root()?, *attributes),
+            Step::Console { socket, name, size, uid } => self.console(*socket, name, *size, *uid),
+            Step::Stdio { uid } => console::own_stdio(*uid),
+            Step::Pivot => self.pivot(),
+            Step::MoveRoot => self.move_root(),
+            Step::Chroot => self.chroot(),
+            Step::Await(listener) => self.wait_for_start(*listener),
+            Step::RaiseLimits(limits) => identity::raise_limits(limits),
+            Step::Limits(limits) => identity::limits(limits),
+            Step::Personality(persona) => calls::personality(*persona).at(Call::personality),
+            Step::Scheduler(attr) => calls::sched_setattr(attr).at(Call::sched_setattr),
+            Step::IoPriority(priority) => calls::ioprio_set(*priority).at(Call::ioprio_set),
+            Step::Label { procfs, path, value } => self.label(*procfs, path, value),
+            Step::NoNewPrivileges => rustix::thread::set_no_new_privs(true).at(Call::prctl),
+            Step::Seccomp(filter) => calls::seccomp(filter.program, filter.flags).map(drop).at(Call::seccomp),
+            Step::Umask(mask) => {
+                rustix::process::umask(Mode::from_raw_mode(*mask));
+                Ok(())
+            }
+            Step::WorkingDirectory(path) => self.working_directory(path),
+            Step::Become(identity) => identity::become_user(identity),
+            Step::Execute(program) => self.execute(program),
+        }
+    }
+
+    /// Says that it is here and waits for the parent's byte. A parent that is gone ends us.
+    fn meet(&self, point: Point) -> Walked {
+        self.report(Kind::Meet)?;
+        let mut byte = [0u8; 1];
+        match rustix::io::retry_on_intr(|| rustix::io::read(&self.channel, &mut byte[..])).at(Call::recv)? {
+            0 => calls::exit(1),
+            _ if point == Point::Commit => {
+                rustix::process::set_parent_process_death_signal(None).at(Call::prctl)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn report(&self, kind: Kind) -> Walked {
+        let report = Report { kind, call: Call::none, step: self.at, errno: 0 };
+        report.send(self.channel.as_fd(), b"").at(Call::send)
+    }
+
+    /// Waits on the container's socket until somebody connects and says a byte; reports go there then.
+    fn wait_for_start(&mut self, listener: crate::slots::Slot) -> Walked {
+        let listener = self.slots.get(listener).at(Call::none)?;
+        // The parent of `create` waits for the end of this channel, and is done then.
+        let _ = rustix::net::shutdown(&self.channel, rustix::net::Shutdown::Both);
+        loop {
+            let peer = rustix::io::retry_on_intr(|| rustix::net::accept_with(listener, SocketFlags::CLOEXEC)).at(Call::accept4)?;
+            let mut byte = [0u8; 1];
+            // One that leaves without a word was only looking.
+            if let Ok(1) = rustix::io::retry_on_intr(|| rustix::io::read(&peer, &mut byte[..])) {
+                self.channel = peer;
+                return Ok(());
+            }
+        }
+    }
+
+    fn hooks(&mut self, hooks: &[crate::hook::Hook<'_>], state: [&[u8]; 2]) -> Walked {
+        // The pid as the container sees it (runtime.md, State).
+        let mut pid = Text::<16>::new();
+        let _ = write!(pid, "{}", rustix::process::getpid().as_raw_nonzero());
+        for hook in hooks {
+            self.output.clear();
+            crate::hook::run(hook, &[state[0], pid.bytes(), state[1]], None, &mut self.output)?;
+        }
+        self.output.clear();
+        Ok(())
+    }
+}
+
+/// Changing the user clears this, so whoever does that before the commit asks again.
+fn die_with_parent() -> Walked {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).at(Call::prctl)
+}
+
+fn unshare(flags: UnshareFlags) -> Walked {
+    calls::unshare(flags).at(Call::unshare)
+}
+
+fn loopback() -> Walked {
+    use rustix::net::{AddressFamily, SocketType, socket_with};
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None).at(Call::socket)?;
+    calls::loopback_up(socket.as_fd()).at(Call::ioctl)
+}

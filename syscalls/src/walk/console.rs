@@ -1,0 +1,96 @@
+//! The terminal: a pair made in the container's own devpts, its slave taken from the master and never
+//! by name, its master sent away over a socket.
+
+use super::mounts::copy;
+use super::paths::{self, Make, openat2, parent};
+use super::{Child, Walked};
+use crate::report::{At, Call};
+use crate::slots::Slot;
+use core::ffi::CStr;
+use core::mem::MaybeUninit;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{FileType, OFlags, ResolveFlags, Uid};
+use rustix::io::{Errno, IoSlice};
+use rustix::mount::MoveMountFlags;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::pty::OpenptFlags;
+use rustix::termios::{OptionalActions, OutputModes, Winsize};
+
+/// include/uapi/linux/magic.h
+const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
+
+impl Child<'_> {
+    pub fn console(&mut self, socket: Slot, name: &CStr, size: Option<(u16, u16)>, uid: u32) -> Walked {
+        let master = self.open_master()?;
+        rustix::pty::unlockpt(&master).at(Call::ioctl_tty)?;
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).at(Call::ioctl_tty)?;
+        if let Some((height, width)) = size {
+            let size = Winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
+            rustix::termios::tcsetwinsize(&slave, size).at(Call::ioctl_tty)?;
+        }
+        // As runc: the engine at the other end turns line ends into what it wants.
+        let mut modes = rustix::termios::tcgetattr(&slave).at(Call::ioctl_tty)?;
+        modes.output_modes.remove(OutputModes::ONLCR);
+        rustix::termios::tcsetattr(&slave, OptionalActions::Now, &modes).at(Call::ioctl_tty)?;
+        // A user namespace may not map the user; the terminal works for its owner all the same.
+        let _ = rustix::fs::fchown(&slave, Some(Uid::from_raw(uid)), None);
+        self.bind_console(slave.as_fd())?;
+        send_master(self.slot(socket)?, master.as_fd(), name)?;
+        rustix::stdio::dup2_stdin(&slave).at(Call::dup3)?;
+        rustix::stdio::dup2_stdout(&slave).at(Call::dup3)?;
+        rustix::stdio::dup2_stderr(&slave).at(Call::dup3)?;
+        rustix::process::ioctl_tiocsctty(&slave).at(Call::ioctl_tty)
+    }
+
+    /// Opens the ptmx of the container's devpts, and nothing else.
+    fn open_master(&self) -> Walked<OwnedFd> {
+        let flags = OFlags::RDWR | OFlags::NOCTTY;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+        let master = openat2(self.root()?, c"/dev/pts/ptmx", flags, resolve)?;
+        let magic = rustix::fs::fstatfs(&master).at(Call::fstatfs)?.f_type;
+        if magic as u64 != DEVPTS_SUPER_MAGIC {
+            return Err(Errno::NOTTY).at(Call::not_a_terminal);
+        }
+        Ok(master)
+    }
+
+    fn bind_console(&self, slave: BorrowedFd<'_>) -> Walked {
+        let (dir, name) = parent(self.root()?, c"/dev/console")?;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let target = match openat2(dir.as_fd(), name, OFlags::PATH, resolve) {
+            Err(fault) if fault.errno == Errno::NOENT => {
+                paths::reach(dir.as_fd(), name, Make::File)?;
+                openat2(dir.as_fd(), name, OFlags::PATH, resolve)?
+            }
+            other => other?,
+        };
+        let bind = copy(slave, false)?;
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+        rustix::mount::move_mount(&bind, c"", &target, c"", flags).at(Call::move_mount)
+    }
+}
+
+/// One message with the terminal's name and exactly one descriptor, as engines expect it.
+fn send_master(socket: BorrowedFd<'_>, master: BorrowedFd<'_>, name: &CStr) -> Walked {
+    let fds = [master];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    let payload = [IoSlice::new(name.to_bytes())];
+    rustix::net::sendmsg(socket, &payload, &mut control, SendFlags::NOSIGNAL).map(drop).at(Call::sendmsg)
+}
+
+/// Gives stdio to the user of the process, as runc does; what cannot be given stays as it is, and the
+/// null device belongs to everybody.
+pub fn own_stdio(uid: u32) -> Walked {
+    for fd in [crate::calls::stdin(), crate::calls::stdout(), crate::calls::stderr()] {
+        let stat = paths::stat(fd)?;
+        let null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+            && (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev)) == (1, 3);
+        if stat.st_uid != uid && !null {
+            let _ = rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), None);
+        }
+    }
+    Ok(())
+}

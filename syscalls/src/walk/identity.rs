@@ -1,0 +1,107 @@
+//! Who the process is: root of its user namespace on the way, then the user, the groups and the
+//! capabilities of the spec, in the order the kernel wants (credentials(7), capabilities(7)).
+
+use super::{Child, Walked, die_with_parent};
+use crate::report::{At, Call};
+use crate::slots::Slot;
+use crate::step::{Identity, Rlimit};
+use core::ffi::CStr;
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, Gid, Uid};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+/// Groups in one setgroups(2): the kernel's NGROUPS_MAX is 65536, more than a stack should hold.
+pub const GROUPS_MAX: usize = 4096;
+
+impl Child<'_> {
+    pub fn container_root(&self) -> Walked {
+        let (gid, uid) = (Gid::ROOT, Uid::ROOT);
+        // A namespace that maps no root is entered as it is.
+        match rustix::thread::set_thread_res_gid(gid, gid, gid) {
+            Ok(()) | Err(Errno::INVAL) => {}
+            Err(e) => return Err(e).at(Call::setresgid),
+        }
+        match rustix::thread::set_thread_res_uid(uid, uid, uid) {
+            Ok(()) | Err(Errno::INVAL) => {}
+            Err(e) => return Err(e).at(Call::setresuid),
+        }
+        stay_closed()?;
+        die_with_parent()
+    }
+
+    pub fn label(&self, procfs: Slot, path: &CStr, value: &CStr) -> Walked {
+        self.write_procfs(procfs, path, value.to_bytes())
+    }
+}
+
+/// A change of user makes the process dumpable again where fs.suid_dumpable says so.
+fn stay_closed() -> Walked {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Call::prctl)
+}
+
+pub fn raise_limits(limits: &[Rlimit]) -> Walked {
+    for limit in limits {
+        let mut now = rustix::process::getrlimit(limit.resource);
+        // None is infinity.
+        if now.maximum.is_some_and(|now| limit.hard.is_none_or(|hard| hard > now)) {
+            now.maximum = limit.hard;
+            rustix::process::setrlimit(limit.resource, now).at(Call::prlimit)?;
+        }
+    }
+    Ok(())
+}
+
+pub fn limits(limits: &[Rlimit]) -> Walked {
+    for limit in limits {
+        let new = rustix::process::Rlimit { current: limit.soft, maximum: limit.hard };
+        rustix::process::setrlimit(limit.resource, new).at(Call::prlimit)?;
+    }
+    Ok(())
+}
+
+pub fn become_user(identity: &Identity<'_>) -> Walked {
+    let sets = &identity.capabilities;
+    for capability in 0..=identity.last_capability {
+        let bit = CapabilitySet::from_bits_retain(1 << capability);
+        if sets.bounding >> capability & 1 == 0 {
+            match rustix::thread::remove_capability_from_bounding_set(bit) {
+                // Without CAP_SETPCAP it may still be gone already.
+                Err(Errno::PERM) if rustix::thread::capability_is_in_bounding_set(bit) == Ok(false) => {}
+                other => other.at(Call::prctl)?,
+            }
+        }
+    }
+    rustix::thread::set_keep_capabilities(true).at(Call::prctl)?;
+    if let Some(groups) = identity.groups {
+        set_groups(groups)?;
+    }
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    rustix::thread::set_thread_res_gid(gid, gid, gid).at(Call::setresgid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).at(Call::setresuid)?;
+    stay_closed()?;
+    let set = CapabilitySet::from_bits_retain;
+    let caps = CapabilitySets {
+        effective: set(sets.effective),
+        permitted: set(sets.permitted),
+        inheritable: set(sets.inheritable),
+    };
+    rustix::thread::set_capabilities(None, caps).at(Call::capset)?;
+    rustix::thread::clear_ambient_capability_set().at(Call::prctl)?;
+    for capability in 0..=identity.last_capability {
+        if sets.ambient >> capability & 1 == 1 {
+            rustix::thread::configure_capability_in_ambient_set(set(1 << capability), true).at(Call::prctl)?;
+        }
+    }
+    Ok(())
+}
+
+fn set_groups(groups: &[u32]) -> Walked {
+    let mut list = [Gid::ROOT; GROUPS_MAX];
+    let Some(list) = list.get_mut(..groups.len()) else {
+        return Err(Errno::INVAL).at(Call::setgroups);
+    };
+    for (to, gid) in list.iter_mut().zip(groups) {
+        *to = Gid::from_raw(*gid);
+    }
+    rustix::thread::set_thread_groups(list).at(Call::setgroups)
+}

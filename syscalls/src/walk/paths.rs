@@ -1,0 +1,208 @@
+//! Paths beneath the root of the container: every lookup is one openat2 that cannot leave the root,
+//! and what is missing is made one component at a time, following links as the kernel would.
+
+use super::Walked;
+use crate::report::{At, Call, Fault};
+use core::ffi::CStr;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+/// What is made where nothing is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Make {
+    Directory,
+    File,
+}
+
+const PATH_MAX: usize = 4096;
+/// As the kernel (MAXSYMLINKS).
+const LINKS_MAX: usize = 40;
+
+/// openat2(2), retried when a rename elsewhere made the kernel unsure (EAGAIN).
+pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: OFlags, resolve: ResolveFlags) -> Walked<OwnedFd> {
+    let mut tries = 0;
+    loop {
+        match rustix::fs::openat2(dir, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            Err(Errno::AGAIN | Errno::INTR) if tries < 128 => tries += 1,
+            other => return other.at(Call::openat2),
+        }
+    }
+}
+
+/// What `path` names inside the root, following links inside the root, as an O_PATH descriptor.
+pub fn find(root: BorrowedFd<'_>, path: &CStr) -> Walked<OwnedFd> {
+    openat2(root, path, OFlags::PATH, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+}
+
+/// The same, where no link may lead: proc and sysfs are mounted on ordinary directories only.
+pub fn find_plain(root: BorrowedFd<'_>, path: &CStr) -> Walked<OwnedFd> {
+    openat2(root, path, OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS)
+}
+
+/// Like `find`, and makes what is missing: directories of mode 0755, a last file of mode 0644.
+pub fn reach(root: BorrowedFd<'_>, path: &CStr, make: Make) -> Walked<OwnedFd> {
+    match find(root, path) {
+        Err(Fault { errno: Errno::NOENT, .. }) => make_path(root, path, make),
+        other => other,
+    }
+}
+
+pub fn stat(fd: BorrowedFd<'_>) -> Walked<Stat> {
+    rustix::fs::statat(fd, c"", AtFlags::EMPTY_PATH).at(Call::statx)
+}
+
+pub fn file_type(fd: BorrowedFd<'_>) -> Walked<FileType> {
+    Ok(FileType::from_raw_mode(stat(fd)?.st_mode))
+}
+
+/// A path in a buffer of its own, with room for the zero byte at the end.
+struct Path {
+    bytes: [u8; PATH_MAX],
+    len: usize,
+}
+
+impl Path {
+    fn new() -> Self {
+        Self { bytes: [0; PATH_MAX], len: 0 }
+    }
+
+    fn push(&mut self, piece: &[u8]) -> Walked {
+        if self.len + piece.len() + 2 > PATH_MAX {
+            return Err(Errno::NAMETOOLONG).at(Call::too_long);
+        }
+        self.bytes[self.len..self.len + piece.len()].copy_from_slice(piece);
+        self.len += piece.len();
+        self.bytes[self.len] = 0;
+        Ok(())
+    }
+
+    fn component(&mut self, name: &[u8]) -> Walked {
+        if self.len > 0 {
+            self.push(b"/")?;
+        }
+        self.push(name)
+    }
+
+    /// Drops the last component; the root stays the root.
+    fn pop(&mut self) {
+        self.len = self.bytes[..self.len].iter().rposition(|b| *b == b'/').unwrap_or(0);
+        self.bytes[self.len] = 0;
+    }
+
+    fn c_str(&self) -> &CStr {
+        if self.len == 0 {
+            return c".";
+        }
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c".")
+    }
+}
+
+/// Walks `path` by hand: `done` holds no link and no dots, `rest` is still to be walked.
+fn make_path(root: BorrowedFd<'_>, path: &CStr, make: Make) -> Walked<OwnedFd> {
+    let mut done = Path::new();
+    let mut rest = Path::new();
+    let mut links = 0;
+    rest.push(path.to_bytes())?;
+    let in_root = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+    let mut from = 0;
+    let mut here = openat2(root, c".", OFlags::PATH | OFlags::DIRECTORY, in_root)?;
+    loop {
+        while from < rest.len && rest.bytes[from] == b'/' {
+            from += 1;
+        }
+        let end = rest.bytes[from..rest.len].iter().position(|b| *b == b'/').map_or(rest.len, |n| from + n);
+        let mut name_buffer = [0u8; 256];
+        let name = &rest.bytes[from..end];
+        if name.is_empty() {
+            return Ok(here);
+        }
+        if name.len() > 255 {
+            return Err(Errno::NAMETOOLONG).at(Call::too_long);
+        }
+        name_buffer[..name.len()].copy_from_slice(name);
+        let name = &name_buffer[..name.len()];
+        from = end;
+        if name == b"." {
+            continue;
+        }
+        if name == b".." {
+            done.pop();
+            here = openat2(root, done.c_str(), OFlags::PATH | OFlags::DIRECTORY, in_root)?;
+            continue;
+        }
+        let last = rest.bytes[from..rest.len].iter().all(|b| *b == b'/');
+        let c_name = CStr::from_bytes_until_nul(&name_buffer).unwrap_or(c".");
+        done.component(name)?;
+        let found = match openat2(root, done.c_str(), OFlags::PATH | OFlags::NOFOLLOW, in_root) {
+            Err(Fault { errno: Errno::NOENT, .. }) => make_one(here.as_fd(), c_name, last && make == Make::File)?,
+            other => other?,
+        };
+        if file_type(found.as_fd())? != FileType::Symlink {
+            here = found;
+            continue;
+        }
+        links += 1;
+        if links > LINKS_MAX {
+            return Err(Errno::LOOP).at(Call::openat2);
+        }
+        let mut target = [0u8; PATH_MAX];
+        let n = calls_readlink(found.as_fd(), &mut target)?;
+        let mut next = Path::new();
+        next.push(&target[..n])?;
+        next.push(b"/")?;
+        next.push(&rest.bytes[from..rest.len])?;
+        rest = next;
+        from = 0;
+        if target[0] == b'/' {
+            done = Path::new();
+        } else {
+            done.pop();
+        }
+        here = openat2(root, done.c_str(), OFlags::PATH | OFlags::DIRECTORY, in_root)?;
+    }
+}
+
+fn calls_readlink(link: BorrowedFd<'_>, target: &mut [u8; PATH_MAX]) -> Walked<usize> {
+    rustix::fs::readlinkat_raw(link, c"", &mut target[..]).at(Call::readlinkat)
+}
+
+/// Makes one missing directory or file and opens just that.
+fn make_one(dir: BorrowedFd<'_>, name: &CStr, file: bool) -> Walked<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    if file {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+        match rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o644)) {
+            Ok(_) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(e).at(Call::openat2),
+        }
+        openat2(dir, name, OFlags::PATH | OFlags::NOFOLLOW, resolve)
+    } else {
+        match rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755)) {
+            // Somebody else was quicker, which is as good if it is a directory.
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(e).at(Call::mkdirat),
+        }
+        openat2(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY, resolve)
+    }
+}
+
+/// The directory that holds the last component of `path` (made when missing), and that component.
+pub fn parent<'p>(root: BorrowedFd<'_>, path: &'p CStr) -> Walked<(OwnedFd, &'p CStr)> {
+    let bytes = path.to_bytes();
+    let at = bytes.iter().rposition(|b| *b == b'/').map_or(0, |n| n + 1);
+    let name = path.to_bytes_with_nul();
+    let name = CStr::from_bytes_with_nul(&name[at..]).unwrap_or(c"");
+    if matches!(name.to_bytes(), b"" | b"." | b"..") {
+        return Err(Errno::INVAL).at(Call::openat2);
+    }
+    let mut dir = Path::new();
+    dir.push(&bytes[..at])?;
+    let dir = reach(root, dir.c_str(), Make::Directory)?;
+    Ok((dir, name))
+}
+
+/// Whether a descriptor is a directory.
+pub fn is_directory(fd: impl AsFd) -> Walked<bool> {
+    Ok(file_type(fd.as_fd())? == FileType::Directory)
+}
