@@ -1,0 +1,71 @@
+//! The release binary as the tests call it, and specs made with oci-spec's builders to give to it.
+//! Run with `cargo test --manifest-path tests/oci-spec/Cargo.toml` after `cargo build --release`.
+
+pub mod full;
+pub mod random;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The binary under test: `$RUNTIME`, or where `cargo build --release` puts it.
+pub fn runtime() -> Command {
+    let built = "../../target/x86_64-unknown-linux-gnu/release/runtime";
+    let path = std::env::var_os("RUNTIME")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(built));
+    assert!(
+        path.exists(),
+        "{} is missing: run cargo build --release, or set RUNTIME",
+        path.display()
+    );
+    Command::new(path)
+}
+
+/// A bundle with an empty rootfs, and a directory for the state.
+pub struct Bundle(TempDir);
+
+impl Bundle {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        fs::create_dir(dir.path().join("rootfs")).expect("rootfs");
+        fs::create_dir(dir.path().join("state")).expect("state");
+        Self(dir)
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub fn write(&self, config: &Value) {
+        let text = serde_json::to_vec_pretty(config).expect("JSON");
+        fs::write(self.path().join("config.json"), text).expect("config.json");
+    }
+
+    /// `runtime --root STATE ARGS`
+    pub fn call(&self, args: &[&str]) -> Output {
+        let mut command = runtime();
+        command.arg("--root").arg(self.path().join("state"));
+        command.args(args).output().expect("runtime is executable")
+    }
+
+    /// Plans a container from this config and returns the error, if there is one.
+    pub fn plan(&self, config: &Value) -> Result<(), String> {
+        self.write(config);
+        let bundle = self.path().to_str().expect("a UTF-8 path");
+        let output = self.call(&["create", "--dry-run", "--bundle", bundle, "box"]);
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+impl Default for Bundle {
+    fn default() -> Self {
+        Self::new()
+    }
+}
