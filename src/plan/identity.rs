@@ -74,14 +74,14 @@ impl Builder<'_> {
             uid: user.uid,
             gid: user.gid,
             groups: Some(leak(user.additional_gids.clone())),
-            capabilities: self.capabilities(process),
+            capabilities: self.capabilities(process)?,
             last_capability: self.host.last_capability,
         })
     }
 
     /// The five sets. What the kernel does not know is left out with a warning, as runc does.
-    fn capabilities(&mut self, process: &Process<'_>) -> Capabilities {
-        let Some(sets) = &process.capabilities else { return Capabilities::default() };
+    fn capabilities(&mut self, process: &Process<'_>) -> Result<Capabilities> {
+        let Some(sets) = &process.capabilities else { return Ok(Capabilities::default()) };
         let mut unknown: Vec<String> = Vec::new();
         let last = self.host.last_capability;
         let mut bits = |names: &[Cow<'_, str>]| {
@@ -97,7 +97,7 @@ impl Builder<'_> {
             }
             bits
         };
-        let sets = Capabilities {
+        let mut sets = Capabilities {
             bounding: bits(&sets.bounding),
             effective: bits(&sets.effective),
             inheritable: bits(&sets.inheritable),
@@ -107,7 +107,18 @@ impl Builder<'_> {
         if !unknown.is_empty() {
             self.warnings.push(format!("unknown capabilities are left out: {}", unknown.join(", ")));
         }
-        sets
+        let beyond = sets.effective & !sets.permitted;
+        if beyond != 0 {
+            let name = CAPABILITIES[beyond.trailing_zeros() as usize];
+            fail!("config.json: process.capabilities.effective: CAP_{name} is not in permitted");
+        }
+        // The kernel keeps ambient ones only where they are permitted and inheritable (capabilities(7)).
+        let ambient = sets.ambient & sets.permitted & sets.inheritable;
+        if ambient != sets.ambient {
+            self.warnings.push("ambient capabilities that are not permitted and inheritable are left out".into());
+        }
+        sets.ambient = ambient;
+        Ok(sets)
     }
 }
 

@@ -1,17 +1,65 @@
 //! What confines the process: the seccomp filter, the labels of security modules, and how it is
 //! scheduled. Source: config-linux.md, Seccomp and Personality; config.md, Linux Process.
 
-use super::{Builder, leak_text};
-use crate::error::{Result, fail};
+use super::{Builder, leak, leak_text};
+use crate::error::{Error, Result, fail};
 use crate::host::has_lsm;
 use crate::spec::{Process, Seccomp};
+use alloc::borrow::Cow;
 use alloc::format;
+use alloc::vec::Vec;
+use bpf::{Action, Arch, Condition, Operator, Profile, Rule};
 use syscalls::calls::SchedAttr;
 use syscalls::step::{Filter, Step};
 
 impl Builder<'_> {
-    pub fn filter(&mut self, _seccomp: &Seccomp<'_>) -> Result<Filter<'static>> {
-        fail!("config.json: linux.seccomp: not yet")
+    /// linux.seccomp as a program, and the flags it is loaded with.
+    pub fn filter(&mut self, seccomp: &Seccomp<'_>) -> Result<Filter<'static>> {
+        const SECCOMP: &str = "config.json: linux.seccomp";
+        let action = |field: &str, name: &str, errno: Option<u32>| {
+            Action::from_name(name, errno).map_err(|e| Error::new(format!("{SECCOMP}.{field}: {e}, found {name:?}")))
+        };
+        let default = action("defaultAction", &seccomp.default_action, seccomp.default_errno_ret)?;
+        let mut architectures = Vec::with_capacity(seccomp.architectures.len());
+        for (n, name) in seccomp.architectures.iter().enumerate() {
+            match Arch::from_name(name) {
+                Some(arch) => architectures.push(arch),
+                None => fail!("{SECCOMP}.architectures[{n}]: unknown architecture {name:?}"),
+            }
+        }
+        let mut conditions = Vec::with_capacity(seccomp.syscalls.len());
+        for (n, syscall) in seccomp.syscalls.iter().enumerate() {
+            let mut list = Vec::with_capacity(syscall.args.len());
+            for (m, arg) in syscall.args.iter().enumerate() {
+                let Some(op) = Operator::from_name(&arg.op) else {
+                    fail!("{SECCOMP}.syscalls[{n}].args[{m}].op: unknown operator {:?}", arg.op);
+                };
+                list.push(Condition { index: arg.index, value: arg.value, value_two: arg.value_two, op });
+            }
+            conditions.push(list);
+        }
+        let mut rules = Vec::with_capacity(seccomp.syscalls.len());
+        for (n, (syscall, conditions)) in seccomp.syscalls.iter().zip(&conditions).enumerate() {
+            let action = action(&format!("syscalls[{n}].action"), &syscall.action, syscall.errno_ret)?;
+            rules.push(Rule { names: &syscall.names, action, conditions });
+        }
+        let profile = Profile { default, architectures: &architectures, rules: &rules };
+        let program = bpf::compile(&profile).map_err(|e| match e.path() {
+            path if path.is_empty() => Error::new(format!("{SECCOMP}: {e}")),
+            path => Error::new(format!("{SECCOMP}.{path}: {e}")),
+        })?;
+        if !program.unknown.is_empty() {
+            self.warnings.push(format!("linux.seccomp: unknown system calls are left out: {}", program.unknown.join(", ")));
+        }
+        let notifies = rules.iter().any(|rule| rule.action == Action::Notify);
+        if notifies || seccomp.listener_path.is_some() {
+            fail!("{SECCOMP}.listenerPath: SCMP_ACT_NOTIFY and its listener are not supported yet");
+        }
+        // struct sock_filter as one number, which is how the loader takes it.
+        let words = program.instructions.iter().map(|i| {
+            u64::from(i.code) | u64::from(i.jt) << 16 | u64::from(i.jf) << 24 | u64::from(i.k) << 32
+        });
+        Ok(Filter { program: leak(words.collect()), flags: flags(&seccomp.flags)? })
     }
 
     /// The labels of the next exec, written to the private procfs.
@@ -101,4 +149,26 @@ impl Builder<'_> {
         }
         Ok(())
     }
+}
+
+/// `SECCOMP_FILTER_FLAG_*` (seccomp(2)). TSYNC is accepted and pointless: there is one thread.
+fn flags(names: &[Cow<'_, str>]) -> Result<u32> {
+    const LOG: u32 = 1 << 1;
+    const SPEC_ALLOW: u32 = 1 << 2;
+    const WAIT_KILLABLE_RECV: u32 = 1 << 5;
+    if names.is_empty() {
+        // As runc: without flags the program keeps its speculation.
+        return Ok(SPEC_ALLOW);
+    }
+    let mut flags = 0;
+    for (n, name) in names.iter().enumerate() {
+        flags |= match name.as_ref() {
+            "SECCOMP_FILTER_FLAG_TSYNC" => 0,
+            "SECCOMP_FILTER_FLAG_LOG" => LOG,
+            "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => SPEC_ALLOW,
+            "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => WAIT_KILLABLE_RECV,
+            _ => fail!("config.json: linux.seccomp.flags[{n}]: unknown flag {name:?}"),
+        };
+    }
+    Ok(flags)
 }
