@@ -1,8 +1,11 @@
 //! All black-box tests as one binary: each module covers one area of the runtime's behaviour.
 //! Run as root by `cargo test -p runtime-tests`; `RUNTIME=/path` drives another binary than the release build.
 
+mod attacks;
 mod cgroup;
+mod contract;
 mod devices;
+mod errors;
 mod hooks;
 mod lifecycle;
 mod mounts;
@@ -24,6 +27,9 @@ fn main() {
         hooks::tests(),
         seccomp::tests(),
         terminal::tests(),
+        errors::tests(),
+        contract::tests(),
+        attacks::tests(),
     ];
     let arguments = libtest_mimic::Arguments::from_args();
     harness::keep_panics();

@@ -115,7 +115,12 @@ fn arguments_are_compared() {
     // getpriority(which, who) with which = 0; the condition is on who, a 64-bit comparison.
     let cases = [
         ("SCMP_CMP_EQ", 5, 0, &[5][..]),
-        ("SCMP_CMP_NE", 5, 0, &[0, 4, 6, 0x1_0000_0005]),
+        (
+            "SCMP_CMP_NE",
+            5,
+            0,
+            &[0, 4, 6, 0x1_0000_0000, 0x1_0000_0005],
+        ),
         ("SCMP_CMP_LT", 5, 0, &[0, 4]),
         ("SCMP_CMP_LE", 5, 0, &[0, 4, 5]),
         ("SCMP_CMP_GE", 5, 0, &[5, 6, 0x1_0000_0000, 0x1_0000_0005]),

@@ -3,6 +3,7 @@
 
 pub mod bundle;
 pub mod command;
+pub mod golden;
 pub mod harness;
 pub mod host;
 pub mod terminal;

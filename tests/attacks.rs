@@ -1,0 +1,542 @@
+//! Attacks on the runtime by what it runs, by a bundle's root, and by whoever shares a namespace with it.
+//! Each must have no effect outside the container; racers run for a bounded number of starts.
+
+use runtime_tests::{Bundle, Cmd, Running, host, json, wait_for};
+use std::fs::{self, File};
+use std::io::PipeWriter;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+runtime_tests::tests![
+    a_process_of_the_same_pid_namespace_sees_nothing_of_us_before_the_execve,
+    the_binary_cannot_be_overwritten_through_a_script_interpreter,
+    the_binary_cannot_be_overwritten_through_an_elf_interpreter,
+    the_binary_cannot_be_overwritten_as_the_process_itself,
+    a_working_directory_in_proc_self_fd_reaches_nothing,
+    an_executable_in_proc_self_fd_reaches_nothing,
+    a_proc_that_is_a_symlink_is_refused,
+    a_sys_that_is_a_symlink_is_refused,
+    a_proc_mount_cannot_be_placed_outside_proc_by_a_link_in_the_middle,
+    devices_are_not_made_through_a_symlinked_dev,
+    links_of_dev_are_not_made_through_a_symlinked_dev,
+    a_device_node_does_not_follow_a_link_of_its_name,
+    masking_does_not_use_the_containers_null_device,
+    masking_is_not_fooled_by_a_racer_on_dev_null,
+    a_masked_path_that_is_a_link_does_not_reach_the_host,
+    the_console_does_not_follow_a_link,
+    destinations_with_dots_stay_inside,
+    symlinked_destinations_stay_inside,
+    a_racer_on_a_mount_destination_reaches_nothing,
+    a_copy_up_of_a_link_reaches_nothing,
+    a_working_directory_behind_a_link_is_made_inside,
+    sysctls_do_not_go_through_the_containers_proc,
+    labels_do_not_go_through_the_containers_proc,
+    a_planted_state_directory_is_refused,
+    a_link_in_the_state_directory_is_not_written_through,
+    annotations_with_paths_are_only_text,
+    without_pivot_root_the_old_root_is_unreachable,
+    without_pivot_root_a_fresh_proc_cannot_be_mounted_over,
+    many_mappings_and_groups_arrive_whole,
+    the_process_cannot_see_or_leave_through_leaked_directories,
+    the_supervisor_is_not_dumpable_and_confined,
+];
+
+/// A pipe that keeps a helper's loop going until its writer drops.
+fn until_dropped() -> (File, PipeWriter) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    (File::from(OwnedFd::from(reader)), writer)
+}
+
+/// A host directory with a file that nobody may change, and its check.
+struct Victim(std::path::PathBuf);
+
+impl Victim {
+    fn new(b: &Bundle) -> Victim {
+        let dir = b.file("victim");
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join("canary"), "untouched\n").unwrap();
+        Victim(dir)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+
+    #[track_caller]
+    fn is_untouched(&self) {
+        let entries: Vec<_> = fs::read_dir(&self.0).unwrap().flatten().map(|e| e.file_name()).collect();
+        assert_eq!(entries, ["canary"]);
+        assert_eq!(fs::read_to_string(self.0.join("canary")).unwrap(), "untouched\n");
+        assert_eq!(fs::metadata(&self.0).unwrap().permissions().mode() & 0o7777, 0o755);
+    }
+}
+
+/// A container that runs the helper's `verb` until the writer drops; others can join its pid namespace.
+fn attacker(b: &mut Bundle, verb: &[&str]) -> (Running, PipeWriter, String) {
+    let mut args = vec!["helper"];
+    args.extend(verb);
+    b.args(&args).capabilities(&["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_KILL"]);
+    let (input, hold) = until_dropped();
+    let running = b.launch("run", &[]).stdin(input).spawn();
+    wait_for("the attacker is up", || running.out().contains("up") || !running.err().is_empty());
+    assert!(running.out().contains("up"), "{}", running.err());
+    let namespace = format!("/proc/{}/ns/pid", b.pid());
+    (running, hold, namespace)
+}
+
+fn a_process_of_the_same_pid_namespace_sees_nothing_of_us_before_the_execve() {
+    let mut first = Bundle::new();
+    let (running, hold, namespace) = attacker(&mut first, &["scan", "/bin/busybox", "/bin/helper"]);
+    for _ in 0..15 {
+        let mut b = Bundle::new();
+        b.namespace("pid", Some(&namespace)).args(&["true"]).capabilities(&[]);
+        b.create().ok();
+        b.start().ok();
+        b.wait_for_status("stopped");
+    }
+    drop(hold);
+    running.wait().ok().prints("up\nseen some\n");
+}
+
+/// FNV-1a, enough to see a change.
+fn hash(path: &Path) -> u64 {
+    fs::read(path).unwrap().iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3))
+}
+
+/// Runs containers from a copy of the runtime whose entry point makes the kernel run the runtime again, while a container
+/// in the same pid namespace catches every executable it sees and writes to it.
+fn attack_on_the_binary(prepare: fn(&mut Bundle)) {
+    let mut first = Bundle::new();
+    let (running, hold, namespace) = attacker(&mut first, &["overwrite"]);
+    let copy = first.file("copy");
+    fs::copy(host::runtime(), &copy).unwrap();
+    let before = hash(&copy);
+    for _ in 0..12 {
+        let mut b = Bundle::new();
+        b.runtime = copy.clone();
+        b.namespace("pid", Some(&namespace)).capabilities(&["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_KILL"]);
+        prepare(&mut b);
+        b.launch("run", &[]).deadline(20).output();
+        assert_eq!(hash(&copy), before, "the binary was overwritten");
+    }
+    drop(hold);
+    let result = running.wait();
+    assert!(result.ok().out.contains(" wrote 0 "), "{result}");
+    assert_eq!(hash(&copy), before, "the binary was overwritten");
+}
+
+fn the_binary_cannot_be_overwritten_through_a_script_interpreter() {
+    attack_on_the_binary(|b| {
+        let script = b.rootfs().join("bin/script");
+        // As long as the runtime waits for a reader of this log, the attacker has time to catch it.
+        fs::write(&script, "#!/proc/self/exe --log=/tmp/fifo\n").unwrap();
+        fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
+        Cmd::new(&b.dir, "mkfifo").arg(b.rootfs().join("tmp/fifo")).ok();
+        let fifo = b.rootfs().join("tmp/fifo");
+        // The reader that lets it go again; O_RDWR on a FIFO blocks neither side.
+        std::thread::spawn(move || {
+            std::thread::park_timeout(std::time::Duration::from_millis(60));
+            drop(File::options().read(true).write(true).open(fifo));
+        });
+        b.args(&["/bin/script"]);
+    });
+}
+
+fn the_binary_cannot_be_overwritten_through_an_elf_interpreter() {
+    let interpreted = host::program_interpreted_by_its_parent();
+    assert!(interpreted.exists());
+    attack_on_the_binary(|b| {
+        fs::copy(host::program_interpreted_by_its_parent(), b.rootfs().join("bin/interpreted")).unwrap();
+        b.args(&["/bin/interpreted", "list"]);
+    });
+}
+
+fn the_binary_cannot_be_overwritten_as_the_process_itself() {
+    attack_on_the_binary(|b| {
+        b.args(&["/proc/self/exe", "--help"]);
+    });
+}
+
+/// Runs the bundle from a caller that leaked its descriptors 3 to 22 on a host directory.
+#[track_caller]
+fn with_leaks(b: &Bundle, victim: &Victim) -> runtime_tests::Output {
+    let helper = host::helper().to_str().unwrap();
+    b.launch("run", &[]).through([helper, "leak", "20", victim.path()]).output()
+}
+
+fn a_working_directory_in_proc_self_fd_reaches_nothing() {
+    let mut b = Bundle::new();
+    let victim = Victim::new(&b);
+    for n in 3..=23 {
+        b.set("/process/cwd", json!(format!("/proc/self/fd/{n}"))).sh("cat canary ../victim/canary ../../../etc/passwd; pwd; ls -la .; true");
+        let run = with_leaks(&b, &victim);
+        assert!(!run.out.contains("untouched"), "fd {n}\n{run}");
+        if run.status != 0 {
+            run.fails(&[&format!("/proc/self/fd/{n}")]);
+        } else {
+            // Then it is a directory of the container: nothing of the host is listed.
+            assert!(!run.out.contains("canary") && !run.out.contains("config.json"), "fd {n}\n{run}");
+        }
+        b.left_nothing();
+    }
+    victim.is_untouched();
+}
+
+fn an_executable_in_proc_self_fd_reaches_nothing() {
+    let mut b = Bundle::new();
+    let victim = Victim::new(&b);
+    let program = victim.0.join("canary");
+    fs::write(&program, "#!/bin/sh\necho escaped\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    for n in 3..=23 {
+        b.args(&[&format!("/proc/self/fd/{n}/canary")]);
+        let run = with_leaks(&b, &victim);
+        run.fails(&[&format!("/proc/self/fd/{n}/canary")]);
+        assert!(!run.out.contains("escaped"), "{run}");
+    }
+    b.left_nothing();
+}
+
+/// Replaces a directory of the root by a link.
+fn link(b: &Bundle, name: &str, target: &str) {
+    fs::remove_dir(b.rootfs().join(name)).unwrap();
+    symlink(target, b.rootfs().join(name)).unwrap();
+}
+
+fn a_proc_that_is_a_symlink_is_refused() {
+    let b = Bundle::new();
+    fs::create_dir(b.rootfs().join("bad")).unwrap();
+    link(&b, "proc", "/bad");
+    b.run().fails(&["/proc"]);
+    b.left_nothing();
+}
+
+fn a_sys_that_is_a_symlink_is_refused() {
+    let b = Bundle::new();
+    fs::create_dir(b.rootfs().join("bad")).unwrap();
+    link(&b, "sys", "bad");
+    b.run().fails(&["/sys"]);
+    b.left_nothing();
+}
+
+fn a_proc_mount_cannot_be_placed_outside_proc_by_a_link_in_the_middle() {
+    let mut b = Bundle::new();
+    let victim = Victim::new(&b);
+    symlink(victim.path(), b.rootfs().join("way")).unwrap();
+    b.mount("/way/proc", "proc", "proc", &[]).run();
+    victim.is_untouched();
+}
+
+/// A bundle without any mount on /dev.
+fn without_dev_mount() -> Bundle {
+    let mut b = Bundle::new();
+    b.config["mounts"].as_array_mut().unwrap().retain(|m| !m["destination"].as_str().unwrap().starts_with("/dev"));
+    b
+}
+
+fn devices_are_not_made_through_a_symlinked_dev() {
+    let b = without_dev_mount();
+    let victim = Victim::new(&b);
+    link(&b, "dev", victim.path());
+    let run = b.run();
+    victim.is_untouched();
+    // Resolved inside the root it may work; on the host it must leave nothing.
+    assert!(run.status == 0 || run.err.contains("/dev"), "{run}");
+}
+
+fn links_of_dev_are_not_made_through_a_symlinked_dev() {
+    let b = without_dev_mount();
+    let victim = Victim::new(&b);
+    fs::write(victim.0.join("ptmx"), "mine\n").unwrap();
+    link(&b, "dev", "../../../../../../../../../..");
+    symlink(victim.path(), b.rootfs().join("up")).unwrap();
+    b.run();
+    assert_eq!(fs::read_to_string(victim.0.join("ptmx")).unwrap(), "mine\n");
+    fs::remove_file(victim.0.join("ptmx")).unwrap();
+    victim.is_untouched();
+}
+
+fn a_device_node_does_not_follow_a_link_of_its_name() {
+    let b = without_dev_mount();
+    let victim = Victim::new(&b);
+    for name in ["null", "zero", "ptmx", "fd", "console", "tty"] {
+        symlink(victim.0.join("canary"), b.rootfs().join("dev").join(name)).unwrap();
+    }
+    b.run();
+    victim.is_untouched();
+    // The same in a user namespace, where nodes are binds and a bind's target is opened.
+    let mut b = without_dev_mount();
+    let victim = Victim::new(&b);
+    for name in ["null", "zero", "ptmx", "fd", "tty"] {
+        symlink(victim.0.join(format!("made-{name}")), b.rootfs().join("dev").join(name)).unwrap();
+    }
+    b.user_namespace().run();
+    victim.is_untouched();
+}
+
+fn masking_does_not_use_the_containers_null_device() {
+    let mut b = without_dev_mount();
+    let victim = Victim::new(&b);
+    fs::write(b.rootfs().join("secret"), "secret\n").unwrap();
+    // The root brings a link where the null device is looked for.
+    symlink("/proc/sys/kernel/hostname", b.rootfs().join("dev/null")).unwrap();
+    b.set("/linux/maskedPaths", json!(["/secret", "/proc/timer_list"]));
+    b.sh("stat -c '%F %t:%T' /secret; cat /secret; grep -c hostname /proc/self/mountinfo");
+    let run = b.run();
+    assert!(run.status != 0 && run.out.is_empty() || run.out == "character special file 1:3\n0\n", "{run}");
+    victim.is_untouched();
+}
+
+fn masking_is_not_fooled_by_a_racer_on_dev_null() {
+    let mut b = without_dev_mount();
+    fs::write(b.rootfs().join("secret"), "secret\n").unwrap();
+    fs::write(b.rootfs().join("decoy"), "decoy\n").unwrap();
+    symlink("/decoy", b.rootfs().join("dev/other")).unwrap();
+    b.run_ok();
+    let (input, hold) = until_dropped();
+    let dev = b.rootfs().join("dev");
+    let racer = Cmd::new(&b.dir, host::helper()).arg("swap").arg(dev.join("null")).arg(dev.join("other")).stdin(input).spawn();
+    wait_for("the racer is up", || racer.out().contains("up"));
+    b.set("/linux/maskedPaths", json!(["/secret"])).sh("stat -c '%F %t:%T' /secret; cat /secret");
+    for _ in 0..100 {
+        let run = b.run();
+        // A start may fail under such a race, but what is mounted is the true null device.
+        assert!(run.status == 1 && run.out.is_empty() || run.out == "character special file 1:3\n", "{run}");
+    }
+    drop(hold);
+    racer.wait().ok();
+}
+
+fn a_masked_path_that_is_a_link_does_not_reach_the_host() {
+    let mut b = Bundle::new();
+    let victim = Victim::new(&b);
+    symlink(victim.path(), b.rootfs().join("way")).unwrap();
+    symlink("../../../../../../../../../../..", b.rootfs().join("up")).unwrap();
+    let up = format!("/up{}", victim.path());
+    b.set("/linux/maskedPaths", json!(["/way", up])).set("/linux/readonlyPaths", json!(["/way/canary", up])).run();
+    victim.is_untouched();
+    assert!(host::mounts_beneath(&b.dir).is_empty());
+}
+
+fn the_console_does_not_follow_a_link() {
+    use runtime_tests::terminal::Terminal;
+    let mut b = without_dev_mount();
+    let victim = Victim::new(&b);
+    symlink("/etc/passwd", b.rootfs().join("dev/console")).unwrap();
+    symlink(victim.0.join("made"), b.rootfs().join("dev/tty")).unwrap();
+    b.mount("/dev/pts", "devpts", "devpts", &["newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]);
+    b.set("/process/terminal", json!(true)).sh("cat /etc/passwd; grep -c ' /etc/passwd ' /proc/self/mountinfo");
+    let (mut terminal, slave) = Terminal::open();
+    let running = b.launch("run", &[]).through(["setsid", "--ctty", "--wait"]).stdio(&slave).spawn();
+    drop(slave);
+    let text = terminal.read_all().replace('\r', "");
+    let status = running.wait().status;
+    assert!(status == 1 && !text.contains("root:x") || text == "root:x:0:0:root:/root:/bin/sh\n0\n", "{text:?}");
+    victim.is_untouched();
+}
+
+fn destinations_with_dots_stay_inside() {
+    let mut b = Bundle::new();
+    let victim = Victim::new(&b);
+    let up = "/..".repeat(20);
+    b.mount(&format!("{up}{}/made", victim.path()), "tmpfs", "tmpfs", &[]);
+    b.mount("/a/../../../b", "tmpfs", "tmpfs", &[]).run();
+    victim.is_untouched();
+    assert!(!b.dir.join("b").exists() && !b.path().join("b").exists());
+    // Where it is accepted, it lies at the same path inside the root.
+    let mut b = Bundle::new();
+    let run = b.mount("/../../../inside", "tmpfs", "tmpfs", &[]).args(&["cat", "/proc/self/mountinfo"]).run();
+    assert!(run.status == 1 && run.err.contains("..") || run.out.contains(" /inside "), "{run}");
+}
+
+fn symlinked_destinations_stay_inside() {
+    let mut b = Bundle::new();
+    let victim = Victim::new(&b);
+    symlink(victim.path(), b.rootfs().join("absolute")).unwrap();
+    symlink(format!("{}{}", "../".repeat(20), &victim.path()[1..]), b.rootfs().join("relative")).unwrap();
+    let source = b.file("source");
+    fs::create_dir(&source).unwrap();
+    for base in ["/absolute", "/relative"] {
+        b.mount(&format!("{base}/tmpfs"), "tmpfs", "tmpfs", &[]);
+        b.bind(&source, &format!("{base}/bind"), &[]);
+        b.mount(base, "tmpfs", "tmpfs", &[]);
+    }
+    b.run();
+    victim.is_untouched();
+}
+
+fn a_racer_on_a_mount_destination_reaches_nothing() {
+    let mut b = Bundle::new();
+    let victim = Victim::new(&b);
+    let volume = b.rootfs().join("vol");
+    fs::create_dir_all(volume.join("a/deep")).unwrap();
+    symlink(format!("{}{}", "../".repeat(20), &victim.path()[1..]), volume.join("link")).unwrap();
+    for n in 0..6 {
+        b.mount(&format!("/vol/a/deep/m{n}/x"), "tmpfs", "tmpfs", &[]);
+    }
+    let (input, hold) = until_dropped();
+    let racer = Cmd::new(&b.dir, host::helper()).arg("swap").arg(volume.join("a")).arg(volume.join("link")).stdin(input).spawn();
+    wait_for("the racer is up", || racer.out().contains("up"));
+    for _ in 0..150 {
+        b.run();
+        let entries = fs::read_dir(&victim.0).unwrap().count();
+        assert_eq!(entries, 1, "the host's tree was reached");
+    }
+    drop(hold);
+    racer.wait().ok();
+    victim.is_untouched();
+    assert!(host::mounts_beneath(&b.dir).is_empty());
+}
+
+fn a_copy_up_of_a_link_reaches_nothing() {
+    let mut b = Bundle::new();
+    let victim = Victim::new(&b);
+    symlink(victim.path(), b.rootfs().join("way")).unwrap();
+    let full = b.rootfs().join("full");
+    fs::create_dir(&full).unwrap();
+    symlink(victim.0.join("canary"), full.join("link")).unwrap();
+    b.mount("/full", "tmpfs", "tmpfs", &["tmpcopyup"]).mount("/way", "tmpfs", "tmpfs", &["tmpcopyup"]);
+    let run = b.sh("readlink /full/link; cat /full/link /way/canary; true").run();
+    assert!(!run.out.contains("untouched"), "{run}");
+    victim.is_untouched();
+}
+
+fn a_working_directory_behind_a_link_is_made_inside() {
+    let mut b = Bundle::new();
+    let victim = Victim::new(&b);
+    symlink(victim.path(), b.rootfs().join("way")).unwrap();
+    b.set("/process/cwd", json!("/way/made")).run();
+    victim.is_untouched();
+}
+
+/// A createContainer hook binds an empty file over `path` of the container; returns what came to stand in it.
+fn with_decoy(b: &mut Bundle, path: &str) -> (runtime_tests::Output, String) {
+    let decoy = b.text("decoy");
+    fs::write(&decoy, "").unwrap();
+    let target = format!("{}{path}", b.rootfs().display());
+    // The hook's namespace still shows the host's tree, in which the container's proc is already mounted.
+    b.hook("createContainer", &format!("mount --bind {decoy} {target} || mount --bind {decoy} {path}"));
+    b.set("/hooks/createContainer/0/env", json!(["PATH=/usr/bin:/bin:/usr/sbin:/sbin"]));
+    let run = b.run();
+    (run, b.read("decoy"))
+}
+
+fn sysctls_do_not_go_through_the_containers_proc() {
+    let mut b = Bundle::new();
+    b.set("/linux/sysctl", json!({"kernel.domainname": "real.example"})).args(&["helper", "uname"]);
+    let (run, decoy) = with_decoy(&mut b, "/proc/sys/kernel/domainname");
+    assert_eq!(decoy, "");
+    assert!(run.status == 1 || run.out.ends_with(" real.example\n"), "{run}");
+}
+
+fn labels_do_not_go_through_the_containers_proc() {
+    let mut b = Bundle::new();
+    b.set("/process/apparmorProfile", json!("some-profile"));
+    let (run, decoy) = with_decoy(&mut b, "/proc/self/attr/exec");
+    // This kernel may have no AppArmor at all: then it must be an error, not a silent start.
+    assert_eq!(decoy, "");
+    run.ends(1);
+}
+
+fn a_planted_state_directory_is_refused() {
+    let b = Bundle::new();
+    let victim = Victim::new(&b);
+    fs::create_dir(b.state_dir()).unwrap();
+    symlink(victim.path(), b.state_dir().join(&b.id)).unwrap();
+    b.run().fails(&[&b.id]);
+    b.create().fails(&[&b.id]);
+    victim.is_untouched();
+    b.delete(&["--force"]);
+    victim.is_untouched();
+    let _ = fs::remove_file(b.state_dir().join(&b.id));
+    b.left_nothing();
+}
+
+fn a_link_in_the_state_directory_is_not_written_through() {
+    let b = Bundle::new();
+    let victim = Victim::new(&b);
+    b.create().ok();
+    let dir = b.state_dir().join(&b.id);
+    for entry in fs::read_dir(&dir).unwrap().flatten().filter(|e| e.file_type().unwrap().is_file()) {
+        fs::remove_file(entry.path()).unwrap();
+        symlink(victim.0.join("canary"), entry.path()).unwrap();
+    }
+    b.start();
+    b.kill("KILL");
+    b.delete(&["--force"]);
+    victim.is_untouched();
+}
+
+fn annotations_with_paths_are_only_text() {
+    let mut b = Bundle::new();
+    let victim = Victim::new(&b);
+    b.set("/annotations", json!({
+        "../../escape": "../../escape",
+        "run.oci.hooks.stdout": victim.0.join("canary"),
+        "org.systemd.property.Description": "'x'",
+        "run.oci.keep_original_groups": "1"
+    }));
+    b.run_ok();
+    victim.is_untouched();
+    b.left_nothing();
+}
+
+fn without_pivot_root_the_old_root_is_unreachable() {
+    let mut b = Bundle::new();
+    let victim = Victim::new(&b);
+    b.capabilities(&["CAP_SYS_CHROOT", "CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]);
+    let canary = victim.0.join("canary");
+    // The classic way out of a chroot: chroot deeper, then climb.
+    b.sh(&format!("mkdir -p /tmp/deep; chroot /tmp/deep /bin/true 2>/dev/null; cd /; cat ../../../../..{0} {0} /proc/1/root{0}; ls /; true", canary.display()));
+    let run = b.launch("run", &["--no-pivot"]).ok();
+    assert!(!run.out.contains("untouched"), "{run}");
+    assert_eq!(run.lines(), ["bin", "dev", "etc", "proc", "root", "sys", "tmp"]);
+    victim.is_untouched();
+    b.left_nothing();
+}
+
+fn without_pivot_root_a_fresh_proc_cannot_be_mounted_over() {
+    // As a user of a user namespace would: masked paths must not be undone by a second, whole proc.
+    let mut b = Bundle::new();
+    b.user_namespace().capabilities(&["CAP_SYS_ADMIN"]);
+    b.set("/linux/maskedPaths", json!(["/proc/kcore", "/proc/timer_list", "/proc/keys"]));
+    b.sh("mkdir /tmp/p; helper mount /tmp/p proc");
+    b.launch("run", &["--no-pivot"]).output().ends(1).prints("mount: EPERM\n");
+    b.left_nothing();
+}
+
+fn many_mappings_and_groups_arrive_whole() {
+    let mut b = Bundle::new();
+    let groups: Vec<u32> = (0..9000).map(|n| 1_000_000 + n).collect();
+    b.set("/process/user/additionalGids", json!(groups)).sh("grep Groups: /proc/self/status | wc -w");
+    b.run_ok().prints("9001\n");
+    // The kernel takes 340 mappings; one more must be an error, not a shorter map.
+    let mut b = Bundle::new();
+    b.user_namespace();
+    let list: Vec<_> = (0..341).map(|n| json!({"containerID": n * 2, "hostID": 100_000 + n, "size": 1})).collect();
+    b.set("/linux/uidMappings", json!(list)).run().fails(&["uid"]);
+    b.left_nothing();
+    let list: Vec<_> = (0..3000).map(|n| json!({"containerID": n * 2, "hostID": 100_000 + n, "size": 1})).collect();
+    b.set("/linux/uidMappings", json!(list)).run().fails(&["uid"]);
+    b.left_nothing();
+}
+
+fn the_process_cannot_see_or_leave_through_leaked_directories() {
+    let mut b = Bundle::new();
+    let victim = Victim::new(&b);
+    b.sh("ls -l /proc/self/fd /proc/1/fd; cat /proc/self/fd/9/canary; for n in 3 4 5 6 7 8 9 10; do ls /proc/1/fd/$n/; done; true");
+    let run = with_leaks(&b, &victim);
+    assert!(!run.ok().out.contains("victim") && !run.out.contains("untouched"), "{run}");
+}
+
+fn the_supervisor_is_not_dumpable_and_confined() {
+    let mut b = Bundle::new();
+    let running = b.waits().up();
+    // A non-dumpable process's files in /proc belong to root; more telling is that no one but the kernel's own
+    // check can read them: as another user with the same uid map nothing is open. And the filter is on.
+    let status = fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap();
+    assert!(status.contains("\nSeccomp:\t2\n"), "{status}");
+    b.delete(&["--force"]).ok();
+    running.wait().ends(137);
+}
