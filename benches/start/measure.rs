@@ -73,7 +73,7 @@ pub fn measure(options: &Options, stop: &Stop) -> Result<Results, String> {
         tools: Vec::new(),
         times: BTreeMap::new(),
         peaks: BTreeMap::new(),
-        notes: Vec::new(),
+        notes: vec![format!("state is kept below {}", scene.state.display())],
         sound: true,
     };
     let mut bench = Bench {

@@ -60,6 +60,9 @@ pub struct Bundle {
 
 pub struct Scene {
     pub directory: PathBuf,
+    /// Where the tools keep their state: on a tmpfs, as `/run` is on a host, for a disk's file system
+    /// would add its own time to every container.
+    pub state: PathBuf,
     pub cgroups: Cgroups,
     /// Begins the name of every container and every cgroup made here.
     pub tag: String,
@@ -80,14 +83,23 @@ impl From<io::Error> for Failure {
 impl Scene {
     pub fn set() -> Outcome<Self> {
         let tag = format!("bench-{}", std::process::id());
-        let directory = std::env::temp_dir().join(format!("runtime-{tag}"));
-        fs::create_dir(&directory)
-            .map_err(|error| Failure(format!("{}: {error}", directory.display())))?;
+        let name = format!("runtime-{tag}");
+        let directory = std::env::temp_dir().join(&name);
+        let on_tmpfs = ["/run", "/dev/shm"].into_iter().find(|path| is_tmpfs(path));
+        let state = match on_tmpfs {
+            Some(path) => Path::new(path).join(name),
+            None => directory.join("state"),
+        };
         let scene = Self {
-            directory,
             cgroups: Cgroups::seen().map_err(Failure)?,
+            directory,
+            state,
             tag,
         };
+        for directory in [&scene.directory, &scene.state] {
+            fs::create_dir(directory)
+                .map_err(|error| Failure(format!("{}: {error}", directory.display())))?;
+        }
 
         let bin = scene.directory.join("bin");
         fs::create_dir(&bin)?;
@@ -160,14 +172,15 @@ impl Scene {
     pub fn measure(&self, instrument: Instrument, command: &[OsString]) -> Outcome<u64> {
         let instrument = instrument.name();
         // Said without our directory's name, which is long and gone by the time it is read.
-        let prefix = format!("{}/", self.directory.display());
+        let prefixes = [&self.directory, &self.state].map(|path| format!("{}/", path.display()));
         let shown = || {
             command
                 .iter()
                 .map(|word| word.to_string_lossy())
                 .collect::<Vec<_>>()
                 .join(" ")
-                .replace(&prefix, "")
+                .replace(&prefixes[0], "")
+                .replace(&prefixes[1], "")
         };
         // A file rather than a pipe, because a container that lives on would hold a pipe open.
         let errors = self.directory.join("stderr");
@@ -228,7 +241,7 @@ impl Scene {
             .filter_map(|line| line.split(' ').nth(1))
             .map(PathBuf::from);
         let mut below: Vec<_> = targets
-            .filter(|target| target.starts_with(&self.directory))
+            .filter(|target| target.starts_with(&self.directory) || target.starts_with(&self.state))
             .collect();
         below.reverse(); // the last one mounted goes first
         below
@@ -245,10 +258,20 @@ impl Drop for Scene {
                 return; // what lies behind it is not ours to remove
             }
         }
-        if let Err(error) = fs::remove_dir_all(&self.directory) {
-            eprintln!("start: {}: {error}", self.directory.display());
+        for directory in [&self.state, &self.directory] {
+            match fs::remove_dir_all(directory) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    eprintln!("start: {}: {error}", directory.display());
+                }
+                _ => {}
+            }
         }
     }
+}
+
+fn is_tmpfs(path: &str) -> bool {
+    const TMPFS_MAGIC: u64 = 0x0102_1994;
+    rustix::fs::statfs(path).is_ok_and(|statfs| statfs.f_type as u64 == TMPFS_MAGIC)
 }
 
 fn install(directory: &Path, (name, text): (&str, &[u8])) -> io::Result<()> {

@@ -53,8 +53,8 @@ impl Tool {
         Ok(Self {
             name,
             version,
-            root: scene.directory.join(format!("{name}-root")),
-            pid_file: scene.directory.join(format!("{name}-pid")),
+            root: scene.state.join(format!("{name}-root")),
+            pid_file: scene.state.join(format!("{name}-pid")),
             path,
             device_rules: true,
             execs,
