@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use runtime_benches::{Series, Shuffle};
+use runtime_benches::{Series, Shuffle, median};
 use rustix::process::{getpid, set_child_subreaper};
 
 use crate::options::{Command, Options};
@@ -55,6 +55,17 @@ pub struct Results {
 struct Turn {
     who: Who,
     command: Command,
+}
+
+impl Turn {
+    /// How often it comes in a round. A process of 100 us is at the mercy of one interrupt; the median of some is not.
+    fn times(self) -> usize {
+        if self.command == Command::Version {
+            5
+        } else {
+            1
+        }
+    }
 }
 
 struct Bench<'a> {
@@ -186,20 +197,30 @@ impl Bench<'_> {
     }
 
     fn rounds(&mut self) -> Result<(), String> {
-        let mut turns = self.turns()?;
+        let mut turns: Vec<Turn> = self
+            .turns()?
+            .into_iter()
+            .flat_map(|turn| vec![turn; turn.times()])
+            .collect();
         let mut order = Shuffle::new(self.options.seed);
         for _ in 0..self.options.rounds {
-            let mut round: BTreeMap<(Who, What), u64> = BTreeMap::new();
+            let mut round: BTreeMap<(Who, What), Vec<f64>> = BTreeMap::new();
             order.shuffle(&mut turns);
             let mut failed = Vec::new();
             for &turn in &turns {
                 self.stop.check()?;
+                if failed.contains(&turn) {
+                    continue;
+                }
                 match self.take(turn, Instrument::Stopwatch) {
-                    Ok(figures) => round.extend(
-                        figures
-                            .into_iter()
-                            .map(|(what, figure)| ((turn.who, what), figure)),
-                    ),
+                    Ok(figures) => {
+                        for (what, figure) in figures {
+                            round
+                                .entry((turn.who, what))
+                                .or_default()
+                                .push(figure as f64);
+                        }
+                    }
                     Err(Failure(reason)) => {
                         self.complain_of(turn, &reason);
                         failed.push(turn);
@@ -209,7 +230,12 @@ impl Bench<'_> {
             }
             turns.retain(|turn| !failed.contains(turn));
             for (&key, series) in &mut self.results.times {
-                series.push(round.get(&key).copied());
+                series.push(
+                    round
+                        .remove(&key)
+                        .and_then(median)
+                        .map(|figure| figure as u64),
+                );
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ Times whole processes of runtime, crun, runc and the bare-syscall floor, side by
 
 usage: cargo bench -p runtime-benches --bench start -- [options]   (as root)
 
-  --rounds N          rounds; every command runs once in each [100]
+  --rounds N          rounds; every command runs once in each, --version five times [100]
   --commands A,B,..   of run, life (create+start+delete), state, exec, version [all]
   --view VIEW         v2 (a pure cgroup v2 view), host (the host's own), both [both]
   --runtime FILE      the program to time [$RUNTIME, or the release build of this workspace]

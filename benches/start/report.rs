@@ -50,7 +50,7 @@ pub fn heading(options: &Options) {
         model
     );
     println!(
-        "{} rounds, every command once in each, order shuffled (seed {}); whole processes, medians in us; payload: a /true without libc",
+        "{} rounds, every command once in each (--version five times), order shuffled (seed {}); whole processes, medians in us; payload: a /true without libc",
         options.rounds, options.seed
     );
 }
