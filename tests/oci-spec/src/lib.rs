@@ -6,7 +6,7 @@ pub mod random;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -50,6 +50,25 @@ impl Bundle {
         let mut command = runtime();
         command.arg("--root").arg(self.path().join("state"));
         command.args(args).output().expect("runtime is executable")
+    }
+
+    /// `runtime --root STATE create`. Its output goes to a file: the container inherits it, so that a pipe would stay
+    /// open as long as the container lives.
+    pub fn create(&self, id: &str) -> Result<(), String> {
+        let told = self.path().join("stderr");
+        let mut command = runtime();
+        command.arg("--root").arg(self.path().join("state"));
+        command
+            .arg("create")
+            .arg("--bundle")
+            .arg(self.path())
+            .arg(id);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(fs::File::create(&told).expect("a file for stderr"));
+        if command.status().expect("runtime is executable").success() {
+            return Ok(());
+        }
+        Err(fs::read_to_string(told).expect("stderr"))
     }
 
     /// Plans a container from this config and returns the error, if there is one.
