@@ -35,15 +35,24 @@ fn the_file_is_static_without_interpreter_or_dynamic_section() {
     let file = fs::read(host::runtime()).unwrap();
     assert_eq!(&file[..5], b"\x7fELF\x02", "not a 64-bit ELF file");
     let word = |at: usize, size: usize| -> usize {
-        file[at..at + size].iter().rev().fold(0, |sum, byte| sum << 8 | usize::from(*byte))
+        file[at..at + size]
+            .iter()
+            .rev()
+            .fold(0, |sum, byte| sum << 8 | usize::from(*byte))
     };
     let (table, size, count) = (word(32, 8), word(54, 2), word(56, 2));
     let kinds: Vec<usize> = (0..count).map(|n| word(table + n * size, 4)).collect();
     assert!(!kinds.contains(&2), "a DYNAMIC segment: {kinds:?}");
     assert!(!kinds.contains(&3), "an INTERP segment: {kinds:?}");
     let names = [&b"GLIBC_"[..], b"libc.so", b"musl"];
-    let found = names.iter().find(|n| file.windows(n.len()).any(|w| w == **n));
-    assert!(found.is_none(), "a libc in the file: {:?}", found.map(|n| String::from_utf8_lossy(n)));
+    let found = names
+        .iter()
+        .find(|n| file.windows(n.len()).any(|w| w == **n));
+    assert!(
+        found.is_none(),
+        "a libc in the file: {:?}",
+        found.map(|n| String::from_utf8_lossy(n))
+    );
 }
 
 fn the_file_is_under_600_kilobytes() {
@@ -53,12 +62,23 @@ fn the_file_is_under_600_kilobytes() {
 
 fn version_is_three_lines_with_name_commit_and_spec() {
     let b = Bundle::empty();
-    for words in [&["--version"][..], &["-v"], &["--root", "/nowhere", "--version"]] {
+    for words in [
+        &["--version"][..],
+        &["-v"],
+        &["--root", "/nowhere", "--version"],
+    ] {
         let run = Cmd::new(&b.dir, &b.runtime).args(words).ok();
         let lines = run.lines();
-        let version = lines[0].strip_prefix("runtime version ").unwrap_or_else(|| panic!("{run}"));
+        let version = lines[0]
+            .strip_prefix("runtime version ")
+            .unwrap_or_else(|| panic!("{run}"));
         assert!(version.starts_with(|c: char| c.is_ascii_digit()), "{run}");
-        assert!(lines[1].strip_prefix("commit: ").is_some_and(|c| !c.is_empty()), "{run}");
+        assert!(
+            lines[1]
+                .strip_prefix("commit: ")
+                .is_some_and(|c| !c.is_empty()),
+            "{run}"
+        );
         assert!(lines[2].strip_prefix("spec: 1.").is_some(), "{run}");
         assert_eq!(run.err, "");
     }
@@ -67,8 +87,27 @@ fn version_is_three_lines_with_name_commit_and_spec() {
 fn every_command_has_its_help() {
     let b = Bundle::empty();
     let flags: &[(&str, &[&str])] = &[
-        ("create", &["--bundle", "--console-socket", "--pid-file", "--no-pivot", "--no-new-keyring", "--preserve-fds"]),
-        ("run", &["--bundle", "--detach", "--keep", "--pid-file", "--console-socket"]),
+        (
+            "create",
+            &[
+                "--bundle",
+                "--console-socket",
+                "--pid-file",
+                "--no-pivot",
+                "--no-new-keyring",
+                "--preserve-fds",
+            ],
+        ),
+        (
+            "run",
+            &[
+                "--bundle",
+                "--detach",
+                "--keep",
+                "--pid-file",
+                "--console-socket",
+            ],
+        ),
         ("delete", &["--force"]),
         ("kill", &["--all"]),
         ("list", &["--format", "--quiet"]),
@@ -85,19 +124,59 @@ fn every_command_has_its_help() {
     }
     for words in [&["--help"][..], &["-h"], &["help"]] {
         let help = b.call(words).ok();
-        assert!(flags.iter().all(|(c, _)| help.out.contains(c)) && help.out.contains("--root"), "{help}");
+        assert!(
+            flags.iter().all(|(c, _)| help.out.contains(c)) && help.out.contains("--root"),
+            "{help}"
+        );
     }
 }
 
 fn flags_are_accepted_in_every_spelling() {
     let b = Bundle::new();
     b.write();
-    let (root, path, pid, log) = (b.text("state"), b.text("bundle"), b.text("pid"), b.text("log"));
+    let (root, path, pid, log) = (
+        b.text("state"),
+        b.text("bundle"),
+        b.text("pid"),
+        b.text("log"),
+    );
     let spellings: &[&[String]] = &[
-        &["--root".into(), root.clone(), "--log".into(), log.clone(), "--log-format".into(), "json".into(), "run".into(), "--bundle".into(), path.clone(), "--pid-file".into(), pid.clone()],
-        &[format!("--root={root}"), format!("--log={log}"), "--log-format=text".into(), "run".into(), format!("--bundle={path}"), format!("--pid-file={pid}")],
-        &["-root".into(), root.clone(), format!("-log={log}"), "run".into(), "-bundle".into(), path.clone(), format!("-pid-file={pid}")],
-        &[format!("--root={root}"), "run".into(), "-b".into(), path.clone()],
+        &[
+            "--root".into(),
+            root.clone(),
+            "--log".into(),
+            log.clone(),
+            "--log-format".into(),
+            "json".into(),
+            "run".into(),
+            "--bundle".into(),
+            path.clone(),
+            "--pid-file".into(),
+            pid.clone(),
+        ],
+        &[
+            format!("--root={root}"),
+            format!("--log={log}"),
+            "--log-format=text".into(),
+            "run".into(),
+            format!("--bundle={path}"),
+            format!("--pid-file={pid}"),
+        ],
+        &[
+            "-root".into(),
+            root.clone(),
+            format!("-log={log}"),
+            "run".into(),
+            "-bundle".into(),
+            path.clone(),
+            format!("-pid-file={pid}"),
+        ],
+        &[
+            format!("--root={root}"),
+            "run".into(),
+            "-b".into(),
+            path.clone(),
+        ],
         &[format!("--root={root}"), "run".into(), format!("-b={path}")],
     ];
     for words in spellings {
@@ -109,9 +188,20 @@ fn flags_are_accepted_in_every_spelling() {
 fn flags_that_engines_pass_and_we_ignore_are_accepted() {
     let b = Bundle::new();
     b.write();
-    let globals: &[&[&str]] = &[&["--debug"], &["--rootless=false"], &["--rootless", "auto"], &["--criu", "/bin/criu"], &["--debug=false"], &["--systemd-cgroup=false"]];
+    let globals: &[&[&str]] = &[
+        &["--debug"],
+        &["--rootless=false"],
+        &["--rootless", "auto"],
+        &["--criu", "/bin/criu"],
+        &["--debug=false"],
+        &["--systemd-cgroup=false"],
+    ];
     for words in globals {
-        let run = b.call(words).args(["run", "--no-subreaper", "--no-new-keyring", "--bundle"]).arg(b.path()).arg(&b.id);
+        let run = b
+            .call(words)
+            .args(["run", "--no-subreaper", "--no-new-keyring", "--bundle"])
+            .arg(b.path())
+            .arg(&b.id);
         run.ok();
     }
     b.left_nothing();
@@ -122,7 +212,11 @@ fn the_calls_of_containerds_shim_work() {
     b.waits().write();
     let (log, pid) = (b.text("log.json"), b.text("init.pid"));
     let globals = ["--log", &log, "--log-format", "json"];
-    b.call(&globals).args(["create", "--bundle"]).arg(b.path()).args(["--pid-file", &pid, "--no-new-keyring", &b.id]).ok();
+    b.call(&globals)
+        .args(["create", "--bundle"])
+        .arg(b.path())
+        .args(["--pid-file", &pid, "--no-new-keyring", &b.id])
+        .ok();
     b.call(&globals).args(["start", &b.id]).ok();
     b.call(&globals).args(["kill", "--all", &b.id, "9"]).ok();
     b.wait_for_status("stopped");
@@ -136,8 +230,13 @@ fn the_calls_of_conmon_work() {
     let mut b = Bundle::new();
     b.waits().write();
     let (log, pid) = (b.text("oci-log"), b.text("pidfile"));
-    let create = b.call(&["--log-format=json", "--log", &log, "create", "--bundle"]).arg(b.path());
-    create.args(["--pid-file", &pid, "--preserve-fds", "0", &b.id]).dir("/").ok();
+    let create = b
+        .call(&["--log-format=json", "--log", &log, "create", "--bundle"])
+        .arg(b.path());
+    create
+        .args(["--pid-file", &pid, "--preserve-fds", "0", &b.id])
+        .dir("/")
+        .ok();
     assert_eq!(b.read("pidfile"), b.pid().to_string());
     b.call(&["start", &b.id]).ok();
     b.call(&["kill", &b.id, "15"]).ok();
@@ -152,7 +251,11 @@ fn the_calls_of_conmon_work() {
 fn fail_with_log(b: &mut Bundle, format: &str) -> runtime_tests::Output {
     let log = b.text("log");
     b.args(&["/bin/no \"such\"\n\u{1}file"]).write();
-    let output = b.call(&["--log", &log, "--log-format", format, "run", "--bundle"]).arg(b.path()).arg(&b.id).output();
+    let output = b
+        .call(&["--log", &log, "--log-format", format, "run", "--bundle"])
+        .arg(b.path())
+        .arg(&b.id)
+        .output();
     output.ends(1);
     output
 }
@@ -161,15 +264,26 @@ fn the_json_log_has_exactly_one_object_for_a_failure() {
     let mut b = Bundle::new();
     let output = fail_with_log(&mut b, "json");
     // Podman unmarshals the whole file, so a second object or a blank line would fail.
-    let log: Value = serde_json::from_str(&b.read("log")).unwrap_or_else(|e| panic!("{e}: {}", b.read("log")));
+    let log: Value =
+        serde_json::from_str(&b.read("log")).unwrap_or_else(|e| panic!("{e}: {}", b.read("log")));
     assert_eq!(log["level"], "error");
     assert!(b.read("log").ends_with("}\n"));
     let message = log["msg"].as_str().unwrap();
-    assert!(message.contains("No such file or directory") && message.contains("/bin/no"), "{message}");
+    assert!(
+        message.contains("No such file or directory") && message.contains("/bin/no"),
+        "{message}"
+    );
     let time = log["time"].as_str().unwrap();
-    assert!(time.len() >= 20 && time.as_bytes()[10] == b'T' && time.ends_with('Z'), "{time}");
+    assert!(
+        time.len() >= 20 && time.as_bytes()[10] == b'T' && time.ends_with('Z'),
+        "{time}"
+    );
     // The same error stands on stderr, once.
-    assert_eq!(output.err.matches("No such file or directory").count(), 1, "{output}");
+    assert_eq!(
+        output.err.matches("No such file or directory").count(),
+        1,
+        "{output}"
+    );
 }
 
 fn the_json_log_is_appended_to() {
@@ -181,7 +295,10 @@ fn the_json_log_is_appended_to() {
     let lines: Vec<&str> = log.lines().collect();
     assert_eq!((lines.len(), lines[0]), (3, "earlier"));
     for line in &lines[1..] {
-        assert_eq!(serde_json::from_str::<Value>(line).unwrap()["level"], "error");
+        assert_eq!(
+            serde_json::from_str::<Value>(line).unwrap()["level"],
+            "error"
+        );
     }
 }
 
@@ -197,18 +314,40 @@ fn the_json_log_escapes_what_it_quotes() {
 fn a_success_writes_nothing_to_the_log_and_nothing_to_stderr() {
     let b = Bundle::new();
     b.write();
-    let run = b.call(&["--log", &b.text("log"), "--log-format=json", "run", "--bundle"]).arg(b.path()).arg(&b.id).ok();
+    let run = b
+        .call(&[
+            "--log",
+            &b.text("log"),
+            "--log-format=json",
+            "run",
+            "--bundle",
+        ])
+        .arg(b.path())
+        .arg(&b.id)
+        .ok();
     assert_eq!((run.err.as_str(), b.read("log").as_str()), ("", ""));
 }
 
 fn the_text_log_has_the_error_too() {
     let mut b = Bundle::new();
     let output = fail_with_log(&mut b, "text");
-    assert!(b.read("log").contains("No such file or directory"), "{}", b.read("log"));
-    assert!(b.read("log").lines().count() == 1 && output.err.contains("No such file or directory"), "{output}");
+    assert!(
+        b.read("log").contains("No such file or directory"),
+        "{}",
+        b.read("log")
+    );
+    assert!(
+        b.read("log").lines().count() == 1 && output.err.contains("No such file or directory"),
+        "{output}"
+    );
     let mut b = Bundle::new();
     b.args(&["x"]).write();
-    b.call(&["--log-format", "nonsense", "run", "--bundle"]).arg(b.path()).arg(&b.id).output().ends(1).says(&["nonsense"]);
+    b.call(&["--log-format", "nonsense", "run", "--bundle"])
+        .arg(b.path())
+        .arg(&b.id)
+        .output()
+        .ends(1)
+        .says(&["nonsense"]);
 }
 
 fn the_pid_file_is_decimal_without_newline_and_renamed_into_place() {
@@ -218,8 +357,17 @@ fn the_pid_file_is_decimal_without_newline_and_renamed_into_place() {
     let before = fs::metadata(b.file("pid")).unwrap().ino();
     b.launch("create", &["--pid-file", &b.text("pid")]).ok();
     assert_eq!(b.read("pid"), b.pid().to_string());
-    assert_ne!(fs::metadata(b.file("pid")).unwrap().ino(), before, "written in place");
-    let beside: Vec<_> = fs::read_dir(&b.dir).unwrap().flatten().map(|e| e.file_name().to_string_lossy().into_owned()).filter(|n| n.contains("pid")).collect();
+    assert_ne!(
+        fs::metadata(b.file("pid")).unwrap().ino(),
+        before,
+        "written in place"
+    );
+    let beside: Vec<_> = fs::read_dir(&b.dir)
+        .unwrap()
+        .flatten()
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .filter(|n| n.contains("pid"))
+        .collect();
     assert_eq!(beside, ["pid"]);
     // A path relative to the caller's directory, as a person types it.
     b.delete(&["--force"]).ok();
@@ -236,33 +384,109 @@ fn the_spec_command_writes_the_default_config() {
     assert_eq!(spec["process"]["terminal"], true);
     assert_eq!(spec["process"]["user"], json!({"uid": 0, "gid": 0}));
     assert_eq!(spec["process"]["args"], json!(["sh"]));
-    assert_eq!(spec["process"]["env"], json!(["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"]));
+    assert_eq!(
+        spec["process"]["env"],
+        json!([
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "TERM=xterm"
+        ])
+    );
     assert_eq!(spec["process"]["cwd"], "/");
     let capabilities = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
-    assert_eq!(spec["process"]["capabilities"], json!({"bounding": capabilities, "effective": capabilities, "permitted": capabilities}));
-    assert_eq!(spec["process"]["rlimits"], json!([{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}]));
+    assert_eq!(
+        spec["process"]["capabilities"],
+        json!({"bounding": capabilities, "effective": capabilities, "permitted": capabilities})
+    );
+    assert_eq!(
+        spec["process"]["rlimits"],
+        json!([{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}])
+    );
     assert_eq!(spec["process"]["noNewPrivileges"], true);
     assert_eq!(spec["root"], json!({"path": "rootfs", "readonly": true}));
-    let destinations: Vec<&str> = spec["mounts"].as_array().unwrap().iter().map(|m| m["destination"].as_str().unwrap()).collect();
-    assert_eq!(destinations, ["/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys", "/sys/fs/cgroup"]);
-    assert_eq!(spec["linux"]["resources"], json!({"devices": [{"allow": false, "access": "rwm"}]}));
-    let kinds: Vec<&str> = spec["linux"]["namespaces"].as_array().unwrap().iter().map(|n| n["type"].as_str().unwrap()).collect();
+    let destinations: Vec<&str> = spec["mounts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| m["destination"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        destinations,
+        [
+            "/proc",
+            "/dev",
+            "/dev/pts",
+            "/dev/shm",
+            "/dev/mqueue",
+            "/sys",
+            "/sys/fs/cgroup"
+        ]
+    );
+    assert_eq!(
+        spec["linux"]["resources"],
+        json!({"devices": [{"allow": false, "access": "rwm"}]})
+    );
+    let kinds: Vec<&str> = spec["linux"]["namespaces"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|n| n["type"].as_str().unwrap())
+        .collect();
     // A cgroup namespace is written on a pure-v2 host only.
-    assert_eq!(kinds.iter().copied().filter(|k| *k != "cgroup").collect::<Vec<_>>(), ["pid", "network", "ipc", "uts", "mount"]);
+    assert_eq!(
+        kinds
+            .iter()
+            .copied()
+            .filter(|k| *k != "cgroup")
+            .collect::<Vec<_>>(),
+        ["pid", "network", "ipc", "uts", "mount"]
+    );
     assert_eq!(kinds.contains(&"cgroup"), host::hierarchies().len() == 1);
-    for masked in ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/sched_debug", "/proc/scsi", "/sys/firmware"] {
-        assert!(spec["linux"]["maskedPaths"].as_array().unwrap().contains(&json!(masked)), "{masked}");
+    for masked in [
+        "/proc/acpi",
+        "/proc/kcore",
+        "/proc/keys",
+        "/proc/latency_stats",
+        "/proc/timer_list",
+        "/proc/sched_debug",
+        "/proc/scsi",
+        "/sys/firmware",
+    ] {
+        assert!(
+            spec["linux"]["maskedPaths"]
+                .as_array()
+                .unwrap()
+                .contains(&json!(masked)),
+            "{masked}"
+        );
     }
-    for path in ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"] {
-        assert!(spec["linux"]["readonlyPaths"].as_array().unwrap().contains(&json!(path)), "{path}");
+    for path in [
+        "/proc/bus",
+        "/proc/fs",
+        "/proc/irq",
+        "/proc/sys",
+        "/proc/sysrq-trigger",
+    ] {
+        assert!(
+            spec["linux"]["readonlyPaths"]
+                .as_array()
+                .unwrap()
+                .contains(&json!(path)),
+            "{path}"
+        );
     }
 }
 
 fn the_spec_command_does_not_overwrite() {
     let b = Bundle::empty();
     fs::write(b.path().join("config.json"), "mine").unwrap();
-    b.call(&["spec", "--bundle"]).arg(b.path()).output().fails(&["config.json", "exist"]);
-    assert_eq!(fs::read_to_string(b.path().join("config.json")).unwrap(), "mine");
+    b.call(&["spec", "--bundle"])
+        .arg(b.path())
+        .output()
+        .fails(&["config.json", "exist"]);
+    assert_eq!(
+        fs::read_to_string(b.path().join("config.json")).unwrap(),
+        "mine"
+    );
 }
 
 fn the_default_bundle_runs_on_a_busybox_root() {
@@ -275,7 +499,10 @@ fn the_default_bundle_runs_on_a_busybox_root() {
         b.call(&["spec", "--bundle"]).arg(b.path()).ok();
         let (mut terminal, slave) = Terminal::open();
         let run = b.call(&["run", "--bundle"]).arg(b.path()).arg(&b.id);
-        let running = run.through(["setsid", "--ctty", "--wait"]).stdio(&slave).spawn();
+        let running = run
+            .through(["setsid", "--ctty", "--wait"])
+            .stdio(&slave)
+            .spawn();
         drop(slave);
         terminal.expect("# ");
         terminal.send("echo $((6 * 7)) $(id -u) $(hostname); exit 9\n");
@@ -288,7 +515,11 @@ fn the_default_bundle_runs_on_a_busybox_root() {
 
 fn a_backtrace_variable_changes_nothing() {
     let b = Bundle::empty();
-    let output = b.call(&["state", "nobody"]).env("RUST_BACKTRACE", "full").env("RUST_LOG", "trace").output();
+    let output = b
+        .call(&["state", "nobody"])
+        .env("RUST_BACKTRACE", "full")
+        .env("RUST_LOG", "trace")
+        .output();
     output.fails(&["does not exist"]);
 }
 
@@ -298,7 +529,10 @@ fn a_closed_stdout_or_stderr_does_not_confuse_us() {
     for closed in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"] {
         b.sh("helper fds > /tmp/fds 2>/dev/null </dev/null");
         let script = format!("\"$@\" {closed}");
-        b.launch("run", &[]).through(["sh", "-c", &script, "sh"]).output().ends(0);
+        b.launch("run", &[])
+            .through(["sh", "-c", &script, "sh"])
+            .output()
+            .ends(0);
         let fds = fs::read_to_string(b.rootfs().join("tmp/fds")).unwrap();
         assert_eq!(fds.lines().count(), 3, "{closed}: {fds}");
     }
@@ -324,8 +558,12 @@ fn two_roots_may_hold_the_same_id() {
 
 fn the_umask_of_the_caller_does_not_change_what_we_make() {
     let mut b = Bundle::new();
-    b.mount("/made/by/us", "tmpfs", "tmpfs", &[]).sh("stat -c %a /dev/null /dev/zero /made /made/by");
-    let run = b.launch("run", &[]).through(["sh", "-c", "umask 0077; exec \"$@\"", "sh"]).ok();
+    b.mount("/made/by/us", "tmpfs", "tmpfs", &[])
+        .sh("stat -c %a /dev/null /dev/zero /made /made/by");
+    let run = b
+        .launch("run", &[])
+        .through(["sh", "-c", "umask 0077; exec \"$@\"", "sh"])
+        .ok();
     run.prints("666\n666\n755\n755\n");
 }
 
@@ -335,7 +573,14 @@ fn a_hook_phrase_never_contains_dockers_words_by_accident() {
     let output = b.set("/hostname", json!(7)).create();
     output.fails(&["hostname"]);
     let err = output.err.to_lowercase();
-    for word in ["permission denied", "is a directory", "executable file not found", "no such file or directory", "not a directory", "operation not permitted"] {
+    for word in [
+        "permission denied",
+        "is a directory",
+        "executable file not found",
+        "no such file or directory",
+        "not a directory",
+        "operation not permitted",
+    ] {
         assert!(!err.contains(word), "{output}");
     }
 }

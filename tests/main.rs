@@ -5,12 +5,15 @@ mod attacks;
 mod cgroup;
 mod contract;
 mod devices;
+mod engines;
 mod errors;
+mod golden;
 mod hooks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
+mod roots;
 mod seccomp;
 mod terminal;
 
@@ -30,6 +33,9 @@ fn main() {
         errors::tests(),
         contract::tests(),
         attacks::tests(),
+        engines::tests(),
+        golden::tests(),
+        roots::tests(),
     ];
     let arguments = libtest_mimic::Arguments::from_args();
     harness::keep_panics();
@@ -38,9 +44,9 @@ fn main() {
             rustix::process::geteuid().is_root(),
             "these tests make namespaces and cgroups: run them as root"
         );
-        host::sweep();
+        host::sweep(false);
     }
     let conclusion = libtest_mimic::run(&arguments, areas.into_iter().flatten().collect());
-    host::sweep();
+    host::sweep(true);
     conclusion.exit();
 }

@@ -38,34 +38,27 @@ pub fn scratch() -> &'static Path {
 /// Scratch directories and cgroups are called this and the pid of the run.
 pub const PREFIX: &str = "runtime-test-";
 
-/// Removes what runs that are no longer alive left behind, and at the end this run's own directory.
-pub fn sweep() {
-    let mine = scratch();
+/// Removes what runs that are no longer alive left behind, and at the `end` this run's own directory.
+pub fn sweep(end: bool) {
     let stale = |name: &str| {
         let pid = name
-            .strip_prefix(PREFIX)?
-            .split('-')
-            .next()?
-            .parse::<u32>()
-            .ok()?;
-        Some(pid == std::process::id() || !Path::new(&format!("/proc/{pid}")).exists())
+            .strip_prefix(PREFIX)
+            .and_then(|n| n.split('-').next()?.parse::<u32>().ok());
+        pid.is_some_and(|pid| match pid == std::process::id() {
+            true => end,
+            false => !Path::new(&format!("/proc/{pid}")).exists(),
+        })
     };
-    for (dir, is_cgroup) in hierarchies()
-        .into_iter()
-        .map(|d| (d, true))
-        .chain([(std::env::temp_dir(), false)])
-    {
-        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if stale(&entry.file_name().to_string_lossy()) != Some(true) {
-            } else if is_cgroup {
-                remove_cgroup(&path);
-            } else {
-                remove_tree(&path);
-            }
-        }
+    let entries = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten();
+    let stale_in = |dir| {
+        entries(dir)
+            .filter(|e| stale(&e.file_name().to_string_lossy()))
+            .map(|e| e.path())
+    };
+    for hierarchy in hierarchies() {
+        stale_in(hierarchy).for_each(|path| remove_cgroup(&path));
     }
-    assert!(!mine.exists() || mine.read_dir().is_ok());
+    stale_in(std::env::temp_dir()).for_each(|path| remove_tree(&path));
 }
 
 /// Where the mounted cgroup hierarchies begin, v1 and v2, for example `/sys/fs/cgroup/memory`.

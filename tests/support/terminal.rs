@@ -111,6 +111,7 @@ pub struct ConsoleSocket {
 
 impl ConsoleSocket {
     pub fn bind(path: &Path) -> ConsoleSocket {
+        let _ = std::fs::remove_file(path);
         ConsoleSocket {
             listener: UnixListener::bind(path).unwrap(),
             path: path.to_owned(),
