@@ -14,7 +14,7 @@ use rustix::io::{Errno, IoSliceMut};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
-use rustix::termios::{OptionalActions, Termios};
+use rustix::termios::{OptionalActions, OutputModes, Termios};
 use syscalls::calls;
 
 /// Connects to a console socket, however long its path is.
@@ -57,6 +57,8 @@ impl Raw {
         let Ok(before) = rustix::termios::tcgetattr(calls::stdin()) else { return Self(None) };
         let mut raw = before.clone();
         raw.make_raw();
+        // As runc: the container's terminal leaves line ends to ours.
+        raw.output_modes.insert(OutputModes::OPOST);
         let _ = rustix::termios::tcsetattr(calls::stdin(), OptionalActions::Now, &raw);
         Self(Some(before))
     }
@@ -68,6 +70,11 @@ impl Drop for Raw {
             let _ = rustix::termios::tcsetattr(calls::stdin(), OptionalActions::Now, before);
         }
     }
+}
+
+/// Rows and columns of the caller's terminal, if it has one.
+pub fn size() -> Option<(u16, u16)> {
+    rustix::termios::tcgetwinsize(calls::stdin()).ok().map(|size| (size.ws_row, size.ws_col))
 }
 
 /// The window takes the size of the caller's.

@@ -18,11 +18,12 @@ const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 
 /// What the plan needs to know.
 pub struct Host {
-    pub euid: u32,
     /// Not the first user namespace: device nodes cannot be made, only bound.
     pub in_user_namespace: bool,
     /// The highest capability the kernel knows.
     pub last_capability: u32,
+    /// The kernel shows its memory at /proc/kcore.
+    pub has_kcore: bool,
     pub cgroups: Cgroups,
 }
 
@@ -67,9 +68,9 @@ impl Host {
             last_capability += 1;
         }
         Ok(Self {
-            euid: rustix::process::geteuid().as_raw(),
             in_user_namespace: namespace.stx_ino != FIRST_USER_NAMESPACE,
             last_capability,
+            has_kcore: rustix::fs::access(c"/proc/kcore", rustix::fs::Access::EXISTS).is_ok(),
             cgroups: Cgroups::probe()?,
         })
     }

@@ -211,10 +211,13 @@ pub fn failure(report: &Report, text: &Text<1016>, steps: Option<usize>) -> Erro
     let reason = match report.call {
         Call::hook | Call::hook_status | Call::hook_signal | Call::hook_timeout => {
             let fault = Fault { call: report.call, errno };
-            return Error::new(format!("cannot {step}: one {}", hooks::failure(fault, None, output)));
+            // The hook's path stands before what it wrote.
+            let (path, output) = output.split_once('\0').unwrap_or((output, ""));
+            return Error::new(format!("cannot {step}: {path} {}", hooks::failure(fault, None, output)));
         }
         Call::interpreter => format!("its interpreter: {}", Reason(errno)),
         Call::not_a_directory => "it is a symbolic link, or not a directory: an ordinary one is needed here".into(),
+        Call::not_the_same_kind => "a directory goes on a directory only, and a file on a file only: Not a directory".into(),
         Call::not_a_null_device => "/dev/null of the host is not the character device 1:3".into(),
         Call::not_a_terminal => "/dev/pts/ptmx of the container is not of a devpts".into(),
         call if errno == Errno::NOSYS => format!("{} is missing: {}", call.name(), Reason(errno)),
@@ -240,7 +243,7 @@ fn unborn(unborn: Unborn<'_>) -> Error {
             fault.errno,
         ),
         Unborn::Join(join, errno) => Error::from_errno(
-            format!("config.json: linux.namespaces: cannot join {}", Lossy(join.path)),
+            format!("config.json: linux.namespaces: cannot join the {} namespace {}", join.name, Lossy(join.path)),
             errno,
         ),
         Unborn::Time(errno) => Error::from_errno("config.json: linux.timeOffsets: cannot make the time namespace", errno),
@@ -350,7 +353,7 @@ pub fn shown(plan: &Plan) -> String {
         lines.push(format!("make the cgroup {path}"));
     }
     for join in &plan.joins {
-        lines.push(format!("join the namespace {}", Lossy(join.path)));
+        lines.push(format!("join the {} namespace {}", join.name, Lossy(join.path)));
     }
     lines.push(format!("clone with new namespaces {:#x}", plan.namespaces));
     lines.extend(plan.steps.iter().map(ToString::to_string));

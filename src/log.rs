@@ -33,10 +33,10 @@ impl Log<'_> {
                 if opened.map(|file| files::write_all(&file, line.as_bytes())).is_err() {
                     tell(&format!("runtime: cannot write the log {path}\n"));
                 }
-                tell(&format!("runtime: {text}\n"));
+                tell(&format!("runtime: {}\n", OneLine(text)));
             }
             None if self.json => tell(&line),
-            None => tell(&format!("runtime: {text}\n")),
+            None => tell(&format!("runtime: {}\n", OneLine(text))),
         }
     }
 
@@ -52,7 +52,19 @@ impl Log<'_> {
 
 /// A warning: on stderr alone, since engines take the log for one failure.
 pub fn warn(text: &str) {
-    tell(&format!("runtime: warning: {text}\n"));
+    tell(&format!("runtime: warning: {}\n", OneLine(text)));
+}
+
+/// A text whose control characters are written as escapes: it comes from files that may hold anything.
+struct OneLine<'a>(&'a str);
+
+impl core::fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        for c in self.0.chars() {
+            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+        }
+        Ok(())
+    }
 }
 
 fn tell(text: &str) {

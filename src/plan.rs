@@ -36,6 +36,10 @@ pub struct Options<'a> {
     pub no_pivot: bool,
     pub no_new_keyring: bool,
     pub preserve_fds: u32,
+    /// Of these, how many come from a service manager (sd_listen_fds(3)).
+    pub listen_fds: u32,
+    /// Rows and columns of the terminal we run in, for a container that relays to it.
+    pub console_size: Option<(u16, u16)>,
     /// `--cgroup-manager disabled`.
     pub no_cgroup: bool,
 }
@@ -140,6 +144,9 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         true => None,
         false => Some(crate::cgroup::path(spec.linux.cgroups_path.as_deref(), options.id)?),
     };
+    if let Some(resources) = &spec.linux.resources {
+        devices::check_rules(&resources.devices)?;
+    }
     let rootfs = absolute(options.bundle, &root.path);
     let joins = b.joins()?;
     let time = b.time()?;

@@ -1,7 +1,7 @@
 //! `create` and `run`: from a bundle to a container that waits, or runs in the foreground or detached.
 
 use crate::cli::Flag;
-use crate::error::{During, Result, fail};
+use crate::error::{During, Error, Result, fail};
 use crate::host::Host;
 use crate::launch::{Launched, Request, launch, shown};
 use crate::plan::{Options, plan};
@@ -61,12 +61,13 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         let _ = rustix::thread::set_name(c"runtime");
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).during(|| "cannot become undumpable".into())?;
     }
-    let preserve_fds = flags.number(Flag::PreserveFds).unwrap_or(0) + listen_fds(context);
+    let listen_fds = listen_fds(context);
+    let preserve_fds = flags.number(Flag::PreserveFds).unwrap_or(0) + listen_fds;
     // What the caller leaked to us goes no further.
     syscalls::calls::close_range(3 + preserve_fds, u32::MAX, true).during(|| "cannot close inherited descriptors (close_range)".into())?;
 
     let bundle = enter_bundle(flags.text(Flag::Bundle).unwrap_or("."))?;
-    let text = files::read(CWD, "config.json").map_err(|_| no_config(&bundle))?;
+    let text = files::read(CWD, "config.json").map_err(|error| no_config(&bundle, error))?;
     let spec = Spec::read(&text)?;
     let host = Host::probe()?;
     let options = Options {
@@ -76,6 +77,8 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         no_pivot: flags.has(Flag::NoPivot),
         no_new_keyring: flags.has(Flag::NoNewKeyring),
         preserve_fds,
+        listen_fds,
+        console_size: (mode == Mode::Foreground).then(console::size).flatten(),
         no_cgroup: flags.text(Flag::CgroupManager) == Some("disabled"),
     };
     if flags.has(Flag::SystemdCgroup) || flags.text(Flag::CgroupManager) == Some("systemd") {
@@ -86,6 +89,9 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
     let console_socket = flags.text(Flag::ConsoleSocket);
     if plan.console.is_some() && console_socket.is_none() && mode != Mode::Foreground {
         fail!("config.json: process.terminal: needs --console-socket, unless the container runs in the foreground");
+    }
+    if plan.console.is_none() && console_socket.is_some() {
+        fail!("--console-socket: process.terminal of config.json is not true, so there is no terminal to send");
     }
     if dry {
         return commands::print(&shown(&plan)).map(|_| None);
@@ -119,8 +125,8 @@ fn enter_bundle(bundle: &str) -> Result<String> {
     }
 }
 
-fn no_config(bundle: &str) -> crate::error::Error {
-    crate::error::Error::new(format!("{bundle}/config.json does not exist or cannot be read (write one with runtime spec)"))
+fn no_config(bundle: &str, error: Error) -> Error {
+    Error::new(format!("{error} (in the bundle {bundle}; runtime spec writes one)"))
 }
 
 /// Sockets that a service manager passed us for the container (sd_listen_fds(3)).

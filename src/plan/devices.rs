@@ -4,7 +4,7 @@
 use super::namespaces::Kind;
 use super::{Builder, What, leak_text};
 use crate::error::{Result, fail};
-use crate::spec::Device as SpecDevice;
+use crate::spec::{Device as SpecDevice, DeviceRule};
 use alloc::format;
 use linux_raw_sys::general::{S_IFBLK, S_IFCHR, S_IFIFO};
 use syscalls::step::{Attributes, Bind, Device, Step};
@@ -48,6 +48,9 @@ impl Builder<'_> {
             self.device(Device { path, mode: S_IFCHR | 0o666, rdev, uid: 0, gid: 0 })?;
         }
         for (path, target) in LINKS {
+            if target == "/proc/kcore" && !self.host.has_kcore {
+                continue;
+            }
             let (path, target) = (leak_text(path, "linux.devices")?, leak_text(target, "linux.devices")?);
             self.steps.push(Step::Link { path, target });
         }
@@ -95,4 +98,18 @@ fn device_of(device: &SpecDevice<'_>, field: &str) -> Result<Device<'static>> {
         uid: device.uid.unwrap_or(0),
         gid: device.gid.unwrap_or(0),
     })
+}
+
+/// Checks linux.resources.devices, before any of it is written or compiled.
+pub fn check_rules(rules: &[DeviceRule<'_>]) -> Result<()> {
+    for (n, rule) in rules.iter().enumerate() {
+        let field = format!("config.json: linux.resources.devices[{n}]");
+        if let Some(kind) = rule.kind.as_deref().filter(|kind| !matches!(*kind, "a" | "b" | "c")) {
+            fail!("{field}.type: expected a, b or c, found {kind:?}");
+        }
+        if let Some(access) = rule.access.as_deref().filter(|access| !access.chars().all(|c| "rwm".contains(c))) {
+            fail!("{field}.access: expected letters of \"rwm\", found {access:?}");
+        }
+    }
+    Ok(())
 }

@@ -9,7 +9,7 @@ use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use rustix::process::Resource;
+use rustix::process::{Gid, Resource};
 use syscalls::step::{Capabilities, Identity, Rlimit};
 
 /// Names by number, as in capability.h.
@@ -44,8 +44,8 @@ const RESOURCES: [(&str, Resource); 16] = [
 
 /// setresuid(2)'s "no change" can be nobody's id.
 const NO_ID: u32 = u32::MAX;
-/// As many as the child has room for.
-const GROUPS_MAX: usize = 4096;
+/// The kernel's NGROUPS_MAX.
+const GROUPS_MAX: usize = 65_536;
 
 impl Builder<'_> {
     pub fn identity(&mut self, process: &Process<'_>) -> Result<Identity<'static>> {
@@ -73,7 +73,7 @@ impl Builder<'_> {
         Ok(Identity {
             uid: user.uid,
             gid: user.gid,
-            groups: Some(leak(user.additional_gids.clone())),
+            groups: Some(leak(user.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect())),
             capabilities: self.capabilities(process)?,
             last_capability: self.host.last_capability,
         })

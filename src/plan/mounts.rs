@@ -38,18 +38,16 @@ impl Builder<'_> {
             Some((name, None)) => fail!("config.json: {field}: expected shared, slave, private or unbindable, found {name:?}"),
         };
         // Nothing of ours goes back to the host unless the spec says so; what happens there comes in.
+        let private = propagation.is_some_and(|(flag, _)| flag == u64::from(MS_PRIVATE));
+        let tree = propagate(u64::from(if private { MS_PRIVATE } else { MS_SLAVE }));
+        self.steps.push(Step::Propagation(tree.propagation));
+        // Where the root is shared, what is bound into it keeps its peers on the host. The root itself
+        // becomes shared once it is entered: pivot_root(2) takes no shared one.
         let shared = propagation.is_some_and(|(flag, _)| flag == u64::from(MS_SHARED));
-        let tree = match propagation {
-            Some((flag, _)) if flag == u64::from(MS_PRIVATE) => propagate(flag),
-            _ if shared => MountAttr::NONE,
-            _ => propagate(u64::from(MS_SLAVE)),
-        };
-        if !shared {
-            self.steps.push(Step::Propagation(tree.propagation));
-        }
         let null = self.slot();
         self.steps.push(Step::NullDevice(null));
-        let path = leak_text(rootfs, "root.path")?;
+        // A slash at the end: it must be a directory.
+        let path = leak_text(&format!("{}/", rootfs.trim_end_matches('/')), "root.path")?;
         let attributes = Attributes { own: MountAttr::NONE, tree };
         let what = What::Tree { path, recursive: true, attributes, idmap: None };
         let slot = self.open("root.path".to_owned(), what);
@@ -111,7 +109,8 @@ impl Builder<'_> {
             None => fail!("config.json: {field}.type: required for a mount that is not a bind mount"),
             Some("cgroup" | "cgroup2") => self.cgroup_view(field, mount, &options, after, cgroup),
             Some(fs_type) => {
-                let mount = self.file_system(field, fs_type, mount.source.as_deref(), &options, target, after)?;
+                let source = mount.source.as_deref().map(|source| leak_text(source, &format!("{field}.source")));
+                let mount = self.file_system(field, fs_type, source.transpose()?, &options, target, after)?;
                 self.steps.push(Step::Mount(mount));
                 Ok(())
             }
@@ -168,7 +167,7 @@ impl Builder<'_> {
         &self,
         field: &str,
         fs_type: &str,
-        source: Option<&str>,
+        source: Option<&'static CStr>,
         options: &Options<'_>,
         target: &'static CStr,
         after: Attributes,
@@ -190,7 +189,7 @@ impl Builder<'_> {
         let joined = options.data.join(",");
         Ok(Mount {
             fstype: leak_text(fs_type, &field)?,
-            source: source.map(|source| leak_text(source, &field)).transpose()?,
+            source,
             options: leak(data),
             data: if long { Some(leak_text(&joined, &field)?) } else { None },
             attr: options.own.set,
@@ -303,6 +302,9 @@ impl Builder<'_> {
                 Some(b'/') => name.as_ref().to_owned(),
                 _ => name.split('/').map(|part| part.replace('.', "/")).collect::<Vec<_>>().join("."),
             };
+            if path.split('/').any(|name| matches!(name, "" | "." | "..")) {
+                fail!("config.json: {field}: not the name of a kernel parameter");
+            }
             let ipc = ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"];
             let needed = match path.split_once('/') {
                 Some(("net", _)) => Kind::Network,

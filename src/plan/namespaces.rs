@@ -96,7 +96,7 @@ impl Builder<'_> {
             let field = format!("linux.namespaces: {name}");
             let path = leak_text(path, &field)?;
             let slot = self.open(field, What::Namespace { path });
-            joins.push(Join { slot, kind: flag as u32, path });
+            joins.push(Join { slot, kind: flag as u32, name, path });
         }
         Ok(joins)
     }
@@ -104,12 +104,6 @@ impl Builder<'_> {
     /// The text of timens_offsets for a new time namespace (time_namespaces(7)).
     pub fn time(&self) -> Result<Option<&'static CStr>> {
         let offsets = &self.spec.linux.time_offsets;
-        if !self.namespaces.is_new(Kind::Time) {
-            if !offsets.is_empty() {
-                fail!("config.json: linux.timeOffsets: needs a new namespace of type \"time\" in linux.namespaces");
-            }
-            return Ok(None);
-        }
         let mut text = String::new();
         for (clock, offset) in offsets {
             if !matches!(clock.as_ref(), "monotonic" | "boottime") {
@@ -120,7 +114,13 @@ impl Builder<'_> {
             }
             let _ = writeln!(text, "{clock} {} {}", offset.secs, offset.nanosecs);
         }
-        Ok(Some(leak_text(&text, "linux.timeOffsets")?))
+        if self.namespaces.is_new(Kind::Time) {
+            return Ok(Some(leak_text(&text, "linux.timeOffsets")?));
+        }
+        if !offsets.is_empty() {
+            fail!("config.json: linux.timeOffsets: needs a new namespace of type \"time\" in linux.namespaces");
+        }
+        Ok(None)
     }
 
     /// The mappings of a new user namespace.
@@ -159,7 +159,10 @@ fn map(mappings: &[IdMapping], field: &str) -> Result<String> {
     let mut text = String::new();
     for (n, m) in mappings.iter().enumerate() {
         let end = |start: u32| u64::from(start) + u64::from(m.size);
-        if m.size == 0 || end(m.container_id) > u64::from(u32::MAX) || end(m.host_id) > u64::from(u32::MAX) {
+        if m.size == 0 {
+            fail!("config.json: {field}[{n}].size: expected a number above 0, found 0");
+        }
+        if end(m.container_id) > u64::from(u32::MAX) || end(m.host_id) > u64::from(u32::MAX) {
             fail!(
                 "config.json: {field}[{n}]: {} ids from {} to {} are not a range of ids",
                 m.size, m.container_id, m.host_id

@@ -33,7 +33,7 @@ impl Builder<'_> {
         };
         let size = match &process.console_size {
             Some(size) => Some((side("height", size.height)?, side("width", size.width)?)),
-            None => None,
+            None => self.options.console_size,
         };
         let socket = self.slot();
         let name = leak_text(self.options.id, "id")?;
@@ -114,6 +114,12 @@ impl Builder<'_> {
             }
         }
         let mut envp = arguments(&process.env, "process.env")?.to_vec();
+        if self.options.listen_fds > 0 {
+            // For the process, which is the first of its pid namespace.
+            for entry in [format!("LISTEN_FDS={}", self.options.listen_fds), "LISTEN_PID=1".into()] {
+                envp.insert(envp.len() - 1, Arg::new(leak_text(&entry, "LISTEN_FDS")?));
+            }
+        }
         let mut home = None;
         if value("HOME").is_none() {
             let entry: &'static Home = Box::leak(Box::default());

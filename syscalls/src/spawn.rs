@@ -19,7 +19,8 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 pub struct Join<'a> {
     pub slot: Slot,
     pub kind: u32,
-    /// Its path, for messages.
+    /// Its type in the spec and its path, for messages.
+    pub name: &'static str,
     pub path: &'a CStr,
 }
 
@@ -114,17 +115,19 @@ fn spawn_by_middle<'a>(
     let Some(report) = report else {
         return Err(Fault { call: Call::clone3, errno: Errno::CHILD }.into());
     };
-    let errno = Errno::from_raw_os_error(report.errno);
-    match (report.kind, report.step) {
-        (Kind::Born, fd) => Ok(Spawned {
+    if report.kind == Kind::Born {
+        return Ok(Spawned {
             pid: report.errno,
             // SAFETY: the middle process made it in the table we share and gave it up.
-            pidfd: unsafe { OwnedFd::from_raw_fd(i32::from(fd)) },
+            pidfd: unsafe { OwnedFd::from_raw_fd(i32::from(report.step)) },
             channel: ours,
-        }),
-        (_, TIME) => Err(Unborn::Time(errno)),
-        (_, CLONE) => Err(Fault { call: Call::clone3, errno }.into()),
-        (_, n) => match plan.joins.get(usize::from(n)) {
+        });
+    }
+    let errno = Errno::from_raw_os_error(report.errno);
+    match report.step {
+        TIME => Err(Unborn::Time(errno)),
+        CLONE => Err(Fault { call: Call::clone3, errno }.into()),
+        n => match plan.joins.get(usize::from(n)) {
             Some(join) => Err(Unborn::Join(join, errno)),
             None => Err(Fault { call: report.call, errno }.into()),
         },

@@ -107,7 +107,7 @@ pub struct Identity<'a> {
     pub uid: u32,
     pub gid: u32,
     /// `None` where the user namespace forbids setgroups(2).
-    pub groups: Option<&'a [u32]>,
+    pub groups: Option<&'a [rustix::process::Gid]>,
     pub capabilities: Capabilities,
     /// The highest capability this kernel knows.
     pub last_capability: u32,
@@ -334,7 +334,7 @@ impl fmt::Display for Step<'_> {
             Step::Become(i) => write!(f, "become user {} and group {}", i.uid, i.gid),
             Step::Execute(e) => match e.argv.first().and_then(|a| a.get()) {
                 Some(name) => write!(f, "execute {}", Lossy(name)),
-                None => f.write_str("execute"),
+                None => f.write_str("execute: config.json has no process"),
             },
         }
     }

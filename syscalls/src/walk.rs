@@ -31,7 +31,7 @@ struct Child<'a> {
     channel: OwnedFd,
     /// The step being walked.
     at: u16,
-    /// The first output of a hook that failed.
+    /// The path of a hook that failed, a zero byte, and the beginning of its output.
     output: Text<512>,
 }
 
@@ -158,10 +158,14 @@ impl<'a> Child<'a> {
         let mut pid = Text::<16>::new();
         let _ = write!(pid, "{}", rustix::process::getpid().as_raw_nonzero());
         for hook in hooks {
-            self.output.clear();
-            crate::hook::run(hook, &[state[0], pid.bytes(), state[1]], None, &mut self.output)?;
+            let mut output = Text::<400>::new();
+            if let Err(fault) = crate::hook::run(hook, &[state[0], pid.bytes(), state[1]], None, &mut output) {
+                self.output.push(hook.path.to_bytes());
+                self.output.push(b"\0");
+                self.output.push(output.bytes());
+                return Err(fault);
+            }
         }
-        self.output.clear();
         Ok(())
     }
 }

@@ -78,7 +78,9 @@ fn send_master(socket: BorrowedFd<'_>, master: BorrowedFd<'_>, name: &CStr) -> W
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&fds));
     let payload = [IoSlice::new(name.to_bytes())];
-    rustix::net::sendmsg(socket, &payload, &mut control, SendFlags::NOSIGNAL).map(drop).at(Call::sendmsg)
+    rustix::net::sendmsg(socket, &payload, &mut control, SendFlags::NOSIGNAL).at(Call::sendmsg)?;
+    // The other end need not wait for our exec to see that this was all.
+    rustix::net::shutdown(socket, rustix::net::Shutdown::Both).at(Call::sendmsg)
 }
 
 /// Gives stdio to the user of the process, as runc does; what cannot be given stays as it is, and the

@@ -10,9 +10,6 @@ use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-/// Groups in one setgroups(2): the kernel's NGROUPS_MAX is 65536, more than a stack should hold.
-pub const GROUPS_MAX: usize = 4096;
-
 impl Child<'_> {
     pub fn container_root(&self) -> Walked {
         let (gid, uid) = (Gid::ROOT, Uid::ROOT);
@@ -73,7 +70,7 @@ pub fn become_user(identity: &Identity<'_>) -> Walked {
     }
     rustix::thread::set_keep_capabilities(true).at(Call::prctl)?;
     if let Some(groups) = identity.groups {
-        set_groups(groups)?;
+        rustix::thread::set_thread_groups(groups).at(Call::setgroups)?;
     }
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     rustix::thread::set_thread_res_gid(gid, gid, gid).at(Call::setresgid)?;
@@ -93,15 +90,4 @@ pub fn become_user(identity: &Identity<'_>) -> Walked {
         }
     }
     Ok(())
-}
-
-fn set_groups(groups: &[u32]) -> Walked {
-    let mut list = [Gid::ROOT; GROUPS_MAX];
-    let Some(list) = list.get_mut(..groups.len()) else {
-        return Err(Errno::INVAL).at(Call::setgroups);
-    };
-    for (to, gid) in list.iter_mut().zip(groups) {
-        *to = Gid::from_raw(*gid);
-    }
-    rustix::thread::set_thread_groups(list).at(Call::setgroups)
 }

@@ -149,8 +149,12 @@ impl Child<'_> {
 
     pub fn bind(&self, bind: &Bind<'_>) -> Walked {
         let tree = self.slot(bind.tree)?;
-        let make = if paths::is_directory(tree)? { Make::Directory } else { Make::File };
+        let directory = paths::is_directory(tree)?;
+        let make = if directory { Make::Directory } else { Make::File };
         let target = reach(self.root()?, bind.target, make)?;
+        if paths::is_directory(target.as_fd())? != directory {
+            return Err(Errno::NOTDIR).at(Call::not_the_same_kind);
+        }
         attach(tree, target.as_fd())?;
         apply(tree, bind.after)
     }
@@ -218,12 +222,8 @@ impl Child<'_> {
     pub fn pivot(&mut self) -> Walked {
         rustix::process::fchdir(self.root()?).at(Call::fchdir)?;
         rustix::process::pivot_root(c".", c".").at(Call::pivot_root)?;
-        // The old root lies over the new one now and "." is still the old: let go of it. It must not
-        // take the host's own mounts along.
-        let old = rustix::fs::open(c".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(Call::openat2)?;
-        let attr = MountAttr { propagation: MS_SLAVE, ..MountAttr::NONE };
-        calls::mount_setattr(old.as_fd(), true, attr, None).at(Call::mount_setattr)?;
-        drop(old);
+        // The old root lies over the new one now, and umount2 takes what lies on top. Nothing of it goes
+        // back to the host: its mounts have been slaves or private from the first step on.
         rustix::mount::unmount(c".", UnmountFlags::DETACH).at(Call::umount2)?;
         rustix::process::chdir(c"/").at(Call::chdir)
     }
