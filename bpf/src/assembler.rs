@@ -3,10 +3,11 @@
 
 use crate::program::{Instruction, JA, LD_W_ABS, RET_K};
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 
-/// A place in the program, counted from its end. Places never move.
+/// A place in the program, counted from its end, where the last instruction is 1. Places never move.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Label(u32);
+pub(crate) struct Label(NonZeroU32);
 
 /// What a conditional jump reaches, less one instruction that the other branch may need in between.
 const REACH: u32 = 254;
@@ -14,6 +15,8 @@ const REACH: u32 = 254;
 pub(crate) struct Assembler {
     /// Last instruction first.
     code: Vec<Instruction>,
+    /// One return of each value.
+    returns: Vec<Label>,
     /// For a label that was out of reach, the nearest stand-in (a copy of the return, or a long jump to it).
     near: Vec<(Label, Label)>,
 }
@@ -21,31 +24,49 @@ pub(crate) struct Assembler {
 impl Assembler {
     pub fn new() -> Assembler {
         Assembler {
-            code: Vec::with_capacity(1024),
+            code: Vec::with_capacity(512),
+            returns: Vec::new(),
             near: Vec::new(),
         }
     }
 
     fn push(&mut self, code: u16, jt: u8, jf: u8, k: u32) -> Label {
         self.code.push(Instruction { code, jt, jf, k });
-        Label(self.code.len() as u32 - 1)
+        self.last()
+    }
+
+    /// The instruction emitted last.
+    fn last(&self) -> Label {
+        let length = u32::try_from(self.code.len())
+            .ok()
+            .and_then(NonZeroU32::new);
+        Label(length.expect("between one instruction and four thousand million"))
+    }
+
+    fn at(&self, label: Label) -> Instruction {
+        self.code[label.0.get() as usize - 1]
     }
 
     /// How many instructions a jump emitted next would skip to get to the label.
     fn distance(&self, label: Label) -> u32 {
-        self.code.len() as u32 - 1 - label.0
+        self.code.len() as u32 - label.0.get()
     }
 
     /// A return, shared with an equal one.
     pub fn ret(&mut self, value: u32) -> Label {
-        let found = self
-            .code
-            .iter()
-            .position(|instruction| instruction.code == RET_K && instruction.k == value);
-        match found {
-            Some(at) => Label(at as u32),
-            None => self.push(RET_K, 0, 0, value),
+        let same = |ret: &&Label| self.at(**ret).k == value;
+        match self.returns.iter().find(same) {
+            Some(ret) => *ret,
+            None => {
+                let ret = self.push(RET_K, 0, 0, value);
+                self.returns.push(ret);
+                ret
+            }
         }
+    }
+
+    pub fn is_return(&self, label: Label) -> bool {
+        self.at(label).code == RET_K
     }
 
     /// The label itself, or a stand-in for it, within a conditional jump's reach.
@@ -59,7 +80,7 @@ impl Assembler {
         {
             return self.near[known].1;
         }
-        let target = self.code[label.0 as usize];
+        let target = self.at(label);
         let near = match target.code {
             RET_K => self.push(RET_K, 0, 0, target.k),
             _ => self.push(JA, 0, 0, self.distance(label)),
@@ -85,7 +106,7 @@ impl Assembler {
     pub fn then(&mut self, code: u16, k: u32, next: Label) -> Label {
         let distance = self.distance(next);
         if distance > 0 {
-            let target = self.code[next.0 as usize];
+            let target = self.at(next);
             match target.code {
                 RET_K => return next,
                 _ => self.push(JA, 0, 0, distance),

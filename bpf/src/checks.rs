@@ -4,7 +4,7 @@
 use crate::assembler::{Assembler, Label};
 use crate::profile::{Condition, Operator};
 use crate::program::{AND_K, JEQ_K, JSET_K, OFFSET_ARGS};
-use crate::search::{Interval, search};
+use crate::search::Intervals;
 use alloc::vec::Vec;
 
 /// What the checks need to know of an architecture.
@@ -28,41 +28,36 @@ struct Range {
     label: Label,
 }
 
-/// Emits the checks; when none matches, control goes to `otherwise`.
+/// Emits the checks, from the last to the first; when none matches, control goes to `otherwise`.
 pub(crate) fn checks(
     assembler: &mut Assembler,
     layout: Layout,
     checks: &[Check],
     otherwise: Label,
 ) -> Label {
-    let Some((last, before)) = checks.split_last() else {
-        return otherwise;
-    };
-    // How many checks at the end ask about the same bits of the same argument, and nothing else.
-    let alike = match last.conditions {
-        [last] => {
-            let same =
-                |check: &&Check| matches!(check.conditions, [other] if bits(other) == bits(last));
-            before.iter().rev().take_while(same).count()
-        }
-        _ => 0,
-    };
-    let (before, group) = checks.split_at(before.len() - alike);
-    let label = match last.conditions {
-        [_] => values(assembler, layout, group, otherwise),
-        conditions => {
-            let mut label = last.then;
-            for condition in conditions.iter().rev() {
-                let one = Check {
-                    conditions: core::slice::from_ref(condition),
-                    then: label,
-                };
-                label = values(assembler, layout, &[one], otherwise);
+    let mut label = otherwise;
+    for group in checks.chunk_by(|a, b| alike(a, b)).rev() {
+        label = match group {
+            [Check { conditions, then }] => {
+                let mut next = *then;
+                for condition in conditions.iter().rev() {
+                    let one = Check {
+                        conditions: core::slice::from_ref(condition),
+                        then: next,
+                    };
+                    next = values(assembler, layout, &[one], label);
+                }
+                next
             }
-            label
-        }
-    };
-    self::checks(assembler, layout, before, label)
+            _ => values(assembler, layout, group, label),
+        };
+    }
+    label
+}
+
+/// Whether both checks ask about the same bits of the same argument, and about nothing else.
+fn alike(a: &Check, b: &Check) -> bool {
+    matches!((a.conditions, b.conditions), ([a], [b]) if bits(a) == bits(b))
 }
 
 /// The argument and the bits of it that a condition is about.
@@ -155,81 +150,51 @@ fn argument(
 ) -> Label {
     let high = OFFSET_ARGS + 8 * index + if layout.is_little_endian { 4 } else { 0 };
     let low = OFFSET_ARGS + 8 * index + if layout.is_little_endian { 0 } else { 4 };
-    let (high_mask, low_mask) = ((mask >> 32) as u32, mask as u32);
-    let mut highs: Vec<Interval> = Vec::with_capacity(ranges.len());
-    let mut at = 0;
+    let mut highs = Intervals::with_capacity(ranges.len() + 1);
+    let mut before = ranges[0].label;
     // Every high half in which a range begins, together with all ranges that begin in it.
-    while at < ranges.len() {
-        let half = ranges[at].start >> 32;
-        let count = ranges[at..]
-            .iter()
-            .take_while(|range| range.start >> 32 == half)
-            .count();
-        let here = &ranges[at..at + count];
-        let label = if here.len() == 1 && here[0].start as u32 == 0 {
-            here[0].label
-        } else {
-            let mut lows = Vec::with_capacity(count + 1);
-            if here[0].start as u32 != 0 {
-                lows.push(Interval {
-                    start: 0,
-                    label: ranges[at - 1].label,
-                    weight: 1,
-                });
-            }
-            lows.extend(here.iter().map(|range| Interval {
-                start: range.start as u32,
-                label: range.label,
-                weight: 1,
-            }));
-            word(assembler, low, low_mask, &lows)
-        };
-        let following = here[count - 1].label;
-        push(&mut highs, half as u32, label);
-        at += count;
-        // Between this high half and the next in which a range begins, the last range goes on.
-        let next = ranges.get(at).map_or(1 << 32, |range| range.start >> 32);
-        if half + 1 < next {
-            push(&mut highs, half as u32 + 1, following);
+    for here in ranges.chunk_by(|a, b| a.start >> 32 == b.start >> 32) {
+        let half = (here[0].start >> 32) as u32;
+        let mut lows = Intervals::with_capacity(here.len() + 1);
+        if here[0].start as u32 != 0 {
+            lows.push(0, before, 1);
+        }
+        for range in here {
+            lows.push(range.start as u32, range.label, 1);
+        }
+        let label = word(assembler, low, mask as u32, &lows);
+        if !layout.is_64_bit {
+            return label;
+        }
+        highs.push(half, label, 1);
+        // Up to the next high half in which a range begins, the last range goes on.
+        before = here[here.len() - 1].label;
+        if let Some(next) = half.checked_add(1) {
+            highs.push(next, before, 1);
         }
     }
-    if !layout.is_64_bit {
-        return highs[0].label;
-    }
-    word(assembler, high, high_mask, &highs)
-}
-
-fn push(intervals: &mut Vec<Interval>, start: u32, label: Label) {
-    if intervals.last().is_none_or(|last| last.label != label) {
-        intervals.push(Interval {
-            start,
-            label,
-            weight: 1,
-        });
-    }
+    word(assembler, high, (mask >> 32) as u32, &highs)
 }
 
 /// Emits the search for one half under its part of the mask.
-fn word(assembler: &mut Assembler, offset: u32, mask: u32, intervals: &[Interval]) -> Label {
-    // With no bit in the mask, the word is zero.
-    if mask == 0 {
-        return intervals[0].label;
-    }
-    if let [only] = intervals {
-        return only.label;
-    }
-    let search = match intervals {
+fn word(assembler: &mut Assembler, offset: u32, mask: u32, intervals: &Intervals) -> Label {
+    let search = match intervals.as_slice() {
+        [only] => return only.label,
+        // With no bit in the mask, the word is zero.
+        [zero, ..] if mask == 0 => return zero.label,
+        // Zero or not.
         [zero, rest] if rest.start == 1 => match mask {
             u32::MAX => assembler.branch(JEQ_K, 0, zero.label, rest.label),
             _ => assembler.branch(JSET_K, mask, rest.label, zero.label),
         },
-        [before, word, after]
-            if before.label == after.label && word.start == mask && mask.is_power_of_two() =>
+        // The only bit, or not.
+        [no, yes, after]
+            if yes.start == mask && mask.is_power_of_two() && no.label == after.label =>
         {
-            assembler.branch(JSET_K, mask, word.label, before.label)
+            assembler.branch(JSET_K, mask, yes.label, no.label)
         }
         _ => {
-            let search = search(assembler, intervals);
+            let search = intervals.search(assembler);
             if mask == u32::MAX {
                 search
             } else {

@@ -148,32 +148,40 @@ pub fn trace(program: &[Instruction], data: &Data) -> (u32, usize) {
     let (mut at, mut accumulator, mut executed) = (0, 0, 0);
     while let Some(instruction) = program.get(at) {
         executed += 1;
-        let k = instruction.k;
-        let [first, second] = successors(at, instruction);
-        let taken = match instruction.code {
-            RET_K => return (k, executed),
-            LD_W_ABS => match data.word(k) {
-                Some(word) => {
-                    accumulator = word;
-                    true
-                }
-                None => break,
-            },
-            AND_K => {
-                accumulator &= k;
-                true
-            }
-            JA => true,
-            JEQ_K => accumulator == k,
-            JGT_K => accumulator > k,
-            JGE_K => accumulator >= k,
-            JSET_K => accumulator & k != 0,
-            _ => break,
-        };
-        match if taken { first } else { second } {
-            Some(target) => at = target,
+        match step(at, instruction, data, &mut accumulator) {
+            Some(next) => at = next,
+            None if instruction.code == RET_K => return (instruction.k, executed),
             None => break,
         }
     }
     (KILL_PROCESS, executed)
+}
+
+/// Executes one instruction and says which comes next: none after a return, or after something that is a fault.
+pub(crate) fn step(
+    at: usize,
+    instruction: &Instruction,
+    data: &Data,
+    accumulator: &mut u32,
+) -> Option<usize> {
+    let k = instruction.k;
+    let [yes, no] = successors(at, instruction);
+    let taken = match instruction.code {
+        RET_K => return None,
+        LD_W_ABS => {
+            *accumulator = data.word(k)?;
+            true
+        }
+        AND_K => {
+            *accumulator &= k;
+            true
+        }
+        JA => true,
+        JEQ_K => *accumulator == k,
+        JGT_K => *accumulator > k,
+        JGE_K => *accumulator >= k,
+        JSET_K => *accumulator & k != 0,
+        _ => return None,
+    };
+    if taken { yes } else { no }
 }

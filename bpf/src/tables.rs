@@ -66,6 +66,7 @@ impl Table {
     }
 
     /// The slot of the call with the name in `row`.
+    #[inline]
     pub fn slot(&self, row: u16) -> Option<u16> {
         match self.numbers[usize::from(row)] {
             NONE => None,
@@ -151,6 +152,12 @@ pub fn name(arch: Arch, number: u32) -> Option<&'static str> {
     Some(row_name(row))
 }
 
+/// Every number from the first to the last of an architecture's table, whether a call has it or not.
+pub(crate) fn numbers(arch: Arch) -> impl Iterator<Item = u32> {
+    let table = table(arch);
+    (0..table.slots()).map(|slot| table.number(slot))
+}
+
 /// Whether any table knows the name.
 pub fn is_known(name: &str) -> bool {
     row(name).is_some()
@@ -198,7 +205,7 @@ static INDEX: [u16; BUCKETS] = {
     let mut index = [NONE; BUCKETS];
     let mut row = 0;
     while row < ROWS {
-        let mut bucket = hash(names::NAMES[row].as_bytes()) as usize % BUCKETS;
+        let mut bucket = hash(names::NAMES[row].as_bytes());
         while index[bucket] != NONE {
             bucket = (bucket + 1) % BUCKETS;
         }
@@ -208,26 +215,35 @@ static INDEX: [u16; BUCKETS] = {
     index
 };
 
-/// FNV-1a, with its upper bits folded in because the buckets are taken from the lower ones.
-const fn hash(name: &[u8]) -> u32 {
-    let mut hash: u32 = 0x811c_9dc5;
-    let mut i = 0;
-    while i < name.len() {
-        hash = (hash ^ name[i] as u32).wrapping_mul(0x0100_0193);
-        i += 1;
-    }
-    hash ^ hash >> 15
+/// Both ends of the name, up to eight bytes each, and its length: nearly all of most names, in two loads.
+const fn hash(name: &[u8]) -> usize {
+    let ends = match (name.first_chunk(), name.last_chunk()) {
+        (Some(first), Some(last)) => {
+            u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(25)
+        }
+        _ => {
+            let (mut bytes, mut i) = (0, 0);
+            while i < name.len() {
+                bytes = bytes << 8 | name[i] as u64;
+                i += 1;
+            }
+            bytes
+        }
+    };
+    // Multiplication carries every bit upward, so the bucket is taken from the top.
+    ((ends ^ name.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        >> (u64::BITS - BUCKETS.trailing_zeros())) as usize
 }
 
 /// The row of a name.
 pub(crate) fn row(name: &str) -> Option<u16> {
-    let mut bucket = hash(name.as_bytes()) as usize % BUCKETS;
+    let mut bucket = hash(name.as_bytes());
     loop {
         let row = INDEX[bucket];
         if row == NONE {
             return None;
         }
-        if row_name(row) == name {
+        if text(row) == name.as_bytes() {
             return Some(row);
         }
         bucket = (bucket + 1) % BUCKETS;
@@ -235,10 +251,13 @@ pub(crate) fn row(name: &str) -> Option<u16> {
 }
 
 pub(crate) fn row_name(row: u16) -> &'static str {
-    let row = usize::from(row);
-    let bytes = &TEXT[usize::from(STARTS[row])..usize::from(STARTS[row + 1])];
     // Cut where the generator's strings were joined, so never inside a character.
-    core::str::from_utf8(bytes).unwrap_or("")
+    core::str::from_utf8(text(row)).unwrap_or("")
+}
+
+fn text(row: u16) -> &'static [u8] {
+    let row = usize::from(row);
+    &TEXT[usize::from(STARTS[row])..usize::from(STARTS[row + 1])]
 }
 
 /// The two calls that stand for others on old architectures.
@@ -251,10 +270,13 @@ pub(crate) enum Multiplexer {
 impl Multiplexer {
     pub const ALL: [Multiplexer; 2] = [Multiplexer::Socketcall, Multiplexer::Ipc];
 
-    pub fn name(self) -> &'static str {
+    /// The row of the multiplexer itself.
+    pub fn row(self) -> u16 {
+        const SOCKETCALL: u16 = row_of("socketcall");
+        const IPC: u16 = row_of("ipc");
         match self {
-            Multiplexer::Socketcall => "socketcall",
-            Multiplexer::Ipc => "ipc",
+            Multiplexer::Socketcall => SOCKETCALL,
+            Multiplexer::Ipc => IPC,
         }
     }
 
@@ -333,6 +355,15 @@ static MULTIPLEXED: [u8; ROWS] = {
     }
     multiplexed
 };
+
+/// The row of a name that is known when this crate is compiled.
+const fn row_of(name: &str) -> u16 {
+    let mut row = 0;
+    while !same(names::NAMES[row], name) {
+        row += 1;
+    }
+    row as u16
+}
 
 const fn same(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());

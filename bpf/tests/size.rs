@@ -24,8 +24,13 @@ fn walk(program: &[bpf::Instruction], arch: Arch, offset: u32) -> (f64, usize) {
 fn docker() {
     let p = support::docker();
     let one = p.on(&[]).compile();
+    println!("{}", bpf::statistics(&one, &[Arch::X86_64]));
     println!("{} {:?}", one.len(), walk(&one, Arch::X86_64, 0));
     let three = p.compile();
+    println!("{}", bpf::statistics(&three, &p.architectures));
+    for arch in &p.architectures {
+        println!("{arch:?} {}", bpf::statistics_of(&three, *arch));
+    }
     println!(
         "{} {:?} {:?} {:?}",
         three.len(),

@@ -59,11 +59,14 @@ const NOT_CALLS: [&str; 5] = [
 /// From this number on every architecture has the same numbers, so a table that ends early can be continued.
 const UNIFORM_FROM: u32 = 424;
 
+/// From libseccomp's architecture token and a name to a number.
+pub type Resolve = dyn Fn(u32, &str) -> i32;
+
 /// `linux-raw-sys` and `syscall-numbers`, the root directories of their sources; `resolve` asks libseccomp.
 pub struct Sources<'a> {
     pub raw_sys: &'a Path,
     pub syscall_numbers: &'a Path,
-    pub resolve: Option<&'a dyn Fn(u32, &str) -> i32>,
+    pub resolve: Option<&'a Resolve>,
 }
 
 /// Every table that the sources allow, by file name.

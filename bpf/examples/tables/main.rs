@@ -2,12 +2,14 @@
 //! architectures they lack: `cargo run -p bpf --example tables`, then `cargo fmt`.
 
 mod generate;
+#[path = "../../tests/support/libseccomp.rs"]
+mod libseccomp;
 mod sources;
 
 fn main() {
     let (raw_sys, syscall_numbers) = sources::crates();
     let libseccomp =
-        sources::Libseccomp::load().expect("libseccomp.so.2 is needed for s390 and parisc");
+        libseccomp::Libseccomp::load().expect("libseccomp.so.2 is needed for s390 and parisc");
     let resolve = |token: u32, name: &str| libseccomp.resolve(token, name);
     let tables = generate::tables(&generate::Sources {
         raw_sys: &raw_sys,

@@ -1,7 +1,7 @@
 //! The first oracle: what a profile says about one call, read off its rules with nothing shared with the compiler but
 //! the tables. Written from the documented semantics; slow and plain on purpose.
 
-use super::OwnedProfile;
+use super::{OwnedProfile, OwnedRule};
 use bpf::{Action, Arch, Condition, Data, Operator};
 
 const MULTIPLEXED: &[(&str, &str, u32)] = &[
@@ -167,17 +167,16 @@ impl Sorted {
                 u32::MAX
             };
             for (call, name) in calls.split(' ').enumerate() {
-                let names =
-                    |rule: &super::OwnedRule| rule.names.iter().any(|listed| listed == name);
-                let rules = profile
-                    .rules
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, rule)| names(rule))
-                    .map(|(at, _)| at);
+                let listed = |rule: &OwnedRule| rule.names.iter().any(|listed| listed == name);
+                let rules: Vec<usize> = (0..profile.rules.len())
+                    .filter(|at| listed(&profile.rules[*at]))
+                    .collect();
+                if !rules.is_empty() {
+                    sorted.largest = sorted.largest.max(Some(number));
+                }
                 sorted
                     .multiplexed
-                    .push((number, mask, first + call as u32, rules.collect()));
+                    .push((number, mask, first + call as u32, rules));
             }
         }
         sorted

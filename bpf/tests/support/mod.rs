@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 pub mod evaluator;
+pub mod profiles;
 pub mod random;
 
 use bpf::{Action, Arch, Condition, Operator, Profile, Rule};
@@ -57,9 +58,18 @@ impl OwnedProfile {
     }
 }
 
-/// Docker's default profile, with the capabilities a container has by default.
+/// Docker's default profile, as it is for a container with the default capabilities.
 pub fn docker() -> OwnedProfile {
     read(include_str!("../data/docker.json"))
+}
+
+/// The default profiles of the engines, by name.
+pub fn engines() -> [(&'static str, OwnedProfile); 3] {
+    [
+        ("docker", docker()),
+        ("podman", read(include_str!("../data/podman.json"))),
+        ("containerd", read(include_str!("../data/containerd.json"))),
+    ]
 }
 
 /// Reads `linux.seccomp`.
