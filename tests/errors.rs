@@ -226,7 +226,7 @@ fn cases() -> Vec<(&'static str, Value, Vec<&'static str>)> {
         (
             "/linux/timeOffsets",
             json!({"nonsense": {"secs": 1}}),
-            path_and("linux.timeOffsets", "nonsense"),
+            vec!["linux.timeOffsets"],
         ),
         (
             "/linux/devices",
@@ -370,7 +370,7 @@ fn combinations() -> Vec<(&'static str, Bundle, Vec<&'static str>)> {
                 .set("/linux/uidMappings", map.clone())
                 .set("/linux/gidMappings", map);
         },
-        vec!["linux.uidMappings[0].size"],
+        vec!["linux.uidMappings[0]"],
     );
     add(
         "a mapping past the last id",
@@ -560,7 +560,7 @@ fn a_failing_mount_names_itself_and_its_reason() {
     let file = b.file("file");
     b.bind(&file, "/dir", &[])
         .create()
-        .fails(&["/dir", "directory"]);
+        .fails(&["/dir", file.to_str().unwrap()]);
     b.left_nothing();
 }
 

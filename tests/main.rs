@@ -7,6 +7,7 @@ mod contract;
 mod devices;
 mod engines;
 mod errors;
+mod faults;
 mod golden;
 mod hooks;
 mod lifecycle;
@@ -33,6 +34,7 @@ fn main() {
         errors::tests(),
         contract::tests(),
         attacks::tests(),
+        faults::tests(),
         engines::tests(),
         golden::tests(),
         roots::tests(),
