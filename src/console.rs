@@ -2,8 +2,8 @@
 //! caller's terminal and the container's, with the supervision of the process.
 
 use crate::error::{During, Result, fail};
-use crate::files;
 use crate::launch::reap;
+use crate::{files, jail};
 use alloc::format;
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
@@ -89,12 +89,16 @@ const SIGURG: i32 = 23;
 const SIGWINCH: i32 = 28;
 
 /// Waits for the process in the foreground: relays its terminal, when `console` brings one, and every
-/// signal we get. Returns its exit status as a shell has it. Signals must be blocked.
-pub fn supervise(pidfd: BorrowedFd<'_>, console: Option<OwnedFd>) -> Result<i32> {
+/// signal we get. Returns its exit status as a shell has it. Signals must be blocked. With `jail` the
+/// process gives up what it will not need, for good.
+pub fn supervise(pidfd: BorrowedFd<'_>, console: Option<OwnedFd>, jail: bool) -> Result<i32> {
     let master = console.map(|socket| receive(socket.as_fd())).transpose()?;
     let raw = master.as_ref().map(|_| Raw::set());
     let signals = calls::signalfd().during(|| "cannot watch for signals".into())?;
     let mut relay = master.map(Relay::new).transpose()?;
+    if jail {
+        jail::enter()?;
+    }
     loop {
         // Arrays, not vectors: this loop may turn for years and nothing is ever freed.
         let watch = |fd, flags| PollFd::from_borrowed_fd(fd, flags);

@@ -12,6 +12,7 @@ mod error;
 mod files;
 mod hooks;
 mod host;
+mod jail;
 mod launch;
 mod log;
 mod plan;

@@ -11,8 +11,9 @@ use crate::{Context, commands, console, files, hooks, log, seal};
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
-use rustix::fd::AsFd;
-use rustix::fs::CWD;
+use alloc::vec::Vec;
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fs::{CWD, Mode as FsMode, OFlags};
 use rustix::process::DumpableBehavior;
 
 /// How the container is started.
@@ -45,7 +46,9 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     if mode == Mode::Detach {
         return Ok(0);
     }
-    let status = console::supervise(pidfd.as_fd(), console)?;
+    // Hooks need what the jail takes away, and would inherit it.
+    let jail = state.poststop.is_empty();
+    let status = console::supervise(pidfd.as_fd(), console, jail)?;
     if !context.flags.has(Flag::Keep) {
         commands::delete::remove(&directory, &state)?;
     }
@@ -66,8 +69,8 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
     // What the caller leaked to us goes no further.
     syscalls::calls::close_range(3 + preserve_fds, u32::MAX, true).during(|| "cannot close inherited descriptors (close_range)".into())?;
 
-    let bundle = enter_bundle(flags.text(Flag::Bundle).unwrap_or("."))?;
-    let text = files::read(CWD, "config.json").map_err(|error| no_config(&bundle, error))?;
+    let (bundle, directory) = open_bundle(flags.text(Flag::Bundle).unwrap_or("."))?;
+    let text = files::read(&directory, "config.json").map_err(|error| no_config(&bundle, error))?;
     let spec = Spec::read(&text)?;
     let host = Host::probe()?;
     let options = Options {
@@ -115,12 +118,14 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
     launch(&plan, &host, resources, state, &request).map(Some)
 }
 
-/// Changes into the bundle, so that relative paths of the config mean what they say; returns its path.
-fn enter_bundle(bundle: &str) -> Result<String> {
-    rustix::process::chdir(bundle).during(|| format!("cannot enter the bundle {bundle}"))?;
-    let path = rustix::process::getcwd(alloc::vec::Vec::new()).during(|| format!("cannot find the path of the bundle {bundle}"))?;
+/// The bundle: its path, absolute and without links, and the directory.
+fn open_bundle(bundle: &str) -> Result<(String, OwnedFd)> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::openat(CWD, bundle, flags, FsMode::empty()).during(|| format!("cannot open the bundle {bundle}"))?;
+    let link = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    let path = rustix::fs::readlinkat(CWD, link.as_str(), Vec::new()).during(|| format!("cannot find the path of the bundle {bundle}"))?;
     match path.into_string() {
-        Ok(path) => Ok(path),
+        Ok(path) => Ok((path, directory)),
         Err(_) => fail!("the path of the bundle {bundle} is not UTF-8"),
     }
 }

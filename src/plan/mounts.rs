@@ -48,10 +48,13 @@ impl Builder<'_> {
         self.steps.push(Step::NullDevice(null));
         // A slash at the end: it must be a directory.
         let path = leak_text(&format!("{}/", rootfs.trim_end_matches('/')), "root.path")?;
-        let attributes = Attributes { own: MountAttr::NONE, tree };
+        let attributes = match shared {
+            true => Attributes { own: propagate(u64::from(MS_PRIVATE)), tree: MountAttr::NONE },
+            false => Attributes { own: MountAttr::NONE, tree },
+        };
         let what = What::Tree { path, recursive: true, attributes, idmap: None };
         let slot = self.open("root.path".to_owned(), what);
-        self.steps.push(Step::Rootfs { tree: slot, path });
+        self.steps.push(Step::Rootfs { tree: slot, path: leak_text(rootfs, "root.path")? });
 
         let spec = self.spec;
         for (n, mount) in spec.mounts.iter().enumerate() {
@@ -106,6 +109,14 @@ impl Builder<'_> {
             return self.bind(field, mount, &options, target, after, shared);
         }
         match mount.fs_type.as_deref() {
+            // A user namespace may mount only what its own network or IPC namespace shows: else the host's
+            // is bound, as crun does.
+            Some("sysfs") if self.namespaces.has(Kind::User) && !self.namespaces.has(Kind::Network) => {
+                self.bind_host(field, c"/sys", &options, target, after)
+            }
+            Some("mqueue") if self.namespaces.has(Kind::User) && !self.namespaces.has(Kind::Ipc) => {
+                self.bind_host(field, c"/dev/mqueue", &options, target, after)
+            }
             None => fail!("config.json: {field}.type: required for a mount that is not a bind mount"),
             Some("cgroup" | "cgroup2") => self.cgroup_view(field, mount, &options, after, cgroup),
             Some(fs_type) => {
@@ -140,6 +151,22 @@ impl Builder<'_> {
             own: MountAttr { propagation: after.own.propagation, ..MountAttr::NONE },
             tree: MountAttr { propagation: after.tree.propagation, ..MountAttr::NONE },
         };
+        self.steps.push(Step::Bind(Bind { tree, source, target, after }));
+        Ok(())
+    }
+
+    /// Binds what the host has in the place of a file system that cannot be mounted, with all below it.
+    fn bind_host(
+        &mut self,
+        field: &str,
+        source: &'static CStr,
+        options: &Options<'_>,
+        target: &'static CStr,
+        after: Attributes,
+    ) -> Result<()> {
+        let tree = MountAttr { propagation: u64::from(MS_SLAVE), set: options.own.set, clear: options.own.clear };
+        let attributes = Attributes { own: MountAttr::NONE, tree };
+        let tree = self.open(field.to_owned(), What::Tree { path: source, recursive: true, attributes, idmap: None });
         self.steps.push(Step::Bind(Bind { tree, source, target, after }));
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::spec::{Process, Seccomp};
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::vec::Vec;
-use bpf::{Action, Arch, Condition, Operator, Profile, Rule};
+use bpf::{Action, Arch, Condition, Instruction, Operator, Profile, Rule};
 use syscalls::calls::SchedAttr;
 use syscalls::step::{Filter, Step};
 
@@ -55,11 +55,7 @@ impl Builder<'_> {
         if notifies || seccomp.listener_path.is_some() {
             fail!("{SECCOMP}.listenerPath: SCMP_ACT_NOTIFY and its listener are not supported yet");
         }
-        // struct sock_filter as one number, which is how the loader takes it.
-        let words = program.instructions.iter().map(|i| {
-            u64::from(i.code) | u64::from(i.jt) << 16 | u64::from(i.jf) << 24 | u64::from(i.k) << 32
-        });
-        Ok(Filter { program: leak(words.collect()), flags: flags(&seccomp.flags)? })
+        Ok(Filter { program: leak(program.instructions.iter().map(word).collect()), flags: flags(&seccomp.flags)? })
     }
 
     /// The labels of the next exec, written to the private procfs.
@@ -149,6 +145,11 @@ impl Builder<'_> {
         }
         Ok(())
     }
+}
+
+/// struct sock_filter as one number, which is how the loader takes it.
+pub fn word(i: &Instruction) -> u64 {
+    u64::from(i.code) | u64::from(i.jt) << 16 | u64::from(i.jf) << 24 | u64::from(i.k) << 32
 }
 
 /// `SECCOMP_FILTER_FLAG_*` (seccomp(2)). TSYNC is accepted and pointless: there is one thread.

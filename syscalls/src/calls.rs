@@ -254,9 +254,11 @@ pub fn sched_setattr(attr: &SchedAttr) -> Result<()> {
 
 const SIGSET_BYTES: usize = 8;
 
-/// Blocks every signal (rt_sigprocmask(2)) and returns the mask there was.
-pub fn block_signals() -> u64 {
-    set_signal_mask(!0)
+/// Blocks every signal (rt_sigprocmask(2)), and takes SIGCHLD back from a caller that ignored it: the
+/// kernel would then reap our children before we hear how they ended.
+pub fn block_signals() {
+    set_signal_mask(!0);
+    default_signal(SIGCHLD as usize);
 }
 
 /// Sets the signal mask: bit N-1 blocks signal N. Returns the mask there was.
@@ -282,13 +284,17 @@ pub fn unshare(flags: rustix::thread::UnshareFlags) -> Result<()> {
 /// Sets every signal that is ignored back to its default, so that a program we start does not inherit
 /// our caller's choices (Go's and Python's callers ignore SIGPIPE).
 pub fn default_signals() {
+    for signal in 1..=64 {
+        default_signal(signal);
+    }
+}
+
+fn default_signal(signal: usize) {
     #[repr(C)]
     struct Sigaction([usize; 4]); // handler, flags, restorer, mask: all zero is SIG_DFL
     let action = Sigaction([0; 4]);
-    for signal in 1..=64usize {
-        // SAFETY: SIG_DFL needs no restorer; SIGKILL and SIGSTOP are refused, which is harmless.
-        unsafe { syscall(__NR_rt_sigaction, [signal, &raw const action as usize, 0, SIGSET_BYTES, 0, 0]) };
-    }
+    // SAFETY: SIG_DFL needs no restorer; SIGKILL and SIGSTOP are refused, which is harmless.
+    unsafe { syscall(__NR_rt_sigaction, [signal, &raw const action as usize, 0, SIGSET_BYTES, 0, 0]) };
 }
 
 /// signalfd4(2) for every signal, non-blocking and close-on-exec.

@@ -64,13 +64,7 @@ impl From<Fault> for Unborn<'_> {
 /// Starts the child. All signals should be blocked, so that none is lost and none reaches a half-made
 /// child; it unblocks them before its exec.
 pub fn spawn<'a>(plan: &Spawn<'a>, slots: &Slots<'_>) -> Result<Spawned, Unborn<'a>> {
-    let (ours, theirs) = rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .at(Call::socket)?;
+    let (ours, theirs) = channel()?;
     let clone = Clone {
         flags: plan.namespaces,
         exit_signal: u64::from(SIGCHLD),
@@ -91,6 +85,10 @@ pub fn spawn<'a>(plan: &Spawn<'a>, slots: &Slots<'_>) -> Result<Spawned, Unborn<
     }
 }
 
+fn channel() -> Result<(OwnedFd, OwnedFd), Fault> {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).at(Call::socket)
+}
+
 /// Steps as the middle process reports them: the time namespace, then the joins, then the clone.
 const TIME: u16 = u16::MAX;
 const CLONE: u16 = u16::MAX - 1;
@@ -102,16 +100,20 @@ fn spawn_by_middle<'a>(
     ours: OwnedFd,
     theirs: OwnedFd,
 ) -> Result<Spawned, Unborn<'a>> {
+    // It reports on a channel of its own: the child may be quicker on the other.
+    let (told, tell) = channel()?;
     // It shares our descriptors, so that the pidfd it gets is ours; it opens nothing else that stays.
     let middle = Clone { flags: u64::from(linux_raw_sys::general::CLONE_FILES), exit_signal: u64::from(SIGCHLD), cgroup: None };
     let pidfd = match calls::clone3(middle).at(Call::clone3)? {
-        Cloned::Child => middle_process(plan, clone, slots, ours, theirs),
+        Cloned::Child => middle_process(plan, clone, slots, ours, theirs, tell),
         Cloned::Parent(_, pidfd) => pidfd,
     };
     while let Err(Errno::INTR) = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {}
-    drop(theirs);
+    drop((theirs, tell));
+    // It has said all it had to say; if it died instead, only the child holds the other end.
+    rustix::io::ioctl_fionbio(&told, true).at(Call::recv)?;
     let mut text = Text::new();
-    let report = Report::recv(ours.as_fd(), &mut text).at(Call::recv)?;
+    let report = Report::recv(told.as_fd(), &mut text).at(Call::recv)?;
     let Some(report) = report else {
         return Err(Fault { call: Call::clone3, errno: Errno::CHILD }.into());
     };
@@ -134,10 +136,17 @@ fn spawn_by_middle<'a>(
     }
 }
 
-fn middle_process(plan: &Spawn<'_>, clone: Clone, slots: &Slots<'_>, ours: OwnedFd, theirs: OwnedFd) -> ! {
+fn middle_process(
+    plan: &Spawn<'_>,
+    clone: Clone,
+    slots: &Slots<'_>,
+    ours: OwnedFd,
+    theirs: OwnedFd,
+    tell: OwnedFd,
+) -> ! {
     let fail = |step: u16, errno: Errno| -> ! {
         let report = Report { kind: Kind::Failed, call: Call::setns, step, errno: errno.raw_os_error() };
-        let _ = report.send(theirs.as_fd(), b"");
+        let _ = report.send(tell.as_fd(), b"");
         calls::exit(1)
     };
     if let Some(offsets) = plan.time
@@ -159,7 +168,7 @@ fn middle_process(plan: &Spawn<'_>, clone: Clone, slots: &Slots<'_>, ours: Owned
         }
         Ok(Cloned::Parent(pid, pidfd)) => {
             let report = Report { kind: Kind::Born, call: Call::none, step: pidfd.into_raw_fd() as u16, errno: pid };
-            let _ = report.send(theirs.as_fd(), b"");
+            let _ = report.send(tell.as_fd(), b"");
             calls::exit(0)
         }
         Err(errno) => fail(CLONE, errno),

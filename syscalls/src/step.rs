@@ -58,7 +58,7 @@ pub struct Mount<'a> {
     pub plain: bool,
     /// tmpcopyup: what the target holds is copied into it first.
     pub copy_up: bool,
-    /// tmpfs without `mode=`: its root gets the mode of the target, as runc and crun do.
+    /// tmpfs without `mode=`: its root gets the mode of the target, if that was there, as in runc.
     pub inherit_mode: bool,
 }
 

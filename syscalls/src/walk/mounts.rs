@@ -107,6 +107,7 @@ impl Child<'_> {
 
     pub fn mount(&self, mount: &Mount<'_>) -> Walked {
         let root = self.root()?;
+        let mut inherit_mode = mount.inherit_mode;
         let target = if mount.plain {
             match find_plain(root, mount.target) {
                 Err(Fault { errno: Errno::NOENT, .. }) => {
@@ -117,12 +118,18 @@ impl Child<'_> {
                 other => other,
             }?
         } else {
-            reach(root, mount.target, Make::Directory)?
+            match find(root, mount.target) {
+                Err(Fault { errno: Errno::NOENT, .. }) => {
+                    inherit_mode = false;
+                    reach(root, mount.target, Make::Directory)?
+                }
+                other => other?,
+            }
         };
         if let Some(data) = mount.data {
             return self.mount_by_data(mount, data, target.as_fd());
         }
-        let mode = match mount.inherit_mode {
+        let mode = match inherit_mode {
             true => Some(paths::stat(target.as_fd())?.st_mode & 0o7777),
             false => None,
         };
