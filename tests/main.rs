@@ -2,6 +2,7 @@
 //! Run as root by `cargo test -p runtime-tests`; `RUNTIME=/path` drives another binary than the release build.
 
 mod attacks;
+mod bad_specs;
 mod cgroup;
 mod contract;
 mod devices;

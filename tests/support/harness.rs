@@ -65,6 +65,13 @@ pub fn keep_panics() {
     }));
 }
 
+/// Runs clean-up that may itself panic without hiding the panic that is being reported; a second one would abort.
+pub fn quietly(work: impl FnOnce()) {
+    let first = PANIC.take();
+    let _ = catch_unwind(std::panic::AssertUnwindSafe(work));
+    PANIC.set(first);
+}
+
 /// Waits until `done` holds, at most 10 seconds; the bound only turns a hang into a failure.
 #[track_caller]
 pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {

@@ -82,6 +82,15 @@ pub fn controller(name: &str) -> PathBuf {
 
 /// Kills what is in a cgroup, which only this test fills, and removes it with all beneath it.
 pub fn remove_cgroup(path: &Path) {
+    // A task frozen by v1 does not even die before it is thawed.
+    let name = path.file_name().unwrap_or_default();
+    let _ = fs::write(
+        Path::new("/sys/fs/cgroup/freezer")
+            .join(name)
+            .join("freezer.state"),
+        "THAWED",
+    );
+    let _ = fs::write(path.join("cgroup.freeze"), "0");
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|t| t.is_dir()) {
             remove_cgroup(&entry.path());
