@@ -17,9 +17,14 @@ use rustix::io::Errno;
 
 /// The path below each hierarchy's mount point: absolute, without `.` or `..`.
 pub fn path(cgroups_path: Option<&str>, id: &str) -> Result<String> {
-    let Some(path) = cgroups_path else { return Ok(format!("/{id}")) };
+    let Some(path) = cgroups_path else {
+        return Ok(format!("/{id}"));
+    };
     let mut clean = String::new();
-    for name in path.split('/').filter(|name| !name.is_empty() && *name != ".") {
+    for name in path
+        .split('/')
+        .filter(|name| !name.is_empty() && *name != ".")
+    {
         if name == ".." {
             fail!("config.json: linux.cgroupsPath: \"..\" is not allowed, found {path:?}");
         }
@@ -27,7 +32,9 @@ pub fn path(cgroups_path: Option<&str>, id: &str) -> Result<String> {
         clean.push_str(name);
     }
     if clean.is_empty() {
-        fail!("config.json: linux.cgroupsPath: the root cgroup cannot be a container's, found {path:?}");
+        fail!(
+            "config.json: linux.cgroupsPath: the root cgroup cannot be a container's, found {path:?}"
+        );
     }
     Ok(clean)
 }
@@ -36,7 +43,10 @@ pub fn path(cgroups_path: Option<&str>, id: &str) -> Result<String> {
 pub fn directories(cgroups: &Cgroups, path: &str) -> Vec<String> {
     match cgroups {
         Cgroups::V2 => [join(CGROUPS, path)].into(),
-        Cgroups::V1(hierarchies) => hierarchies.iter().map(|h| join(&h.mountpoint, path)).collect(),
+        Cgroups::V1(hierarchies) => hierarchies
+            .iter()
+            .map(|h| join(&h.mountpoint, path))
+            .collect(),
     }
 }
 
@@ -49,7 +59,10 @@ pub struct Cgroup<'h> {
 impl<'h> Cgroup<'h> {
     /// Makes the cgroup and sets its limits. On failure nothing of it is left.
     pub fn make(cgroups: &'h Cgroups, path: &str, resources: &Resources<'_>) -> Result<Self> {
-        let made = Self { cgroups, path: path.to_owned() };
+        let made = Self {
+            cgroups,
+            path: path.to_owned(),
+        };
         let result = match cgroups {
             Cgroups::V2 => v2::make(path, resources),
             Cgroups::V1(hierarchies) => v1::make(hierarchies, path, resources),
@@ -74,7 +87,9 @@ impl<'h> Cgroup<'h> {
         };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(CWD, directory.as_str(), flags, Mode::empty());
-        opened.map(Some).map_err(|e| Error::from_errno(format!("cannot open the cgroup {directory}"), e))
+        opened
+            .map(Some)
+            .map_err(|e| Error::from_errno(format!("cannot open the cgroup {directory}"), e))
     }
 
     /// Moves a process into the v1 hierarchies.
@@ -87,10 +102,19 @@ impl<'h> Cgroup<'h> {
 }
 
 /// Makes a directory and those above it that are missing, below `mountpoint`; `each` sees every new one.
-fn make_directories(mountpoint: &str, path: &str, each: impl Fn(&str, &str) -> Result<()>) -> Result<()> {
+fn make_directories(
+    mountpoint: &str,
+    path: &str,
+    each: impl Fn(&str, &str) -> Result<()>,
+) -> Result<()> {
     let directory = join(mountpoint, path);
     let make = |at: &str| rustix::fs::mkdirat(CWD, at, Mode::from_raw_mode(0o755));
-    let failed = |at: &str, errno| Err(Error::from_errno(format!("cannot make the cgroup {at}"), errno));
+    let failed = |at: &str, errno| {
+        Err(Error::from_errno(
+            format!("cannot make the cgroup {at}"),
+            errno,
+        ))
+    };
     match make(&directory) {
         Ok(()) => return each(parent(&directory), &directory),
         Err(Errno::EXIST) => return check_empty(&directory),
@@ -117,7 +141,9 @@ fn parent(directory: &str) -> &str {
 fn check_empty(directory: &str) -> Result<()> {
     let procs = crate::files::read(CWD, join(directory, "cgroup.procs").as_str())?;
     if !procs.is_empty() {
-        fail!("the cgroup {directory} is not empty: another container may use the same linux.cgroupsPath");
+        fail!(
+            "the cgroup {directory} is not empty: another container may use the same linux.cgroupsPath"
+        );
     }
     Ok(())
 }
@@ -125,7 +151,9 @@ fn check_empty(directory: &str) -> Result<()> {
 /// Removes the cgroup at `path` from every hierarchy. The kernel may still be reaping its last
 /// processes: tries for a while, then says who is left.
 pub fn remove(cgroups: &Cgroups, path: &str) -> Result<()> {
-    directories(cgroups, path).iter().try_for_each(|directory| remove_directory(directory))
+    directories(cgroups, path)
+        .iter()
+        .try_for_each(|directory| remove_directory(directory))
 }
 
 const TRIES: u32 = 200;
@@ -140,18 +168,31 @@ fn remove_directory(directory: &str) -> Result<()> {
                     remove_directory(&below)?;
                 }
             }
-            Err(errno) => return Err(Error::from_errno(format!("cannot remove the cgroup {directory}"), errno)),
+            Err(errno) => {
+                return Err(Error::from_errno(
+                    format!("cannot remove the cgroup {directory}"),
+                    errno,
+                ));
+            }
         }
-        let pause = rustix::time::Timespec { tv_sec: 0, tv_nsec: 100_000 << (attempt / 20).min(8) };
+        let pause = rustix::time::Timespec {
+            tv_sec: 0,
+            tv_nsec: 100_000 << (attempt / 20).min(8),
+        };
         let _ = rustix::thread::nanosleep(&pause);
     }
-    fail!("cannot remove the cgroup {directory}: processes {} are still in it", members(directory).join(", "))
+    fail!(
+        "cannot remove the cgroup {directory}: processes {} are still in it",
+        members(directory).join(", ")
+    )
 }
 
 fn subdirectories(directory: &str) -> Vec<String> {
     let mut found = Vec::new();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(dir) = rustix::fs::openat(CWD, directory, flags, Mode::empty()) else { return found };
+    let Ok(dir) = rustix::fs::openat(CWD, directory, flags, Mode::empty()) else {
+        return found;
+    };
     let mut buffer = Vec::with_capacity(4096);
     let mut entries = rustix::fs::RawDir::new(dir, buffer.spare_capacity_mut());
     while let Some(Ok(entry)) = entries.next() {
@@ -166,16 +207,26 @@ fn subdirectories(directory: &str) -> Vec<String> {
 }
 
 fn members(directory: &str) -> Vec<String> {
-    let procs = crate::files::read(CWD, join(directory, "cgroup.procs").as_str()).unwrap_or_default();
-    String::from_utf8_lossy(&procs).lines().map(str::to_owned).collect()
+    let procs =
+        crate::files::read(CWD, join(directory, "cgroup.procs").as_str()).unwrap_or_default();
+    String::from_utf8_lossy(&procs)
+        .lines()
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The processes in the cgroup and in those below it, once each.
 pub fn processes(cgroups: &Cgroups, path: &str) -> Vec<i32> {
-    let Some(directory) = directories(cgroups, path).into_iter().next() else { return Vec::new() };
+    let Some(directory) = directories(cgroups, path).into_iter().next() else {
+        return Vec::new();
+    };
     let (mut pids, mut todo) = (Vec::new(), Vec::from([directory]));
     while let Some(directory) = todo.pop() {
-        pids.extend(members(&directory).iter().filter_map(|pid| pid.parse::<i32>().ok()));
+        pids.extend(
+            members(&directory)
+                .iter()
+                .filter_map(|pid| pid.parse::<i32>().ok()),
+        );
         todo.extend(subdirectories(&directory));
     }
     pids
@@ -199,7 +250,8 @@ pub fn kill(cgroups: &Cgroups, path: &str) {
 fn set(directory: &str, file: &str, value: &str, field: &str) -> Result<()> {
     let path = join(directory, file);
     crate::files::write(CWD, path.as_str(), value.as_bytes()).map_err(|errno| {
-        let what = format!("config.json: linux.resources.{field}: cannot write {value:?} to {path}");
+        let what =
+            format!("config.json: linux.resources.{field}: cannot write {value:?} to {path}");
         if errno == Errno::NOENT {
             return Error::new(format!("{what}: this host's cgroups have no such limit"));
         }

@@ -35,9 +35,15 @@ pub fn run(command: Command, context: &Context<'_>) -> Result<i32> {
 /// `spec`: writes the default config.json, and never over one that is there.
 fn write_spec(context: &Context<'_>) -> Result<i32> {
     let euid = rustix::process::geteuid().as_raw();
-    let rootless = context.flags.has(Flag::RootlessSpec).then(|| (euid, rustix::process::getegid().as_raw()));
+    let rootless = context
+        .flags
+        .has(Flag::RootlessSpec)
+        .then(|| (euid, rustix::process::getegid().as_raw()));
     let text = spec::default_spec(Cgroups::probe()? == Cgroups::V2, rootless);
-    let path = host::join(context.flags.text(Flag::Bundle).unwrap_or("."), "config.json");
+    let path = host::join(
+        context.flags.text(Flag::Bundle).unwrap_or("."),
+        "config.json",
+    );
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     match rustix::fs::openat(CWD, path.as_str(), flags, Mode::from_raw_mode(0o666)) {
         Err(Errno::EXIST) => fail!("{}", spec::EXISTS),
@@ -51,12 +57,16 @@ fn write_spec(context: &Context<'_>) -> Result<i32> {
 
 /// Prints to stdout, all of it.
 pub fn print(text: &str) -> Result<i32> {
-    files::write_all(syscalls::calls::stdout(), text.as_bytes()).during(|| "cannot write to stdout".into())?;
+    files::write_all(syscalls::calls::stdout(), text.as_bytes())
+        .during(|| "cannot write to stdout".into())?;
     Ok(0)
 }
 
 /// What engines parse: the line `NAME version X`, then `commit:` and `spec:`.
 pub fn version() -> String {
     let commit = option_env!("RUNTIME_COMMIT").unwrap_or("unknown");
-    format!("runtime version {}\ncommit: {commit}\nspec: {OCI_VERSION}\n", env!("CARGO_PKG_VERSION"))
+    format!(
+        "runtime version {}\ncommit: {commit}\nspec: {OCI_VERSION}\n",
+        env!("CARGO_PKG_VERSION")
+    )
 }

@@ -12,7 +12,8 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::{Errno, IoSliceMut};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix,
+    SocketFlags, SocketType,
 };
 use rustix::termios::{OptionalActions, OutputModes, Termios};
 use syscalls::calls;
@@ -25,8 +26,15 @@ pub fn connect(path: &str) -> Result<OwnedFd> {
     let dir = if dir.is_empty() { "/" } else { dir };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::openat(CWD, dir, flags, Mode::empty()).during(what)?;
-    let address = SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd())).during(what)?;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).during(what)?;
+    let address =
+        SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd())).during(what)?;
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .during(what)?;
     rustix::net::connect(&socket, &address).during(what)?;
     Ok(socket)
 }
@@ -54,7 +62,9 @@ struct Raw(Option<Termios>);
 
 impl Raw {
     fn set() -> Self {
-        let Ok(before) = rustix::termios::tcgetattr(calls::stdin()) else { return Self(None) };
+        let Ok(before) = rustix::termios::tcgetattr(calls::stdin()) else {
+            return Self(None);
+        };
         let mut raw = before.clone();
         raw.make_raw();
         // As runc: the container's terminal leaves line ends to ours.
@@ -74,7 +84,9 @@ impl Drop for Raw {
 
 /// Rows and columns of the caller's terminal, if it has one.
 pub fn size() -> Option<(u16, u16)> {
-    rustix::termios::tcgetwinsize(calls::stdin()).ok().map(|size| (size.ws_row, size.ws_col))
+    rustix::termios::tcgetwinsize(calls::stdin())
+        .ok()
+        .map(|size| (size.ws_row, size.ws_col))
 }
 
 /// The window takes the size of the caller's.
@@ -112,10 +124,16 @@ pub fn supervise(pidfd: BorrowedFd<'_>, console: Option<OwnedFd>, jail: bool) ->
         ];
         match rustix::event::poll(&mut fds, None) {
             Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => fail!("cannot wait for the container: {}", crate::error::Reason(errno)),
+            Err(errno) => fail!(
+                "cannot wait for the container: {}",
+                crate::error::Reason(errno)
+            ),
         }
         let ended = !fds[0].revents().is_empty();
-        let happened = [master.is_some() && !fds[2].revents().is_empty(), stdin.is_some() && !fds[3].revents().is_empty()];
+        let happened = [
+            master.is_some() && !fds[2].revents().is_empty(),
+            stdin.is_some() && !fds[3].revents().is_empty(),
+        ];
         while let Some(signal) = calls::next_signal(signals.as_fd()) {
             match (signal, &relay) {
                 (SIGCHLD | SIGURG, _) => {}
@@ -135,10 +153,12 @@ pub fn supervise(pidfd: BorrowedFd<'_>, console: Option<OwnedFd>, jail: bool) ->
     }
     drop(raw);
     let status = reap(pidfd);
-    Ok(status.map_or(1, |status| match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => code,
-        (_, Some(signal)) => 128 + signal,
-        _ => 1,
+    Ok(status.map_or(1, |status| {
+        match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => code,
+            (_, Some(signal)) => 128 + signal,
+            _ => 1,
+        }
     }))
 }
 
@@ -158,7 +178,12 @@ impl Relay {
         copy_size(master.as_fd());
         // A container that does not read must not stop us from taking what it writes.
         rustix::io::ioctl_fionbio(&master, true).during(|| "cannot prepare the terminal".into())?;
-        Ok(Self { master, input: Vec::with_capacity(CHUNK), input_open: true, output_open: true })
+        Ok(Self {
+            master,
+            input: Vec::with_capacity(CHUNK),
+            input_open: true,
+            output_open: true,
+        })
     }
 
     /// What to wait for, on the master and on stdin. One that is closed is not looked at again: it would

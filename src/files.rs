@@ -12,7 +12,8 @@ use rustix::path::Arg;
 /// Reads a whole file.
 pub fn read<P: Arg + Copy + core::fmt::Debug>(dir: impl AsFd, path: P) -> Result<Vec<u8>> {
     let what = || format!("cannot read {}", shown(path));
-    let file = rustix::fs::openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).during(what)?;
+    let file = rustix::fs::openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .during(what)?;
     read_open(&file).during(what)
 }
 
@@ -22,7 +23,9 @@ pub fn read_open(file: &OwnedFd) -> rustix::io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(size.max(1000) + 1);
     loop {
         bytes.reserve(512);
-        let n = rustix::io::retry_on_intr(|| rustix::io::read(file, rustix::buffer::spare_capacity(&mut bytes)))?;
+        let n = rustix::io::retry_on_intr(|| {
+            rustix::io::read(file, rustix::buffer::spare_capacity(&mut bytes))
+        })?;
         if n == 0 {
             return Ok(bytes);
         }
@@ -41,7 +44,8 @@ pub fn write<P: Arg + Copy>(dir: impl AsFd, path: P, value: &[u8]) -> rustix::io
 /// Makes a new file under a name of our own and renames it into place, so that a reader sees all or nothing.
 pub fn replace(dir: impl AsFd, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
     let new = format!("{name}.new{}", rustix::process::getpid().as_raw_nonzero());
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags =
+        OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dir = dir.as_fd();
     let write = || -> rustix::io::Result<()> {
         let file = rustix::fs::openat(dir, new.as_str(), flags, Mode::from_raw_mode(mode))?;

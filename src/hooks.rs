@@ -18,12 +18,17 @@ pub fn run(kind: &str, hooks: &[Hook], state: &State, status: &str) -> Result<()
         return Ok(());
     }
     let json = serde_json::to_vec(&state.shown(status)).map_err(|e| Error::new(e.to_string()))?;
-    hooks.iter().enumerate().try_for_each(|(n, hook)| run_one(&format!("hooks.{kind}[{n}]"), hook, &json, state))
+    hooks
+        .iter()
+        .enumerate()
+        .try_for_each(|(n, hook)| run_one(&format!("hooks.{kind}[{n}]"), hook, &json, state))
 }
 
 /// Runs all poststop hooks; one that fails is told of and the others still run (runtime.md, Lifecycle).
 pub fn run_poststop(state: &State) {
-    let Ok(json) = serde_json::to_vec(&state.shown(crate::state::STOPPED)) else { return };
+    let Ok(json) = serde_json::to_vec(&state.shown(crate::state::STOPPED)) else {
+        return;
+    };
     for (n, hook) in state.poststop.iter().enumerate() {
         if let Err(error) = run_one(&format!("hooks.poststop[{n}]"), hook, &json, state) {
             crate::log::warn(&error.to_string());
@@ -32,19 +37,43 @@ pub fn run_poststop(state: &State) {
 }
 
 fn run_one(field: &str, hook: &Hook, json: &[u8], state: &State) -> Result<()> {
-    let c_string = |s: &str| CString::new(s).map_err(|_| Error::new(format!("{field}: a string with a zero byte")));
+    let c_string = |s: &str| {
+        CString::new(s).map_err(|_| Error::new(format!("{field}: a string with a zero byte")))
+    };
     let path = c_string(&hook.path)?;
-    let args = hook.args.iter().map(|s| c_string(s)).collect::<Result<Vec<_>>>()?;
-    let env = hook.env.iter().map(|s| c_string(s)).collect::<Result<Vec<_>>>()?;
+    let args = hook
+        .args
+        .iter()
+        .map(|s| c_string(s))
+        .collect::<Result<Vec<_>>>()?;
+    let env = hook
+        .env
+        .iter()
+        .map(|s| c_string(s))
+        .collect::<Result<Vec<_>>>()?;
     let argv: Vec<Arg<'_>> = args.iter().map(|s| Arg::new(s)).chain([Arg::END]).collect();
     let envp: Vec<Arg<'_>> = env.iter().map(|s| Arg::new(s)).chain([Arg::END]).collect();
-    let ready = syscalls::hook::Hook { path: &path, argv: &argv, envp: &envp, timeout: hook.timeout };
+    let ready = syscalls::hook::Hook {
+        path: &path,
+        argv: &argv,
+        envp: &envp,
+        timeout: hook.timeout,
+    };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let cwd = rustix::fs::openat(CWD, state.bundle.as_str(), flags, Mode::empty()).ok();
     let mut output = Text::<1024>::new();
-    match syscalls::hook::run(&ready, &[json], cwd.as_ref().map(rustix::fd::AsFd::as_fd), &mut output) {
+    match syscalls::hook::run(
+        &ready,
+        &[json],
+        cwd.as_ref().map(rustix::fd::AsFd::as_fd),
+        &mut output,
+    ) {
         Ok(()) => Ok(()),
-        Err(fault) => fail!("{field} ({}) {}", hook.path, failure(fault, hook.timeout, output.as_str())),
+        Err(fault) => fail!(
+            "{field} ({}) {}",
+            hook.path,
+            failure(fault, hook.timeout, output.as_str())
+        ),
     }
 }
 

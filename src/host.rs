@@ -56,8 +56,13 @@ impl Hierarchy {
 
 impl Host {
     pub fn probe() -> Result<Self> {
-        let namespace = rustix::fs::statx(CWD, c"/proc/self/ns/user", AtFlags::empty(), StatxFlags::INO)
-            .during(|| "cannot look at /proc/self/ns/user (is /proc mounted?)".to_owned())?;
+        let namespace = rustix::fs::statx(
+            CWD,
+            c"/proc/self/ns/user",
+            AtFlags::empty(),
+            StatxFlags::INO,
+        )
+        .during(|| "cannot look at /proc/self/ns/user (is /proc mounted?)".to_owned())?;
         // Capabilities without a gap: 40 was the last one for years.
         let known = |n: u32| rustix::thread::capability_is_in_bounding_set(bit(n)).is_ok();
         let mut last_capability = 40;
@@ -82,7 +87,8 @@ fn bit(n: u32) -> rustix::thread::CapabilitySet {
 
 impl Cgroups {
     pub fn probe() -> Result<Self> {
-        let unified = rustix::fs::statfs(CGROUPS).is_ok_and(|fs| fs.f_type as u64 == CGROUP2_SUPER_MAGIC);
+        let unified =
+            rustix::fs::statfs(CGROUPS).is_ok_and(|fs| fs.f_type as u64 == CGROUP2_SUPER_MAGIC);
         if unified {
             return Ok(Cgroups::V2);
         }
@@ -95,23 +101,45 @@ impl Cgroups {
 fn hierarchies(mountinfo: &str) -> Vec<Hierarchy> {
     let mut found: Vec<Hierarchy> = Vec::new();
     for line in mountinfo.lines() {
-        let Some((mount, fs)) = line.split_once(" - ") else { continue };
-        let (Some(mountpoint), mut fs) = (mount.split(' ').nth(4), fs.split(' ')) else { continue };
-        if !mountpoint.strip_prefix(CGROUPS).is_some_and(|rest| rest.starts_with('/')) {
+        let Some((mount, fs)) = line.split_once(" - ") else {
+            continue;
+        };
+        let (Some(mountpoint), mut fs) = (mount.split(' ').nth(4), fs.split(' ')) else {
+            continue;
+        };
+        if !mountpoint
+            .strip_prefix(CGROUPS)
+            .is_some_and(|rest| rest.starts_with('/'))
+        {
             continue;
         }
         let controllers = match fs.next() {
             Some("cgroup2") => Vec::new(),
             Some("cgroup") => {
                 let options = fs.nth(1).unwrap_or("");
-                let ordinary = ["rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods"];
-                options.split(',').filter(|o| !ordinary.contains(o) && !o.starts_with("release_agent=")).map(str::to_owned).collect()
+                let ordinary = [
+                    "rw",
+                    "ro",
+                    "xattr",
+                    "noprefix",
+                    "clone_children",
+                    "cpuset_v2_mode",
+                    "favordynmods",
+                ];
+                options
+                    .split(',')
+                    .filter(|o| !ordinary.contains(o) && !o.starts_with("release_agent="))
+                    .map(str::to_owned)
+                    .collect()
             }
             _ => continue,
         };
         // A hierarchy that is mounted twice is one.
         if !found.iter().any(|h| h.controllers == controllers) {
-            found.push(Hierarchy { mountpoint: mountpoint.to_owned(), controllers });
+            found.push(Hierarchy {
+                mountpoint: mountpoint.to_owned(),
+                controllers,
+            });
         }
     }
     found
@@ -128,5 +156,9 @@ pub fn has_lsm(name: &str) -> bool {
 
 /// `PATH/name`, without a doubled slash.
 pub fn join(path: &str, name: &str) -> String {
-    format!("{}/{}", path.trim_end_matches('/'), name.trim_start_matches('/'))
+    format!(
+        "{}/{}",
+        path.trim_end_matches('/'),
+        name.trim_start_matches('/')
+    )
 }

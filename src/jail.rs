@@ -11,17 +11,58 @@ const EPERM: u16 = 1;
 
 /// What `console::supervise` and `delete::remove` call, and the allocator.
 const NEEDED: [&str; 36] = [
-    "brk", "clock_gettime", "clock_nanosleep", "close", "exit_group", "fcntl", "fstat", "fstatfs", "getdents64", "getpid", "ioctl",
-    "kill", "lseek", "mmap", "munmap", "nanosleep", "newfstatat", "openat", "pidfd_open", "pidfd_send_signal", "poll", "ppoll",
-    "read", "readlinkat", "restart_syscall", "rt_sigprocmask", "rt_sigreturn", "signalfd4", "statfs", "statx", "tgkill", "unlink",
-    "unlinkat", "waitid", "write", "writev",
+    "brk",
+    "clock_gettime",
+    "clock_nanosleep",
+    "close",
+    "exit_group",
+    "fcntl",
+    "fstat",
+    "fstatfs",
+    "getdents64",
+    "getpid",
+    "ioctl",
+    "kill",
+    "lseek",
+    "mmap",
+    "munmap",
+    "nanosleep",
+    "newfstatat",
+    "openat",
+    "pidfd_open",
+    "pidfd_send_signal",
+    "poll",
+    "ppoll",
+    "read",
+    "readlinkat",
+    "restart_syscall",
+    "rt_sigprocmask",
+    "rt_sigreturn",
+    "signalfd4",
+    "statfs",
+    "statx",
+    "tgkill",
+    "unlink",
+    "unlinkat",
+    "waitid",
+    "write",
+    "writev",
 ];
 
 /// Confines this process from here on.
 pub fn enter() -> Result<()> {
-    let rules = [Rule { names: &NEEDED, action: Action::Allow, conditions: &[] }];
-    let profile = Profile { default: Action::Errno(EPERM), architectures: &[], rules: &rules };
-    let program = bpf::compile(&profile).map_err(|e| Error::new(format!("cannot compile the supervisor's filter: {e}")))?;
+    let rules = [Rule {
+        names: &NEEDED,
+        action: Action::Allow,
+        conditions: &[],
+    }];
+    let profile = Profile {
+        default: Action::Errno(EPERM),
+        architectures: &[],
+        rules: &rules,
+    };
+    let program = bpf::compile(&profile)
+        .map_err(|e| Error::new(format!("cannot compile the supervisor's filter: {e}")))?;
     let words: Vec<u64> = program.instructions.iter().map(crate::plan::word).collect();
     rustix::thread::set_no_new_privs(true)
         .and_then(|()| calls::seccomp(&words, 0))

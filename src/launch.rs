@@ -84,7 +84,13 @@ pub fn reap(pidfd: BorrowedFd<'_>) -> Option<WaitIdStatus> {
 }
 
 /// Starts what the plan says. On failure nothing is left of it.
-pub fn launch(plan: &Plan, host: &Host, resources: &Resources<'_>, state: State, request: &Request<'_>) -> Result<Launched> {
+pub fn launch(
+    plan: &Plan,
+    host: &Host,
+    resources: &Resources<'_>,
+    state: State,
+    request: &Request<'_>,
+) -> Result<Launched> {
     let cells = vec![Slots::EMPTY; usize::from(plan.slots) + 1];
     let slots = Slots::new(&cells);
     // Before anything is made: what can be missing.
@@ -93,9 +99,22 @@ pub fn launch(plan: &Plan, host: &Host, resources: &Resources<'_>, state: State,
     }
     let console = connect_console(plan, &slots, request)?;
     let directory = Directory::make(request.root, &state.id)?;
-    let mut made = Made { directory, state, host, cgroup: false, child: None, hooks_ran: false, pid_file: None };
+    let mut made = Made {
+        directory,
+        state,
+        host,
+        cgroup: false,
+        child: None,
+        hooks_ran: false,
+        pid_file: None,
+    };
     match bring_up(plan, host, resources, request, slots, &mut made) {
-        Ok(pidfd) => Ok(Launched { state: made.state, directory: made.directory, pidfd, console }),
+        Ok(pidfd) => Ok(Launched {
+            state: made.state,
+            directory: made.directory,
+            pidfd,
+            console,
+        }),
         Err(error) => {
             made.undo();
             Err(error)
@@ -122,7 +141,12 @@ fn bring_up<'a>(
         for open in plan.opens.iter().filter(|open| open.in_cgroup) {
             open_into(open, &slots)?;
         }
-        if let Some(directory) = cgroup.as_ref().map(Cgroup::birthplace).transpose()?.flatten() {
+        if let Some(directory) = cgroup
+            .as_ref()
+            .map(Cgroup::birthplace)
+            .transpose()?
+            .flatten()
+        {
             slots.fill(birthplace, directory);
             born_in = Some(birthplace);
         }
@@ -139,16 +163,25 @@ fn bring_up<'a>(
         cgroup: born_in,
         steps: &plan.steps,
     };
-    let Spawned { pid, pidfd, channel } = spawn(&birth, &slots).map_err(unborn)?;
-    made.child = Some(pidfd.try_clone().during(|| "cannot duplicate a descriptor".into())?);
+    let Spawned {
+        pid,
+        pidfd,
+        channel,
+    } = spawn(&birth, &slots).map_err(unborn)?;
+    made.child = Some(
+        pidfd
+            .try_clone()
+            .during(|| "cannot duplicate a descriptor".into())?,
+    );
     // The child has its own copies; ours would keep its mounts busy.
     drop((slots, waiting));
     made.state.pid = pid;
     made.state.start_time = state::stat(pid).map_or(0, |(_, started)| started);
     if let Some(value) = plan.oom_score_adj {
         let path = format!("/proc/{pid}/oom_score_adj");
-        files::write(CWD, path.as_str(), value.to_string().as_bytes())
-            .during(|| format!("config.json: process.oomScoreAdj: cannot write {value} to {path}"))?;
+        files::write(CWD, path.as_str(), value.to_string().as_bytes()).during(|| {
+            format!("config.json: process.oomScoreAdj: cannot write {value} to {path}")
+        })?;
     }
     made.directory.prepare(&made.state)?;
     meet(plan, channel.as_fd(), pidfd.as_fd(), cgroup.as_ref(), made)?;
@@ -160,11 +193,18 @@ fn bring_up<'a>(
 }
 
 /// The parent's side of the walk, until the child waits for `start` or has become the program.
-fn meet(plan: &Plan, channel: BorrowedFd<'_>, pidfd: BorrowedFd<'_>, cgroup: Option<&Cgroup<'_>>, made: &mut Made<'_>) -> Result<()> {
+fn meet(
+    plan: &Plan,
+    channel: BorrowedFd<'_>,
+    pidfd: BorrowedFd<'_>,
+    cgroup: Option<&Cgroup<'_>>,
+    made: &mut Made<'_>,
+) -> Result<()> {
     let mut text = Text::new();
     let (mut committed, mut ready) = (false, false);
     loop {
-        let report = Report::recv(channel, &mut text).during(|| "cannot hear from the container's process".into())?;
+        let report = Report::recv(channel, &mut text)
+            .during(|| "cannot hear from the container's process".into())?;
         let Some(report) = report else {
             if committed && (ready || plan.listener.is_some()) {
                 return Ok(());
@@ -177,7 +217,9 @@ fn meet(plan: &Plan, channel: BorrowedFd<'_>, pidfd: BorrowedFd<'_>, cgroup: Opt
             Kind::Born => {}
             Kind::Meet => {
                 match plan.steps.get(usize::from(report.step)) {
-                    Some(Step::Meet(Point::Mappings)) => write_mappings(plan.mappings.as_ref(), made.state.pid)?,
+                    Some(Step::Meet(Point::Mappings)) => {
+                        write_mappings(plan.mappings.as_ref(), made.state.pid)?
+                    }
                     Some(Step::Meet(Point::Cgroup)) => {
                         if let Some(cgroup) = cgroup {
                             cgroup.join(made.state.pid)?;
@@ -185,8 +227,18 @@ fn meet(plan: &Plan, channel: BorrowedFd<'_>, pidfd: BorrowedFd<'_>, cgroup: Opt
                     }
                     Some(Step::Meet(Point::Hooks)) => {
                         made.hooks_ran = true;
-                        hooks::run("prestart", &plan.hooks.prestart, &made.state, state::CREATED)?;
-                        hooks::run("createRuntime", &plan.hooks.create_runtime, &made.state, state::CREATED)?;
+                        hooks::run(
+                            "prestart",
+                            &plan.hooks.prestart,
+                            &made.state,
+                            state::CREATED,
+                        )?;
+                        hooks::run(
+                            "createRuntime",
+                            &plan.hooks.create_runtime,
+                            &made.state,
+                            state::CREATED,
+                        )?;
                     }
                     Some(Step::Meet(Point::Commit)) => {
                         made.directory.commit()?;
@@ -194,7 +246,8 @@ fn meet(plan: &Plan, channel: BorrowedFd<'_>, pidfd: BorrowedFd<'_>, cgroup: Opt
                     }
                     _ => fail!("internal error: the child waits at step {}", report.step),
                 }
-                rustix::io::write(channel, b"g").during(|| "cannot speak to the container's process".into())?;
+                rustix::io::write(channel, b"g")
+                    .during(|| "cannot speak to the container's process".into())?;
             }
         }
     }
@@ -202,7 +255,10 @@ fn meet(plan: &Plan, channel: BorrowedFd<'_>, pidfd: BorrowedFd<'_>, cgroup: Opt
 
 /// The error behind a report. `steps` is how many the plan has, where that helps to place it.
 pub fn failure(report: &Report, text: &Text<1016>, steps: Option<usize>) -> Error {
-    let (step, output) = text.as_str().split_once('\0').unwrap_or((text.as_str(), ""));
+    let (step, output) = text
+        .as_str()
+        .split_once('\0')
+        .unwrap_or((text.as_str(), ""));
     let errno = Errno::from_raw_os_error(report.errno);
     let place = match steps {
         Some(steps) => format!(" (step {} of {steps})", report.step + 1),
@@ -210,14 +266,25 @@ pub fn failure(report: &Report, text: &Text<1016>, steps: Option<usize>) -> Erro
     };
     let reason = match report.call {
         Call::hook | Call::hook_status | Call::hook_signal | Call::hook_timeout => {
-            let fault = Fault { call: report.call, errno };
+            let fault = Fault {
+                call: report.call,
+                errno,
+            };
             // The hook's path stands before what it wrote.
             let (path, output) = output.split_once('\0').unwrap_or((output, ""));
-            return Error::new(format!("cannot {step}: {path} {}", hooks::failure(fault, None, output)));
+            return Error::new(format!(
+                "cannot {step}: {path} {}",
+                hooks::failure(fault, None, output)
+            ));
         }
         Call::interpreter => format!("its interpreter: {}", Reason(errno)),
-        Call::not_a_directory => "it is a symbolic link, or not a directory: an ordinary one is needed here".into(),
-        Call::not_the_same_kind => "a directory goes on a directory only, and a file on a file only: Not a directory".into(),
+        Call::not_a_directory => {
+            "it is a symbolic link, or not a directory: an ordinary one is needed here".into()
+        }
+        Call::not_the_same_kind => {
+            "a directory goes on a directory only, and a file on a file only: Not a directory"
+                .into()
+        }
         Call::not_a_null_device => "/dev/null of the host is not the character device 1:3".into(),
         Call::not_a_terminal => "/dev/pts/ptmx of the container is not of a devpts".into(),
         call if errno == Errno::NOSYS => format!("{} is missing: {}", call.name(), Reason(errno)),
@@ -233,26 +300,43 @@ fn died(pidfd: BorrowedFd<'_>) -> Error {
         Some(signal) => format!("was killed by signal {signal}"),
         None => "ended".into(),
     };
-    Error::new(format!("the container's first process {how} before its program began"))
+    Error::new(format!(
+        "the container's first process {how} before its program began"
+    ))
 }
 
 fn unborn(unborn: Unborn<'_>) -> Error {
     match unborn {
         Unborn::Call(fault) => Error::from_errno(
-            format!("cannot create the container's process ({})", fault.call.name()),
+            format!(
+                "cannot create the container's process ({})",
+                fault.call.name()
+            ),
             fault.errno,
         ),
         Unborn::Join(join, errno) => Error::from_errno(
-            format!("config.json: linux.namespaces: cannot join the {} namespace {}", join.name, Lossy(join.path)),
+            format!(
+                "config.json: linux.namespaces: cannot join the {} namespace {}",
+                join.name,
+                Lossy(join.path)
+            ),
             errno,
         ),
-        Unborn::Time(errno) => Error::from_errno("config.json: linux.timeOffsets: cannot make the time namespace", errno),
+        Unborn::Time(errno) => Error::from_errno(
+            "config.json: linux.timeOffsets: cannot make the time namespace",
+            errno,
+        ),
     }
 }
 
 fn write_mappings(mappings: Option<&Mappings>, pid: i32) -> Result<()> {
-    let Some(mappings) = mappings else { return Ok(()) };
-    for (file, text, field) in [("uid_map", &mappings.uid, "uidMappings"), ("gid_map", &mappings.gid, "gidMappings")] {
+    let Some(mappings) = mappings else {
+        return Ok(());
+    };
+    for (file, text, field) in [
+        ("uid_map", &mappings.uid, "uidMappings"),
+        ("gid_map", &mappings.gid, "gidMappings"),
+    ] {
         let path = format!("/proc/{pid}/{file}");
         files::write(CWD, path.as_str(), text.as_bytes())
             .during(|| format!("config.json: linux.{field}: cannot write {path}"))?;
@@ -264,22 +348,35 @@ fn open_into(open: &Open, slots: &Slots<'_>) -> Result<()> {
     let fd = match &open.what {
         What::Namespace { path } => {
             let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-            rustix::fs::openat(CWD, *path, flags, Mode::empty()).during(|| cannot_open(open, path))?
+            rustix::fs::openat(CWD, *path, flags, Mode::empty())
+                .during(|| cannot_open(open, path))?
         }
-        What::Tree { path, recursive, attributes, idmap } => {
+        What::Tree {
+            path,
+            recursive,
+            attributes,
+            idmap,
+        } => {
             let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
             if *recursive {
                 flags |= OpenTreeFlags::AT_RECURSIVE;
             }
-            let tree = rustix::mount::open_tree(CWD, *path, flags).during(|| cannot_open(open, path))?;
+            let tree =
+                rustix::mount::open_tree(CWD, *path, flags).during(|| cannot_open(open, path))?;
             for (recursive, attr) in [(false, attributes.own), (true, attributes.tree)] {
                 if attr != MountAttr::NONE {
-                    calls::mount_setattr(tree.as_fd(), recursive, attr, None)
-                        .during(|| format!("config.json: {}: cannot set the attributes of {}", open.field, Lossy(path)))?;
+                    calls::mount_setattr(tree.as_fd(), recursive, attr, None).during(|| {
+                        format!(
+                            "config.json: {}: cannot set the attributes of {}",
+                            open.field,
+                            Lossy(path)
+                        )
+                    })?;
                 }
             }
             if let Some(idmap) = idmap {
-                map_ids(tree.as_fd(), idmap).map_err(|e| Error::new(format!("config.json: {}: {e}", open.field)))?;
+                map_ids(tree.as_fd(), idmap)
+                    .map_err(|e| Error::new(format!("config.json: {}: {e}", open.field)))?;
             }
             tree
         }
@@ -296,16 +393,27 @@ fn cannot_open(open: &Open, path: &CStr) -> String {
 fn map_ids(tree: BorrowedFd<'_>, idmap: &Idmap) -> Result<()> {
     const NEWUSER: u64 = linux_raw_sys::general::CLONE_NEWUSER as u64;
     let steps = [Step::Meet(Point::Mappings)];
-    let birth = Spawn { namespaces: NEWUSER, joins: &[], time: None, cgroup: None, steps: &steps };
+    let birth = Spawn {
+        namespaces: NEWUSER,
+        joins: &[],
+        time: None,
+        cgroup: None,
+        steps: &steps,
+    };
     let none = Slots::new(&[]);
     let holder = spawn(&birth, &none).map_err(unborn)?;
     let result = (|| {
         write_mappings(Some(&idmap.mappings), holder.pid)?;
         let path = format!("/proc/{}/ns/user", holder.pid);
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let userns = rustix::fs::openat(CWD, path.as_str(), flags, Mode::empty()).during(|| format!("cannot open {path}"))?;
-        let attr = MountAttr { set: u64::from(linux_raw_sys::general::MOUNT_ATTR_IDMAP), ..MountAttr::NONE };
-        calls::mount_setattr(tree, idmap.recursive, attr, Some(userns.as_fd())).during(|| "cannot map the ids of the mount".into())
+        let userns = rustix::fs::openat(CWD, path.as_str(), flags, Mode::empty())
+            .during(|| format!("cannot open {path}"))?;
+        let attr = MountAttr {
+            set: u64::from(linux_raw_sys::general::MOUNT_ATTR_IDMAP),
+            ..MountAttr::NONE
+        };
+        calls::mount_setattr(tree, idmap.recursive, attr, Some(userns.as_fd()))
+            .during(|| "cannot map the ids of the mount".into())
     })();
     drop(holder.channel);
     reap(holder.pidfd.as_fd());
@@ -315,7 +423,13 @@ fn map_ids(tree: BorrowedFd<'_>, idmap: &Idmap) -> Result<()> {
 /// The socket the child waits on, and the lock that says it does.
 fn listen(directory: &Directory, slot: Slot, slots: &Slots<'_>) -> Result<OwnedFd> {
     let what = || "cannot make the socket for start".into();
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).during(what)?;
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .during(what)?;
     rustix::net::bind(&socket, &start_address(directory)?).during(what)?;
     rustix::net::listen(&socket, 8).during(what)?;
     slots.fill(slot, socket);
@@ -325,20 +439,35 @@ fn listen(directory: &Directory, slot: Slot, slots: &Slots<'_>) -> Result<OwnedF
 /// The address of that socket, short however long the root's path is.
 pub fn start_address(directory: &Directory) -> Result<SocketAddrUnix> {
     use rustix::fd::AsRawFd;
-    let path = format!("/proc/self/fd/{}/{}", directory.fd().as_raw_fd(), state::START);
+    let path = format!(
+        "/proc/self/fd/{}/{}",
+        directory.fd().as_raw_fd(),
+        state::START
+    );
     SocketAddrUnix::new(path).during(|| "cannot name the socket for start".into())
 }
 
 /// The socket the terminal goes to: the engine's, or one end of a pair whose other end is ours.
-fn connect_console(plan: &Plan, slots: &Slots<'_>, request: &Request<'_>) -> Result<Option<OwnedFd>> {
-    let Some(slot) = plan.console else { return Ok(None) };
+fn connect_console(
+    plan: &Plan,
+    slots: &Slots<'_>,
+    request: &Request<'_>,
+) -> Result<Option<OwnedFd>> {
+    let Some(slot) = plan.console else {
+        return Ok(None);
+    };
     match request.console_socket {
         Some(path) => {
             slots.fill(slot, console::connect(path)?);
             Ok(None)
         }
         None => {
-            let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+            let pair = rustix::net::socketpair(
+                AddressFamily::UNIX,
+                SocketType::STREAM,
+                SocketFlags::CLOEXEC,
+                None,
+            );
             let (ours, theirs) = pair.during(|| "cannot make a socket for the terminal".into())?;
             slots.fill(slot, theirs);
             Ok(Some(ours))
@@ -353,9 +482,17 @@ pub fn shown(plan: &Plan) -> String {
         lines.push(format!("make the cgroup {path}"));
     }
     for join in &plan.joins {
-        lines.push(format!("join the {} namespace {}", join.name, Lossy(join.path)));
+        lines.push(format!(
+            "join the {} namespace {}",
+            join.name,
+            Lossy(join.path)
+        ));
     }
     lines.push(format!("clone with new namespaces {:#x}", plan.namespaces));
     lines.extend(plan.steps.iter().map(ToString::to_string));
-    lines.iter().enumerate().map(|(n, line)| format!("{:3} {line}\n", n + 1)).collect()
+    lines
+        .iter()
+        .enumerate()
+        .map(|(n, line)| format!("{:3} {line}\n", n + 1))
+        .collect()
 }

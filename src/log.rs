@@ -30,7 +30,10 @@ impl Log<'_> {
                 // O_APPEND: BuildKit shares one file between runtimes.
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC;
                 let opened = rustix::fs::openat(CWD, path, flags, Mode::from_raw_mode(0o644));
-                if opened.map(|file| files::write_all(&file, line.as_bytes())).is_err() {
+                if opened
+                    .map(|file| files::write_all(&file, line.as_bytes()))
+                    .is_err()
+                {
                     tell(&format!("runtime: cannot write the log {path}\n"));
                 }
                 tell(&format!("runtime: {}\n", OneLine(text)));
@@ -43,7 +46,11 @@ impl Log<'_> {
     fn line(&self, level: &str, msg: &str) -> String {
         let time = now();
         if self.json {
-            let line = Line { level, msg, time: &time };
+            let line = Line {
+                level,
+                msg,
+                time: &time,
+            };
             return serde_json::to_string(&line).unwrap_or_default() + "\n";
         }
         format!("time=\"{time}\" level={level} msg={msg:?}\n")
@@ -61,7 +68,11 @@ struct OneLine<'a>(&'a str);
 impl core::fmt::Display for OneLine<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         for c in self.0.chars() {
-            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+            if c.is_control() {
+                write!(f, "{}", c.escape_default())?
+            } else {
+                write!(f, "{c}")?
+            }
         }
         Ok(())
     }
@@ -85,10 +96,15 @@ pub fn now() -> String {
 fn date(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468; // from 0000-03-01
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march_month = (5 * day_of_year + 2) / 153;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day_of_year - (153 * march_month + 2) / 5 + 1)
 }

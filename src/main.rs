@@ -43,7 +43,10 @@ pub struct Context<'a> {
 fn main(start: Start) -> i32 {
     let mut flags = Flags::default();
     let result = run(start, &mut flags);
-    let log = Log { file: flags.text(Flag::Log), json: flags.text(Flag::LogFormat) == Some("json") };
+    let log = Log {
+        file: flags.text(Flag::Log),
+        json: flags.text(Flag::LogFormat) == Some("json"),
+    };
     match result {
         Ok(status) => status,
         Err(error) => {
@@ -57,14 +60,24 @@ fn run(start: Start, flags: &mut Flags<'static>) -> Result<i32> {
     let mut args = Vec::with_capacity(16);
     for arg in start.args().skip(1) {
         let text = arg.to_str();
-        args.push(text.map_err(|_| Error::new(format!("an argument is not UTF-8: {:?}", arg.to_string_lossy())))?);
+        args.push(text.map_err(|_| {
+            Error::new(format!(
+                "an argument is not UTF-8: {:?}",
+                arg.to_string_lossy()
+            ))
+        })?);
     }
     match cli::parse(&args, flags)? {
         Request::Help(text) => commands::print(&text),
         Request::Version => commands::print(&commands::version()),
         Request::Run { command, operands } => {
             let root = root_directory(start, flags);
-            let context = Context { start, flags, operands: &operands, root: &root };
+            let context = Context {
+                start,
+                flags,
+                operands: &operands,
+                root: &root,
+            };
             commands::run(command, &context)
         }
     }

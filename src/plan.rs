@@ -57,7 +57,12 @@ pub struct Open {
 
 pub enum What {
     /// A detached copy of a tree, with its attributes set.
-    Tree { path: &'static CStr, recursive: bool, attributes: Attributes, idmap: Option<Idmap> },
+    Tree {
+        path: &'static CStr,
+        recursive: bool,
+        attributes: Attributes,
+        idmap: Option<Idmap>,
+    },
     /// A namespace.
     Namespace { path: &'static CStr },
 }
@@ -125,9 +130,14 @@ struct Builder<'a> {
 pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan> {
     crate::state::check_id(options.id)?;
     if !spec.oci_version.starts_with("1.") {
-        fail!("config.json: ociVersion: expected a version 1.x, found {:?}", spec.oci_version);
+        fail!(
+            "config.json: ociVersion: expected a version 1.x, found {:?}",
+            spec.oci_version
+        );
     }
-    let Some(root) = &spec.root else { fail!("config.json: root: required field is missing") };
+    let Some(root) = &spec.root else {
+        fail!("config.json: root: required field is missing")
+    };
     let namespaces = namespaces::read(spec)?;
     let mut b = Builder {
         spec,
@@ -143,7 +153,10 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
     };
     let cgroup = match options.no_cgroup {
         true => None,
-        false => Some(crate::cgroup::path(spec.linux.cgroups_path.as_deref(), options.id)?),
+        false => Some(crate::cgroup::path(
+            spec.linux.cgroups_path.as_deref(),
+            options.id,
+        )?),
     };
     if let Some(resources) = &spec.linux.resources {
         devices::check_rules(&resources.devices)?;
@@ -154,7 +167,8 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
     let mappings = b.mappings()?;
 
     if mappings.is_some() {
-        b.steps.extend([Step::Meet(Point::Mappings), Step::ContainerRoot]);
+        b.steps
+            .extend([Step::Meet(Point::Mappings), Step::ContainerRoot]);
     } else if b.namespaces.has(Kind::User) {
         b.steps.push(Step::ContainerRoot);
     }
@@ -166,7 +180,10 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
     }
     b.steps.push(Step::Session);
     if !options.no_new_keyring {
-        b.steps.push(Step::Keyring(leak_text(&format!("_ses.{}", options.id), "the container id")?));
+        b.steps.push(Step::Keyring(leak_text(
+            &format!("_ses.{}", options.id),
+            "the container id",
+        )?));
     }
     b.names()?;
     b.root(&rootfs, cgroup.as_deref())?;
@@ -182,7 +199,11 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
     b.process()?;
 
     let hook = |kind: &str, hooks: &[SpecHook<'_>]| -> Result<Vec<Hook>> {
-        hooks.iter().enumerate().map(|(n, hook)| checked_hook(&format!("hooks.{kind}[{n}]"), hook)).collect()
+        hooks
+            .iter()
+            .enumerate()
+            .map(|(n, hook)| checked_hook(&format!("hooks.{kind}[{n}]"), hook))
+            .collect()
     };
     Ok(Plan {
         namespaces: b.namespaces.flags(),
@@ -215,7 +236,12 @@ impl Builder<'_> {
 
     fn open(&mut self, field: String, what: What) -> Slot {
         let slot = self.slot();
-        self.opens.push(Open { slot, field, what, in_cgroup: false });
+        self.opens.push(Open {
+            slot,
+            field,
+            what,
+            in_cgroup: false,
+        });
         slot
     }
 
@@ -236,15 +262,24 @@ impl Builder<'_> {
             self.steps.push(Step::Loopback);
         }
         for (field, name, step) in [
-            ("hostname", &self.spec.hostname, Step::Hostname as fn(&'static CStr) -> Step<'static>),
+            (
+                "hostname",
+                &self.spec.hostname,
+                Step::Hostname as fn(&'static CStr) -> Step<'static>,
+            ),
             ("domainname", &self.spec.domainname, Step::Domainname),
         ] {
             let Some(name) = name else { continue };
             if !self.namespaces.has(Kind::Uts) {
-                fail!("config.json: {field}: needs a namespace of type \"uts\" in linux.namespaces");
+                fail!(
+                    "config.json: {field}: needs a namespace of type \"uts\" in linux.namespaces"
+                );
             }
             if name.len() > 64 {
-                fail!("config.json: {field}: expected at most 64 characters, found {}", name.len());
+                fail!(
+                    "config.json: {field}: expected at most 64 characters, found {}",
+                    name.len()
+                );
             }
             self.steps.push(step(leak_text(name, field)?));
         }
@@ -277,7 +312,11 @@ impl Builder<'_> {
             });
         }
         let state = self.state_around_pid()?;
-        self.steps.push(Step::Hooks { kind, hooks: leak(ready), state });
+        self.steps.push(Step::Hooks {
+            kind,
+            hooks: leak(ready),
+            state,
+        });
         Ok(())
     }
 
@@ -297,7 +336,9 @@ impl Builder<'_> {
         };
         let json = serde_json::to_string(&state).map_err(|e| Error::new(e.to_string()))?;
         let pid = "\"pid\":";
-        let at = json.find(&format!("{pid}0,")).map_or(0, |at| at + pid.len());
+        let at = json
+            .find(&format!("{pid}0,"))
+            .map_or(0, |at| at + pid.len());
         let json: &'static str = Box::leak(json.into_boxed_str());
         Ok([&json.as_bytes()[..at], &json.as_bytes()[at + 1..]])
     }
@@ -306,37 +347,60 @@ impl Builder<'_> {
 /// A hook whose path is absolute and whose timeout is a number of seconds.
 fn checked_hook(field: &str, hook: &SpecHook<'_>) -> Result<Hook> {
     if !hook.path.starts_with('/') {
-        fail!("config.json: {field}.path: expected an absolute path, found {:?}", hook.path);
+        fail!(
+            "config.json: {field}.path: expected an absolute path, found {:?}",
+            hook.path
+        );
     }
     let timeout = match hook.timeout {
         None => None,
         Some(n) if n > 0 => Some(u32::try_from(n).unwrap_or(u32::MAX)),
         Some(n) => fail!("config.json: {field}.timeout: expected a number above 0, found {n}"),
     };
-    let own = |list: &[Cow<'_, str>]| list.iter().map(|s| s.as_ref().to_owned()).collect::<Vec<_>>();
+    let own = |list: &[Cow<'_, str>]| {
+        list.iter()
+            .map(|s| s.as_ref().to_owned())
+            .collect::<Vec<_>>()
+    };
     let mut args = own(&hook.args);
     if args.is_empty() {
         args.push(hook.path.as_ref().to_owned());
     }
-    Ok(Hook { path: hook.path.as_ref().to_owned(), args, env: own(&hook.env), timeout })
+    Ok(Hook {
+        path: hook.path.as_ref().to_owned(),
+        args,
+        env: own(&hook.env),
+        timeout,
+    })
 }
 
 fn oom_score_adj(spec: &Spec<'_>) -> Result<Option<i32>> {
-    let Some(value) = spec.process.as_ref().and_then(|p| p.oom_score_adj) else { return Ok(None) };
+    let Some(value) = spec.process.as_ref().and_then(|p| p.oom_score_adj) else {
+        return Ok(None);
+    };
     if !(-1000..=1000).contains(&value) {
-        fail!("config.json: process.oomScoreAdj: expected a number from -1000 to 1000, found {value}");
+        fail!(
+            "config.json: process.oomScoreAdj: expected a number from -1000 to 1000, found {value}"
+        );
     }
     Ok(Some(value as i32))
 }
 
 /// Strings of the spec as owned pairs.
 pub fn owned_pairs(pairs: &[(Cow<'_, str>, Cow<'_, str>)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(k, v)| (k.as_ref().to_owned(), v.as_ref().to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(k, v)| (k.as_ref().to_owned(), v.as_ref().to_owned()))
+        .collect()
 }
 
 /// A path of the bundle.
 fn absolute(bundle: &str, path: &str) -> String {
-    if path.starts_with('/') { path.to_owned() } else { crate::host::join(bundle, path) }
+    if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        crate::host::join(bundle, path)
+    }
 }
 
 /// Keeps a value for the rest of the process: a plan is made once and lives until the exec or the exit.
@@ -356,7 +420,10 @@ fn leak_text(text: &str, field: &str) -> Result<&'static CStr> {
 fn arguments<S: AsRef<str>>(texts: &[S], field: &str) -> Result<&'static [Arg<'static>]> {
     let mut args = Vec::with_capacity(texts.len() + 1);
     for (n, text) in texts.iter().enumerate() {
-        args.push(Arg::new(leak_text(text.as_ref(), &format!("{field}[{n}]"))?));
+        args.push(Arg::new(leak_text(
+            text.as_ref(),
+            &format!("{field}[{n}]"),
+        )?));
     }
     args.push(Arg::END);
     Ok(leak(args))

@@ -100,7 +100,10 @@ pub fn check_id(id: &str) -> Result<()> {
         fail!("invalid container id {id:?}: only letters, digits and _ + - . are allowed");
     }
     if id.len() > 1024 || id.len() > 255 {
-        fail!("invalid container id: {} characters are more than 255", id.len());
+        fail!(
+            "invalid container id: {} characters are more than 255",
+            id.len()
+        );
     }
     Ok(())
 }
@@ -127,7 +130,12 @@ fn open_root(root: &str, make: bool) -> Result<OwnedFd> {
             for (at, _) in root.match_indices('/').skip(1).chain([(root.len(), "")]) {
                 match rustix::fs::mkdirat(CWD, &root[..at], Mode::from_raw_mode(0o700)) {
                     Ok(()) | Err(Errno::EXIST) => {}
-                    Err(errno) => return Err(Error::from_errno(format!("cannot make the directory {}", &root[..at]), errno)),
+                    Err(errno) => {
+                        return Err(Error::from_errno(
+                            format!("cannot make the directory {}", &root[..at]),
+                            errno,
+                        ));
+                    }
                 }
             }
             open()
@@ -143,11 +151,23 @@ impl Directory {
         let parent = open_root(root, true)?;
         match rustix::fs::mkdirat(&parent, id, Mode::from_raw_mode(0o711)) {
             Ok(()) => {}
-            Err(Errno::EXIST) => fail!("container with id exists: {id} (see runtime list, or choose another id)"),
-            Err(errno) => return Err(Error::from_errno(format!("cannot make the directory {root}/{id}"), errno)),
+            Err(Errno::EXIST) => {
+                fail!("container with id exists: {id} (see runtime list, or choose another id)")
+            }
+            Err(errno) => {
+                return Err(Error::from_errno(
+                    format!("cannot make the directory {root}/{id}"),
+                    errno,
+                ));
+            }
         }
-        let fd = open_directory(parent.as_fd(), id).during(|| format!("cannot open {root}/{id}"))?;
-        Ok(Self { id: id.to_owned(), fd, parent })
+        let fd =
+            open_directory(parent.as_fd(), id).during(|| format!("cannot open {root}/{id}"))?;
+        Ok(Self {
+            id: id.to_owned(),
+            fd,
+            parent,
+        })
     }
 
     /// Opens the directory of a container there is; the words of the error are what engines look for.
@@ -167,7 +187,11 @@ impl Directory {
             other => other.during(|| format!("cannot open the root directory {root}"))?,
         };
         match open_directory(parent.as_fd(), id) {
-            Ok(fd) => Ok(Some(Self { id: id.to_owned(), fd, parent })),
+            Ok(fd) => Ok(Some(Self {
+                id: id.to_owned(),
+                fd,
+                parent,
+            })),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(Error::from_errno(format!("cannot open {root}/{id}"), errno)),
         }
@@ -207,8 +231,10 @@ impl Directory {
 
     /// Writes the state beside the one there is; `commit` puts it in its place.
     pub fn prepare(&self, state: &State) -> Result<()> {
-        let bytes = serde_json::to_vec(state).map_err(|e| Error::new(format!("cannot write {STATE}: {e}")))?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let bytes = serde_json::to_vec(state)
+            .map_err(|e| Error::new(format!("cannot write {STATE}: {e}")))?;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(&self.fd, NEXT, flags, Mode::from_raw_mode(0o600))
             .and_then(|file| files::write_all(&file, &bytes))
             .during(|| format!("cannot write {NEXT} of container {:?}", self.id))
@@ -231,7 +257,8 @@ impl Directory {
     pub fn lock_waiting(&self) -> Result<OwnedFd> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let what = || format!("cannot lock the file {WAITING} of container {:?}", self.id);
-        let file = rustix::fs::openat(&self.fd, WAITING, flags, Mode::from_raw_mode(0o600)).during(what)?;
+        let file = rustix::fs::openat(&self.fd, WAITING, flags, Mode::from_raw_mode(0o600))
+            .during(what)?;
         syscalls::calls::lock_file(file.as_fd()).during(what)?;
         Ok(file)
     }

@@ -13,7 +13,11 @@ use rustix::fs::CWD;
 pub fn make(hierarchies: &[Hierarchy], path: &str, resources: &Resources<'_>) -> Result<()> {
     for hierarchy in hierarchies {
         make_directories(&hierarchy.mountpoint, path, |parent, new| {
-            if hierarchy.has("cpuset") { inherit_cpuset(parent, new) } else { Ok(()) }
+            if hierarchy.has("cpuset") {
+                inherit_cpuset(parent, new)
+            } else {
+                Ok(())
+            }
         })?;
         limit(hierarchy, &path_in(&hierarchy.mountpoint, path), resources)?;
     }
@@ -40,10 +44,20 @@ fn limit(hierarchy: &Hierarchy, directory: &str, resources: &Resources<'_>) -> R
             set(directory, "cpu.shares", &shares.to_string(), "cpu.shares")?;
         }
         if let Some(period) = cpu.period.filter(|n| *n != 0) {
-            set(directory, "cpu.cfs_period_us", &period.to_string(), "cpu.period")?;
+            set(
+                directory,
+                "cpu.cfs_period_us",
+                &period.to_string(),
+                "cpu.period",
+            )?;
         }
         if let Some(quota) = cpu.quota.filter(|n| *n != 0) {
-            set(directory, "cpu.cfs_quota_us", &quota.to_string(), "cpu.quota")?;
+            set(
+                directory,
+                "cpu.cfs_quota_us",
+                &quota.to_string(),
+                "cpu.quota",
+            )?;
         }
     }
     if hierarchy.has("cpuset") {
@@ -68,19 +82,44 @@ fn limit(hierarchy: &Hierarchy, directory: &str, resources: &Resources<'_>) -> R
 fn memory(directory: &str, resources: &Resources<'_>) -> Result<()> {
     let memory = &resources.memory;
     if let Some(limit) = memory.limit.filter(|n| *n != 0) {
-        set(directory, "memory.limit_in_bytes", &limit.to_string(), "memory.limit")?;
+        set(
+            directory,
+            "memory.limit_in_bytes",
+            &limit.to_string(),
+            "memory.limit",
+        )?;
     }
     if let Some(swap) = memory.swap.filter(|n| *n != 0) {
-        set(directory, "memory.memsw.limit_in_bytes", &swap.to_string(), "memory.swap")?;
+        set(
+            directory,
+            "memory.memsw.limit_in_bytes",
+            &swap.to_string(),
+            "memory.swap",
+        )?;
     }
     if let Some(reservation) = memory.reservation.filter(|n| *n != 0) {
-        set(directory, "memory.soft_limit_in_bytes", &reservation.to_string(), "memory.reservation")?;
+        set(
+            directory,
+            "memory.soft_limit_in_bytes",
+            &reservation.to_string(),
+            "memory.reservation",
+        )?;
     }
     if let Some(swappiness) = memory.swappiness {
-        set(directory, "memory.swappiness", &swappiness.to_string(), "memory.swappiness")?;
+        set(
+            directory,
+            "memory.swappiness",
+            &swappiness.to_string(),
+            "memory.swappiness",
+        )?;
     }
     if memory.disable_oom_killer == Some(true) {
-        set(directory, "memory.oom_control", "1", "memory.disableOOMKiller")?;
+        set(
+            directory,
+            "memory.oom_control",
+            "1",
+            "memory.disableOOMKiller",
+        )?;
     }
     Ok(())
 }
@@ -88,19 +127,41 @@ fn memory(directory: &str, resources: &Resources<'_>) -> Result<()> {
 /// What every container may use, after the rules of the config: making any node, and the devices of
 /// the spec's default list, which the runtime itself supplies.
 const DEFAULT_DEVICES: [&str; 10] = [
-    "c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:2 rwm", "c 136:* rwm",
+    "c *:* m",
+    "b *:* m",
+    "c 1:3 rwm",
+    "c 1:5 rwm",
+    "c 1:7 rwm",
+    "c 1:8 rwm",
+    "c 1:9 rwm",
+    "c 5:0 rwm",
+    "c 5:2 rwm",
+    "c 136:* rwm",
 ];
 
 fn devices(directory: &str, resources: &Resources<'_>) -> Result<()> {
     if resources.devices.is_empty() {
         return Ok(());
     }
-    let file = |allow| if allow { "devices.allow" } else { "devices.deny" };
+    let file = |allow| {
+        if allow {
+            "devices.allow"
+        } else {
+            "devices.deny"
+        }
+    };
     for (n, rule) in resources.devices.iter().enumerate() {
-        let number = |n: Option<i64>| n.filter(|n| *n >= 0).map_or("*".to_string(), |n| n.to_string());
+        let number = |n: Option<i64>| {
+            n.filter(|n| *n >= 0)
+                .map_or("*".to_string(), |n| n.to_string())
+        };
         let kind = rule.kind.as_deref().unwrap_or("a");
         let access = rule.access.as_deref().unwrap_or("rwm");
-        let line = format!("{kind} {}:{} {access}", number(rule.major), number(rule.minor));
+        let line = format!(
+            "{kind} {}:{} {access}",
+            number(rule.major),
+            number(rule.minor)
+        );
         set(directory, file(rule.allow), &line, &format!("devices[{n}]"))?;
     }
     for line in DEFAULT_DEVICES {
@@ -113,8 +174,9 @@ pub fn join(hierarchies: &[Hierarchy], path: &str, pid: i32) -> Result<()> {
     let pid = pid.to_string();
     for hierarchy in hierarchies.iter().filter(|h| !h.is_v2()) {
         let procs = path_in(&path_in(&hierarchy.mountpoint, path), "cgroup.procs");
-        files::write(CWD, procs.as_str(), pid.as_bytes())
-            .map_err(|errno| Error::from_errno(format!("cannot join the cgroup: {procs}"), errno))?;
+        files::write(CWD, procs.as_str(), pid.as_bytes()).map_err(|errno| {
+            Error::from_errno(format!("cannot join the cgroup: {procs}"), errno)
+        })?;
     }
     Ok(())
 }

@@ -17,7 +17,9 @@ pub fn make(path: &str, resources: &Resources<'_>) -> Result<()> {
     let limits = limits(resources)?;
     enable(path, &limits)?;
     let directory = join(CGROUPS, path);
-    limits.iter().try_for_each(|limit| set(&directory, limit.file, &limit.value, limit.field))
+    limits
+        .iter()
+        .try_for_each(|limit| set(&directory, limit.file, &limit.value, limit.field))
 }
 
 /// One file to write. The controller is what stands before the file's first dot.
@@ -30,7 +32,13 @@ struct Limit {
 fn limits(resources: &Resources<'_>) -> Result<Vec<Limit>> {
     let mut limits = Vec::new();
     let mut push = |file, value: String, field| limits.push(Limit { file, value, field });
-    let bytes = |n: i64| if n < 0 { "max".to_owned() } else { n.to_string() };
+    let bytes = |n: i64| {
+        if n < 0 {
+            "max".to_owned()
+        } else {
+            n.to_string()
+        }
+    };
     let memory = &resources.memory;
     if let Some(limit) = memory.limit.filter(|n| *n != 0) {
         push("memory.max", bytes(limit), "memory.limit");
@@ -40,7 +48,11 @@ fn limits(resources: &Resources<'_>) -> Result<Vec<Limit>> {
         let value = match (swap, memory.limit) {
             (-1, _) => -1,
             (swap, Some(limit)) if limit > 0 && swap >= limit => swap - limit,
-            _ => return Err(Error::new("config.json: linux.resources.memory.swap: needs memory.limit, and to be at least as large")),
+            _ => {
+                return Err(Error::new(
+                    "config.json: linux.resources.memory.swap: needs memory.limit, and to be at least as large",
+                ));
+            }
         };
         push("memory.swap.max", bytes(value), "memory.swap");
     }
@@ -52,7 +64,10 @@ fn limits(resources: &Resources<'_>) -> Result<Vec<Limit>> {
         push("cpu.weight", weight(shares).to_string(), "cpu.shares");
     }
     if cpu.quota.is_some_and(|n| n != 0) || cpu.period.is_some_and(|n| n != 0) {
-        let quota = cpu.quota.filter(|n| *n > 0).map_or("max".to_owned(), |n| n.to_string());
+        let quota = cpu
+            .quota
+            .filter(|n| *n > 0)
+            .map_or("max".to_owned(), |n| n.to_string());
         let period = cpu.period.filter(|n| *n != 0).unwrap_or(100_000);
         push("cpu.max", format!("{quota} {period}"), "cpu.quota");
     }
@@ -119,7 +134,10 @@ fn exp2(x: f64) -> f64 {
 
 /// Hands the controllers that the limits need down from the root to the parent of the cgroup.
 fn enable(path: &str, limits: &[Limit]) -> Result<()> {
-    let mut controllers: Vec<&str> = limits.iter().filter_map(|l| l.file.split('.').next()).collect();
+    let mut controllers: Vec<&str> = limits
+        .iter()
+        .filter_map(|l| l.file.split('.').next())
+        .collect();
     controllers.sort_unstable();
     controllers.dedup();
     if controllers.is_empty() {
@@ -132,8 +150,14 @@ fn enable(path: &str, limits: &[Limit]) -> Result<()> {
         let enabled = String::from_utf8_lossy(&enabled).into_owned();
         for controller in &controllers {
             if !enabled.split_whitespace().any(|e| e == *controller) {
-                files::write(CWD, file.as_str(), format!("+{controller}").as_bytes())
-                    .map_err(|errno| Error::from_errno(format!("cannot enable the cgroup controller {controller} in {at}"), errno))?;
+                files::write(CWD, file.as_str(), format!("+{controller}").as_bytes()).map_err(
+                    |errno| {
+                        Error::from_errno(
+                            format!("cannot enable the cgroup controller {controller} in {at}"),
+                            errno,
+                        )
+                    },
+                )?;
             }
         }
         at = join(&at, name);

@@ -32,9 +32,20 @@ pub fn create(context: &Context<'_>) -> Result<i32> {
 }
 
 pub fn run(context: &Context<'_>) -> Result<i32> {
-    let mode = if context.flags.has(Flag::Detach) { Mode::Detach } else { Mode::Foreground };
-    let Some(container) = begin(context, mode)? else { return Ok(0) };
-    let Launched { state, directory, pidfd, console } = container;
+    let mode = if context.flags.has(Flag::Detach) {
+        Mode::Detach
+    } else {
+        Mode::Foreground
+    };
+    let Some(container) = begin(context, mode)? else {
+        return Ok(0);
+    };
+    let Launched {
+        state,
+        directory,
+        pidfd,
+        console,
+    } = container;
     if let Err(error) = hooks::run("poststart", &state.poststart, &state, crate::state::RUNNING) {
         // A failing poststart hook stops the container (runtime.md, Lifecycle).
         const SIGKILL: i32 = 9;
@@ -62,12 +73,14 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
     if !dry {
         seal::ensure(context.start)?;
         let _ = rustix::thread::set_name(c"runtime");
-        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).during(|| "cannot become undumpable".into())?;
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .during(|| "cannot become undumpable".into())?;
     }
     let listen_fds = listen_fds(context);
     let preserve_fds = flags.number(Flag::PreserveFds).unwrap_or(0) + listen_fds;
     // What the caller leaked to us goes no further.
-    syscalls::calls::close_range(3 + preserve_fds, u32::MAX, true).during(|| "cannot close inherited descriptors (close_range)".into())?;
+    syscalls::calls::close_range(3 + preserve_fds, u32::MAX, true)
+        .during(|| "cannot close inherited descriptors (close_range)".into())?;
 
     let (bundle, directory) = open_bundle(flags.text(Flag::Bundle).unwrap_or("."))?;
     let text = files::read(&directory, "config.json").map_err(|error| no_config(&bundle, error))?;
@@ -91,10 +104,14 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
     plan.warnings.iter().for_each(|warning| log::warn(warning));
     let console_socket = flags.text(Flag::ConsoleSocket);
     if plan.console.is_some() && console_socket.is_none() && mode != Mode::Foreground {
-        fail!("config.json: process.terminal: needs --console-socket, unless the container runs in the foreground");
+        fail!(
+            "config.json: process.terminal: needs --console-socket, unless the container runs in the foreground"
+        );
     }
     if plan.console.is_none() && console_socket.is_some() {
-        fail!("--console-socket: process.terminal of config.json is not true, so there is no terminal to send");
+        fail!(
+            "--console-socket: process.terminal of config.json is not true, so there is no terminal to send"
+        );
     }
     if dry {
         return commands::print(&shown(&plan)).map(|_| None);
@@ -114,16 +131,22 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
     };
     let none = Resources::default();
     let resources = spec.linux.resources.as_ref().unwrap_or(&none);
-    let request = Request { root: context.root, console_socket, pid_file: flags.text(Flag::PidFile) };
+    let request = Request {
+        root: context.root,
+        console_socket,
+        pid_file: flags.text(Flag::PidFile),
+    };
     launch(&plan, &host, resources, state, &request).map(Some)
 }
 
 /// The bundle: its path, absolute and without links, and the directory.
 fn open_bundle(bundle: &str) -> Result<(String, OwnedFd)> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = rustix::fs::openat(CWD, bundle, flags, FsMode::empty()).during(|| format!("cannot open the bundle {bundle}"))?;
+    let directory = rustix::fs::openat(CWD, bundle, flags, FsMode::empty())
+        .during(|| format!("cannot open the bundle {bundle}"))?;
     let link = format!("/proc/self/fd/{}", directory.as_raw_fd());
-    let path = rustix::fs::readlinkat(CWD, link.as_str(), Vec::new()).during(|| format!("cannot find the path of the bundle {bundle}"))?;
+    let path = rustix::fs::readlinkat(CWD, link.as_str(), Vec::new())
+        .during(|| format!("cannot find the path of the bundle {bundle}"))?;
     match path.into_string() {
         Ok(path) => Ok((path, directory)),
         Err(_) => fail!("the path of the bundle {bundle} is not UTF-8"),
@@ -131,12 +154,21 @@ fn open_bundle(bundle: &str) -> Result<(String, OwnedFd)> {
 }
 
 fn no_config(bundle: &str, error: Error) -> Error {
-    Error::new(format!("{error} (in the bundle {bundle}; runtime spec writes one)"))
+    Error::new(format!(
+        "{error} (in the bundle {bundle}; runtime spec writes one)"
+    ))
 }
 
 /// Sockets that a service manager passed us for the container (sd_listen_fds(3)).
 fn listen_fds(context: &Context<'_>) -> u32 {
-    let own = context.start.var("LISTEN_PID").and_then(|pid| pid.parse().ok()) == Some(rustix::process::getpid().as_raw_nonzero().get());
-    let count = context.start.var("LISTEN_FDS").and_then(|n| n.parse::<u16>().ok());
+    let own = context
+        .start
+        .var("LISTEN_PID")
+        .and_then(|pid| pid.parse().ok())
+        == Some(rustix::process::getpid().as_raw_nonzero().get());
+    let count = context
+        .start
+        .var("LISTEN_FDS")
+        .and_then(|n| n.parse::<u16>().ok());
     count.filter(|_| own).map_or(0, u32::from)
 }

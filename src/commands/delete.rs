@@ -6,13 +6,16 @@ use crate::cli::Flag;
 use crate::error::{Result, fail};
 use crate::hooks;
 use crate::host::Cgroups;
-use crate::state::{Directory, State, STOPPED, check_id};
+use crate::state::{Directory, STOPPED, State, check_id};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::AsFd;
 
 const SIGKILL: i32 = 9;
 /// How long a killed process may take to end.
-const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 10,
+    tv_nsec: 0,
+};
 
 pub fn run(context: &Context<'_>) -> Result<i32> {
     let id = context.operands[0];
@@ -20,7 +23,9 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     if force {
         check_id(id)?;
         // Engines delete what may not be there and expect success.
-        let Some(directory) = Directory::find(context.root, id)? else { return Ok(0) };
+        let Some(directory) = Directory::find(context.root, id)? else {
+            return Ok(0);
+        };
         // A state that was never written or cannot be read has nothing to say.
         match directory.read() {
             Ok(state) => {
@@ -35,7 +40,9 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     let state = directory.read()?;
     match directory.status(&state) {
         (STOPPED, _) => {}
-        (status, _) => fail!("cannot delete container {id:?} that is not stopped: it is {status} (--force kills it first)"),
+        (status, _) => fail!(
+            "cannot delete container {id:?} that is not stopped: it is {status} (--force kills it first)"
+        ),
     }
     remove(&directory, &state)?;
     Ok(0)
@@ -43,11 +50,17 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
 
 /// Kills the container's process and waits, with a bound, until it has ended.
 pub fn kill_and_wait(directory: &Directory, state: &State) -> Result<()> {
-    let (_, Some(pidfd)) = directory.status(state) else { return Ok(()) };
+    let (_, Some(pidfd)) = directory.status(state) else {
+        return Ok(());
+    };
     let _ = syscalls::calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
     let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
     match rustix::event::poll(&mut fds, Some(&PATIENCE)) {
-        Ok(0) => fail!("container {:?} does not end: process {} was killed and is still there", state.id, state.pid),
+        Ok(0) => fail!(
+            "container {:?} does not end: process {} was killed and is still there",
+            state.id,
+            state.pid
+        ),
         _ => Ok(()),
     }
 }

@@ -20,7 +20,13 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         (status, _) => fail!("cannot start container {id:?}: it is {status}"),
     }
     let what = || alloc::format!("cannot start container {id:?}");
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).during(what)?;
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .during(what)?;
     rustix::net::connect(&socket, &start_address(&directory)?).during(what)?;
     rustix::io::write(&socket, b"s").during(what)?;
     let (mut text, mut ready) = (Text::new(), false);

@@ -34,17 +34,31 @@ pub fn list(context: &Context<'_>) -> Result<i32> {
     let mut containers: Vec<(State, &'static str, String)> = Vec::new();
     for id in Directory::list(context.root)? {
         // One that vanishes meanwhile is not listed.
-        let Ok(Some(directory)) = Directory::find(context.root, &id) else { continue };
-        let Ok(state) = directory.read() else { continue };
+        let Ok(Some(directory)) = Directory::find(context.root, &id) else {
+            continue;
+        };
+        let Ok(state) = directory.read() else {
+            continue;
+        };
         let (status, _) = directory.status(&state);
         containers.push((state, status, owner(context.root, &id)));
     }
     if context.flags.has(Flag::Quiet) {
-        return print(&containers.iter().map(|(state, ..)| state.id.clone() + "\n").collect::<String>());
+        return print(
+            &containers
+                .iter()
+                .map(|(state, ..)| state.id.clone() + "\n")
+                .collect::<String>(),
+        );
     }
     if context.flags.text(Flag::ListFormat) == Some("json") {
-        let rows: Vec<Row<'_>> =
-            containers.iter().map(|(state, status, owner)| Row { state: state.shown(status), owner }).collect();
+        let rows: Vec<Row<'_>> = containers
+            .iter()
+            .map(|(state, status, owner)| Row {
+                state: state.shown(status),
+                owner,
+            })
+            .collect();
         let rows = serde_json::to_string(&rows).map_err(|e| Error::new(e.to_string()))?;
         return print(&(rows + "\n"));
     }
@@ -53,7 +67,8 @@ pub fn list(context: &Context<'_>) -> Result<i32> {
 
 /// Columns as wide as their widest entry.
 fn table(containers: &[(State, &'static str, String)]) -> String {
-    let mut rows: Vec<[String; 6]> = Vec::from([["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned)]);
+    let mut rows: Vec<[String; 6]> =
+        Vec::from([["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned)]);
     for (state, status, owner) in containers {
         let pid = if *status == STOPPED { 0 } else { state.pid };
         rows.push([
@@ -72,7 +87,11 @@ fn table(containers: &[(State, &'static str, String)]) -> String {
         }
     }
     let line = |row: &[String; 6]| {
-        let cells: Vec<String> = row.iter().zip(width).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let cells: Vec<String> = row
+            .iter()
+            .zip(width)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         cells.join("   ").trim_end().to_owned() + "\n"
     };
     rows.iter().map(line).collect()
@@ -81,15 +100,15 @@ fn table(containers: &[(State, &'static str, String)]) -> String {
 /// The user that made the container, by name where /etc/passwd has one.
 fn owner(root: &str, id: &str) -> String {
     let path = crate::host::join(root, id);
-    let Ok(stat) = rustix::fs::statat(CWD, path.as_str(), AtFlags::SYMLINK_NOFOLLOW) else { return String::new() };
+    let Ok(stat) = rustix::fs::statat(CWD, path.as_str(), AtFlags::SYMLINK_NOFOLLOW) else {
+        return String::new();
+    };
     let uid = stat.st_uid.to_string();
     let passwd = crate::files::read(CWD, "/etc/passwd").unwrap_or_default();
-    let name = String::from_utf8_lossy(&passwd)
-        .lines()
-        .find_map(|line| {
-            let mut fields = line.split(':');
-            let name = fields.next()?;
-            (fields.nth(1) == Some(&uid)).then(|| name.to_owned())
-        });
+    let name = String::from_utf8_lossy(&passwd).lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1) == Some(&uid)).then(|| name.to_owned())
+    });
     name.unwrap_or_else(|| format!("#{uid}"))
 }

@@ -45,13 +45,22 @@ impl Builder<'_> {
             }
             let path = leak_text(path, "linux.devices")?;
             let rdev = rustix::fs::makedev(major, minor);
-            self.device(Device { path, mode: S_IFCHR | 0o666, rdev, uid: 0, gid: 0 })?;
+            self.device(Device {
+                path,
+                mode: S_IFCHR | 0o666,
+                rdev,
+                uid: 0,
+                gid: 0,
+            })?;
         }
         for (path, target) in LINKS {
             if target == "/proc/kcore" && !self.host.has_kcore {
                 continue;
             }
-            let (path, target) = (leak_text(path, "linux.devices")?, leak_text(target, "linux.devices")?);
+            let (path, target) = (
+                leak_text(path, "linux.devices")?,
+                leak_text(target, "linux.devices")?,
+            );
             self.steps.push(Step::Link { path, target });
         }
         Ok(())
@@ -64,17 +73,30 @@ impl Builder<'_> {
             self.steps.push(Step::Device(device));
             return Ok(());
         }
-        let what = What::Tree { path: device.path, recursive: false, attributes: Attributes::NONE, idmap: None };
+        let what = What::Tree {
+            path: device.path,
+            recursive: false,
+            attributes: Attributes::NONE,
+            idmap: None,
+        };
         let tree = self.open(format!("linux.devices: {:?}", device.path), what);
         let (source, target) = (device.path, device.path);
-        self.steps.push(Step::Bind(Bind { tree, source, target, after: Attributes::NONE }));
+        self.steps.push(Step::Bind(Bind {
+            tree,
+            source,
+            target,
+            after: Attributes::NONE,
+        }));
         Ok(())
     }
 }
 
 fn device_of(device: &SpecDevice<'_>, field: &str) -> Result<Device<'static>> {
     if !device.path.starts_with('/') {
-        fail!("config.json: {field}.path: expected an absolute path, found {:?}", device.path);
+        fail!(
+            "config.json: {field}.path: expected an absolute path, found {:?}",
+            device.path
+        );
     }
     let kind = match device.kind.as_ref() {
         "c" | "u" => S_IFCHR,
@@ -86,15 +108,25 @@ fn device_of(device: &SpecDevice<'_>, field: &str) -> Result<Device<'static>> {
         Some(Ok(number)) => Ok(number),
         None if kind == S_IFIFO => Ok(0),
         None => fail!("config.json: {field}.{name}: required field is missing"),
-        Some(Err(_)) => fail!("config.json: {field}.{name}: expected a device number, found {}", number.unwrap_or(0)),
+        Some(Err(_)) => fail!(
+            "config.json: {field}.{name}: expected a device number, found {}",
+            number.unwrap_or(0)
+        ),
     };
-    let (major, minor) = (number("major", device.major)?, number("minor", device.minor)?);
+    let (major, minor) = (
+        number("major", device.major)?,
+        number("minor", device.minor)?,
+    );
     // The type may stand in the mode too, as stat(2) has it.
     let mode = device.file_mode.unwrap_or(0o666) & 0o7777;
     Ok(Device {
         path: leak_text(&device.path, &format!("{field}.path"))?,
         mode: kind | mode,
-        rdev: if kind == S_IFIFO { 0 } else { rustix::fs::makedev(major, minor) },
+        rdev: if kind == S_IFIFO {
+            0
+        } else {
+            rustix::fs::makedev(major, minor)
+        },
         uid: device.uid.unwrap_or(0),
         gid: device.gid.unwrap_or(0),
     })
@@ -104,10 +136,18 @@ fn device_of(device: &SpecDevice<'_>, field: &str) -> Result<Device<'static>> {
 pub fn check_rules(rules: &[DeviceRule<'_>]) -> Result<()> {
     for (n, rule) in rules.iter().enumerate() {
         let field = format!("config.json: linux.resources.devices[{n}]");
-        if let Some(kind) = rule.kind.as_deref().filter(|kind| !matches!(*kind, "a" | "b" | "c")) {
+        if let Some(kind) = rule
+            .kind
+            .as_deref()
+            .filter(|kind| !matches!(*kind, "a" | "b" | "c"))
+        {
             fail!("{field}.type: expected a, b or c, found {kind:?}");
         }
-        if let Some(access) = rule.access.as_deref().filter(|access| !access.chars().all(|c| "rwm".contains(c))) {
+        if let Some(access) = rule
+            .access
+            .as_deref()
+            .filter(|access| !access.chars().all(|c| "rwm".contains(c)))
+        {
             fail!("{field}.access: expected letters of \"rwm\", found {access:?}");
         }
     }

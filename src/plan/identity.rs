@@ -14,11 +14,46 @@ use syscalls::step::{Capabilities, Identity, Rlimit};
 
 /// Names by number, as in capability.h.
 const CAPABILITIES: [&str; 41] = [
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
-    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
-    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
     "CHECKPOINT_RESTORE",
 ];
 
@@ -58,7 +93,9 @@ impl Builder<'_> {
                 fail!("config.json: process.user.{field}: {id} is not an id");
             }
             if mapped && !maps(mappings, id) {
-                fail!("config.json: process.user.{field}: {id} is not mapped in the user namespace");
+                fail!(
+                    "config.json: process.user.{field}: {id} is not mapped in the user namespace"
+                );
             }
             Ok(())
         };
@@ -68,12 +105,20 @@ impl Builder<'_> {
             check(format!("additionalGids[{n}]"), *gid, &linux.gid_mappings)?;
         }
         if user.additional_gids.len() > GROUPS_MAX {
-            fail!("config.json: process.user.additionalGids: expected at most {GROUPS_MAX}, found {}", user.additional_gids.len());
+            fail!(
+                "config.json: process.user.additionalGids: expected at most {GROUPS_MAX}, found {}",
+                user.additional_gids.len()
+            );
         }
         Ok(Identity {
             uid: user.uid,
             gid: user.gid,
-            groups: Some(leak(user.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect())),
+            groups: Some(leak(
+                user.additional_gids
+                    .iter()
+                    .map(|gid| Gid::from_raw(*gid))
+                    .collect(),
+            )),
             capabilities: self.capabilities(process)?,
             last_capability: self.host.last_capability,
         })
@@ -81,7 +126,9 @@ impl Builder<'_> {
 
     /// The five sets. What the kernel does not know is left out with a warning, as runc does.
     fn capabilities(&mut self, process: &Process<'_>) -> Result<Capabilities> {
-        let Some(sets) = &process.capabilities else { return Ok(Capabilities::default()) };
+        let Some(sets) = &process.capabilities else {
+            return Ok(Capabilities::default());
+        };
         let mut unknown: Vec<String> = Vec::new();
         let last = self.host.last_capability;
         let mut bits = |names: &[Cow<'_, str>]| {
@@ -105,7 +152,10 @@ impl Builder<'_> {
             ambient: bits(&sets.ambient),
         };
         if !unknown.is_empty() {
-            self.warnings.push(format!("unknown capabilities are left out: {}", unknown.join(", ")));
+            self.warnings.push(format!(
+                "unknown capabilities are left out: {}",
+                unknown.join(", ")
+            ));
         }
         let beyond = sets.effective & !sets.permitted;
         if beyond != 0 {
@@ -125,16 +175,30 @@ pub fn limits(limits: &[SpecRlimit<'_>]) -> Result<&'static [Rlimit]> {
         let field = format!("process.rlimits[{n}]");
         let name = limit.resource.strip_prefix("RLIMIT_");
         let Some((_, resource)) = RESOURCES.iter().find(|(known, _)| Some(*known) == name) else {
-            fail!("config.json: {field}.type: expected one of RLIMIT_NOFILE, RLIMIT_CORE, …, found {:?}", limit.resource);
+            fail!(
+                "config.json: {field}.type: expected one of RLIMIT_NOFILE, RLIMIT_CORE, …, found {:?}",
+                limit.resource
+            );
         };
         if ready.iter().any(|r| r.resource == *resource) {
-            fail!("config.json: {field}: there already is a limit of type {:?}", limit.resource);
+            fail!(
+                "config.json: {field}: there already is a limit of type {:?}",
+                limit.resource
+            );
         }
         if limit.soft > limit.hard {
-            fail!("config.json: {field}.soft: {} is above the hard limit {}", limit.soft, limit.hard);
+            fail!(
+                "config.json: {field}.soft: {} is above the hard limit {}",
+                limit.soft,
+                limit.hard
+            );
         }
         let value = |n: u64| (n != u64::MAX).then_some(n);
-        ready.push(Rlimit { resource: *resource, soft: value(limit.soft), hard: value(limit.hard) });
+        ready.push(Rlimit {
+            resource: *resource,
+            soft: value(limit.soft),
+            hard: value(limit.hard),
+        });
     }
     Ok(leak(ready))
 }

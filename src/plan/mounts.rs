@@ -21,7 +21,10 @@ const NOSUID_NODEV_NOEXEC: u64 = (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_A
 const FSCONFIG_MAX: usize = 255;
 
 fn propagate(flag: u64) -> MountAttr {
-    MountAttr { propagation: flag, ..MountAttr::NONE }
+    MountAttr {
+        propagation: flag,
+        ..MountAttr::NONE
+    }
 }
 
 impl Builder<'_> {
@@ -35,7 +38,9 @@ impl Builder<'_> {
         let propagation = match wanted.map(|name| (name, options::propagation(name))) {
             None => None,
             Some((_, Some(propagation))) => Some(propagation),
-            Some((name, None)) => fail!("config.json: {field}: expected shared, slave, private or unbindable, found {name:?}"),
+            Some((name, None)) => fail!(
+                "config.json: {field}: expected shared, slave, private or unbindable, found {name:?}"
+            ),
         };
         // Nothing of ours goes back to the host unless the spec says so; what happens there comes in.
         let private = propagation.is_some_and(|(flag, _)| flag == u64::from(MS_PRIVATE));
@@ -49,19 +54,34 @@ impl Builder<'_> {
         // A slash at the end: it must be a directory.
         let path = leak_text(&format!("{}/", rootfs.trim_end_matches('/')), "root.path")?;
         let attributes = match shared {
-            true => Attributes { own: propagate(u64::from(MS_PRIVATE)), tree: MountAttr::NONE },
-            false => Attributes { own: MountAttr::NONE, tree },
+            true => Attributes {
+                own: propagate(u64::from(MS_PRIVATE)),
+                tree: MountAttr::NONE,
+            },
+            false => Attributes {
+                own: MountAttr::NONE,
+                tree,
+            },
         };
-        let what = What::Tree { path, recursive: true, attributes, idmap: None };
+        let what = What::Tree {
+            path,
+            recursive: true,
+            attributes,
+            idmap: None,
+        };
         let slot = self.open("root.path".to_owned(), what);
-        self.steps.push(Step::Rootfs { tree: slot, path: leak_text(rootfs, "root.path")? });
+        self.steps.push(Step::Rootfs {
+            tree: slot,
+            path: leak_text(rootfs, "root.path")?,
+        });
 
         let spec = self.spec;
         for (n, mount) in spec.mounts.iter().enumerate() {
             self.mount(&format!("mounts[{n}]"), mount, shared, cgroup)?;
         }
         let dev_is_ours = !spec.mounts.iter().any(|m| {
-            m.destination.trim_end_matches('/') == "/dev" && options::read(&m.options, "").is_ok_and(|o| is_bind(m, &o))
+            m.destination.trim_end_matches('/') == "/dev"
+                && options::read(&m.options, "").is_ok_and(|o| is_bind(m, &o))
         });
         self.devices(dev_is_ours)?;
         self.null = Some(null);
@@ -74,7 +94,8 @@ impl Builder<'_> {
         let spec = self.spec;
         if self.namespaces.is_joined(Kind::Mount) {
             if !spec.mounts.is_empty() {
-                self.warnings.push("mounts are not made in a mount namespace that is joined".to_owned());
+                self.warnings
+                    .push("mounts are not made in a mount namespace that is joined".to_owned());
             }
             self.steps.push(Step::Root(c"/"));
             return Ok(());
@@ -83,26 +104,46 @@ impl Builder<'_> {
             ("mounts", spec.mounts.is_empty()),
             ("linux.maskedPaths", spec.linux.masked_paths.is_empty()),
             ("linux.readonlyPaths", spec.linux.readonly_paths.is_empty()),
-            ("linux.rootfsPropagation", spec.linux.rootfs_propagation.is_none()),
+            (
+                "linux.rootfsPropagation",
+                spec.linux.rootfs_propagation.is_none(),
+            ),
         ] {
             if !empty {
-                fail!("config.json: {field}: needs a namespace of type \"mount\" in linux.namespaces");
+                fail!(
+                    "config.json: {field}: needs a namespace of type \"mount\" in linux.namespaces"
+                );
             }
         }
         self.steps.push(Step::Root(leak_text(rootfs, "root.path")?));
         Ok(())
     }
 
-    fn mount(&mut self, field: &str, mount: &SpecMount<'_>, shared: bool, cgroup: Option<&str>) -> Result<()> {
+    fn mount(
+        &mut self,
+        field: &str,
+        mount: &SpecMount<'_>,
+        shared: bool,
+        cgroup: Option<&str>,
+    ) -> Result<()> {
         let options = options::read(&mount.options, field)?;
         if !mount.destination.starts_with('/') {
-            self.warnings.push(format!("{field}.destination is not absolute: taken from the root"));
+            self.warnings.push(format!(
+                "{field}.destination is not absolute: taken from the root"
+            ));
         }
         let target = leak_text(&mount.destination, &format!("{field}.destination"))?;
         let after = after(&options);
         if options.remount {
-            let own = MountAttr { set: options.own.set, clear: options.own.clear, ..after.own };
-            self.steps.push(Step::Remount { target, attributes: Attributes { own, ..after } });
+            let own = MountAttr {
+                set: options.own.set,
+                clear: options.own.clear,
+                ..after.own
+            };
+            self.steps.push(Step::Remount {
+                target,
+                attributes: Attributes { own, ..after },
+            });
             return Ok(());
         }
         if is_bind(mount, &options) {
@@ -111,17 +152,27 @@ impl Builder<'_> {
         match mount.fs_type.as_deref() {
             // A user namespace may mount only what its own network or IPC namespace shows: else the host's
             // is bound, as crun does.
-            Some("sysfs") if self.namespaces.has(Kind::User) && !self.namespaces.has(Kind::Network) => {
+            Some("sysfs")
+                if self.namespaces.has(Kind::User) && !self.namespaces.has(Kind::Network) =>
+            {
                 self.bind_host(field, c"/sys", &options, target, after)
             }
-            Some("mqueue") if self.namespaces.has(Kind::User) && !self.namespaces.has(Kind::Ipc) => {
+            Some("mqueue")
+                if self.namespaces.has(Kind::User) && !self.namespaces.has(Kind::Ipc) =>
+            {
                 self.bind_host(field, c"/dev/mqueue", &options, target, after)
             }
-            None => fail!("config.json: {field}.type: required for a mount that is not a bind mount"),
+            None => {
+                fail!("config.json: {field}.type: required for a mount that is not a bind mount")
+            }
             Some("cgroup" | "cgroup2") => self.cgroup_view(field, mount, &options, after, cgroup),
             Some(fs_type) => {
-                let source = mount.source.as_deref().map(|source| leak_text(source, &format!("{field}.source")));
-                let mount = self.file_system(field, fs_type, source.transpose()?, &options, target, after)?;
+                let source = mount
+                    .source
+                    .as_deref()
+                    .map(|source| leak_text(source, &format!("{field}.source")));
+                let mount =
+                    self.file_system(field, fs_type, source.transpose()?, &options, target, after)?;
                 self.steps.push(Step::Mount(mount));
                 Ok(())
             }
@@ -140,18 +191,50 @@ impl Builder<'_> {
         let Some(source) = mount.source.as_deref() else {
             fail!("config.json: {field}.source: required for a bind mount");
         };
-        let source = leak_text(&super::absolute(self.options.bundle, source), &format!("{field}.source"))?;
+        let source = leak_text(
+            &super::absolute(self.options.bundle, source),
+            &format!("{field}.source"),
+        )?;
         let idmap = self.idmap(field, mount, options)?;
-        let base = if shared { MountAttr::NONE } else { propagate(u64::from(MS_SLAVE)) };
-        let attributes = Attributes { own: options.own, tree: MountAttr { propagation: base.propagation, ..options.tree } };
+        let base = if shared {
+            MountAttr::NONE
+        } else {
+            propagate(u64::from(MS_SLAVE))
+        };
+        let attributes = Attributes {
+            own: options.own,
+            tree: MountAttr {
+                propagation: base.propagation,
+                ..options.tree
+            },
+        };
         let recursive = options.bind != Some(Recursion::One);
-        let tree = self.open(format!("{field}.source"), What::Tree { path: source, recursive, attributes, idmap });
+        let tree = self.open(
+            format!("{field}.source"),
+            What::Tree {
+                path: source,
+                recursive,
+                attributes,
+                idmap,
+            },
+        );
         // What was set on the detached tree needs no second call, but for propagation.
         let after = Attributes {
-            own: MountAttr { propagation: after.own.propagation, ..MountAttr::NONE },
-            tree: MountAttr { propagation: after.tree.propagation, ..MountAttr::NONE },
+            own: MountAttr {
+                propagation: after.own.propagation,
+                ..MountAttr::NONE
+            },
+            tree: MountAttr {
+                propagation: after.tree.propagation,
+                ..MountAttr::NONE
+            },
         };
-        self.steps.push(Step::Bind(Bind { tree, source, target, after }));
+        self.steps.push(Step::Bind(Bind {
+            tree,
+            source,
+            target,
+            after,
+        }));
         Ok(())
     }
 
@@ -164,30 +247,66 @@ impl Builder<'_> {
         target: &'static CStr,
         after: Attributes,
     ) -> Result<()> {
-        let tree = MountAttr { propagation: u64::from(MS_SLAVE), set: options.own.set, clear: options.own.clear };
-        let attributes = Attributes { own: MountAttr::NONE, tree };
-        let tree = self.open(field.to_owned(), What::Tree { path: source, recursive: true, attributes, idmap: None });
-        self.steps.push(Step::Bind(Bind { tree, source, target, after }));
+        let tree = MountAttr {
+            propagation: u64::from(MS_SLAVE),
+            set: options.own.set,
+            clear: options.own.clear,
+        };
+        let attributes = Attributes {
+            own: MountAttr::NONE,
+            tree,
+        };
+        let tree = self.open(
+            field.to_owned(),
+            What::Tree {
+                path: source,
+                recursive: true,
+                attributes,
+                idmap: None,
+            },
+        );
+        self.steps.push(Step::Bind(Bind {
+            tree,
+            source,
+            target,
+            after,
+        }));
         Ok(())
     }
 
     /// An id-mapped mount, by its own mappings or by those of the container.
-    fn idmap(&self, field: &str, mount: &SpecMount<'_>, options: &Options<'_>) -> Result<Option<Idmap>> {
+    fn idmap(
+        &self,
+        field: &str,
+        mount: &SpecMount<'_>,
+        options: &Options<'_>,
+    ) -> Result<Option<Idmap>> {
         let own = !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
         if !own && options.idmap.is_none() {
             return Ok(None);
         }
         let linux = &self.spec.linux;
         let (uid, gid, prefix) = match own {
-            true => (&mount.uid_mappings, &mount.gid_mappings, format!("{field}.")),
-            false => (&linux.uid_mappings, &linux.gid_mappings, "linux.".to_owned()),
+            true => (
+                &mount.uid_mappings,
+                &mount.gid_mappings,
+                format!("{field}."),
+            ),
+            false => (
+                &linux.uid_mappings,
+                &linux.gid_mappings,
+                "linux.".to_owned(),
+            ),
         };
         if uid.is_empty() || gid.is_empty() {
             fail!("config.json: {field}: an id-mapped mount needs uidMappings and gidMappings");
         }
         let mappings: Mappings = mappings(uid, gid, &prefix)?;
         let recursive = options.idmap == Some(Recursion::All);
-        Ok(Some(Idmap { mappings, recursive }))
+        Ok(Some(Idmap {
+            mappings,
+            recursive,
+        }))
     }
 
     fn file_system(
@@ -203,28 +322,41 @@ impl Builder<'_> {
         let mut data = Vec::new();
         for option in &options.data {
             data.push(match option.split_once('=') {
-                Some((key, value)) => FsOption::Value(leak_text(key, &field)?, leak_text(value, &field)?),
+                Some((key, value)) => {
+                    FsOption::Value(leak_text(key, &field)?, leak_text(value, &field)?)
+                }
                 None => FsOption::Flag(leak_text(option, &field)?),
             });
         }
         // These have one superblock of their own or for a whole namespace: read-only is for the mount alone.
-        let memory = matches!(fs_type, "proc" | "sysfs" | "tmpfs" | "devpts" | "mqueue" | "cgroup" | "cgroup2" | "ramfs");
+        let memory = matches!(
+            fs_type,
+            "proc" | "sysfs" | "tmpfs" | "devpts" | "mqueue" | "cgroup" | "cgroup2" | "ramfs"
+        );
         if !memory && options.own.set & RDONLY != 0 {
             data.push(FsOption::Flag(c"ro"));
         }
-        let long = options.data.iter().any(|option| option.len() > FSCONFIG_MAX);
+        let long = options
+            .data
+            .iter()
+            .any(|option| option.len() > FSCONFIG_MAX);
         let joined = options.data.join(",");
         Ok(Mount {
             fstype: leak_text(fs_type, &field)?,
             source,
             options: leak(data),
-            data: if long { Some(leak_text(&joined, &field)?) } else { None },
+            data: if long {
+                Some(leak_text(&joined, &field)?)
+            } else {
+                None
+            },
             attr: options.own.set,
             after,
             target,
             plain: matches!(fs_type, "proc" | "sysfs"),
             copy_up: options.copy_up && fs_type == "tmpfs",
-            inherit_mode: fs_type == "tmpfs" && !options.data.iter().any(|o| o.starts_with("mode=")),
+            inherit_mode: fs_type == "tmpfs"
+                && !options.data.iter().any(|o| o.starts_with("mode=")),
         })
     }
 
@@ -280,41 +412,87 @@ impl Builder<'_> {
                 let mut data = Vec::new();
                 for controller in &hierarchy.controllers {
                     data.push(match controller.split_once('=') {
-                        Some((key, value)) => FsOption::Value(leak_text(key, field)?, leak_text(value, field)?),
+                        Some((key, value)) => {
+                            FsOption::Value(leak_text(key, field)?, leak_text(value, field)?)
+                        }
                         None => FsOption::Flag(leak_text(controller, field)?),
                     });
                 }
-                self.steps.push(Step::Mount(Mount { fstype: c"cgroup", options: leak(data), ..cgroup2(below) }));
+                self.steps.push(Step::Mount(Mount {
+                    fstype: c"cgroup",
+                    options: leak(data),
+                    ..cgroup2(below)
+                }));
             } else if let Some(cgroup) = cgroup {
                 let path = leak_text(&join(&hierarchy.mountpoint, cgroup), field)?;
-                let own = MountAttr { set: attr | NOSUID_NODEV_NOEXEC, ..MountAttr::NONE };
-                let attributes = Attributes { own, tree: propagate(u64::from(MS_SLAVE)) };
-                let tree = self.open(field.to_owned(), What::Tree { path, recursive: false, attributes, idmap: None });
-                self.opens.iter_mut().filter(|open| open.slot == tree).for_each(|open| open.in_cgroup = true);
-                self.steps.push(Step::Bind(Bind { tree, source: path, target: below, after: Attributes::NONE }));
+                let own = MountAttr {
+                    set: attr | NOSUID_NODEV_NOEXEC,
+                    ..MountAttr::NONE
+                };
+                let attributes = Attributes {
+                    own,
+                    tree: propagate(u64::from(MS_SLAVE)),
+                };
+                let tree = self.open(
+                    field.to_owned(),
+                    What::Tree {
+                        path,
+                        recursive: false,
+                        attributes,
+                        idmap: None,
+                    },
+                );
+                self.opens
+                    .iter_mut()
+                    .filter(|open| open.slot == tree)
+                    .for_each(|open| open.in_cgroup = true);
+                self.steps.push(Step::Bind(Bind {
+                    tree,
+                    source: path,
+                    target: below,
+                    after: Attributes::NONE,
+                }));
             }
             if name.contains(',') {
                 for controller in &hierarchy.controllers {
                     let path = leak_text(&join(&mount.destination, controller), field)?;
-                    self.steps.push(Step::Link { path, target: leak_text(name, field)? });
+                    self.steps.push(Step::Link {
+                        path,
+                        target: leak_text(name, field)?,
+                    });
                 }
             }
         }
         if attr & RDONLY != 0 {
-            let own = MountAttr { set: RDONLY, ..MountAttr::NONE };
-            self.steps.push(Step::Remount { target, attributes: Attributes { own, tree: MountAttr::NONE } });
+            let own = MountAttr {
+                set: RDONLY,
+                ..MountAttr::NONE
+            };
+            self.steps.push(Step::Remount {
+                target,
+                attributes: Attributes {
+                    own,
+                    tree: MountAttr::NONE,
+                },
+            });
         }
         Ok(())
     }
 
     /// process.cwd, made when it is missing, as runc does.
     pub fn working_directory_made(&mut self) -> Result<()> {
-        let Some(process) = &self.spec.process else { return Ok(()) };
+        let Some(process) = &self.spec.process else {
+            return Ok(());
+        };
         if !process.cwd.starts_with('/') {
-            fail!("config.json: process.cwd: expected an absolute path, found {:?}", process.cwd);
+            fail!(
+                "config.json: process.cwd: expected an absolute path, found {:?}",
+                process.cwd
+            );
         }
         if self.namespaces.is_new(Kind::Mount) && process.cwd != "/" {
-            self.steps.push(Step::Directory(leak_text(&process.cwd, "process.cwd")?));
+            self.steps
+                .push(Step::Directory(leak_text(&process.cwd, "process.cwd")?));
         }
         Ok(())
     }
@@ -327,12 +505,25 @@ impl Builder<'_> {
             // Dots and slashes may stand for each other (sysctl(8)); the first one tells which is which.
             let path = match name.find(['.', '/']).map(|at| name.as_bytes()[at]) {
                 Some(b'/') => name.as_ref().to_owned(),
-                _ => name.split('/').map(|part| part.replace('.', "/")).collect::<Vec<_>>().join("."),
+                _ => name
+                    .split('/')
+                    .map(|part| part.replace('.', "/"))
+                    .collect::<Vec<_>>()
+                    .join("."),
             };
             if path.split('/').any(|name| matches!(name, "" | "." | "..")) {
                 fail!("config.json: {field}: not the name of a kernel parameter");
             }
-            let ipc = ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"];
+            let ipc = [
+                "msgmax",
+                "msgmnb",
+                "msgmni",
+                "sem",
+                "shmall",
+                "shmmax",
+                "shmmni",
+                "shm_rmid_forced",
+            ];
             let needed = match path.split_once('/') {
                 Some(("net", _)) => Kind::Network,
                 Some(("kernel", "domainname")) => Kind::Uts,
@@ -340,15 +531,23 @@ impl Builder<'_> {
                 Some(("kernel", rest)) if ipc.contains(&rest) => Kind::Ipc,
                 Some(("fs", rest)) if rest.starts_with("mqueue/") => Kind::Ipc,
                 Some(("user", _)) => Kind::User,
-                _ => fail!("config.json: {field}: this kernel parameter is not of a namespace, so it would be the host's"),
+                _ => fail!(
+                    "config.json: {field}: this kernel parameter is not of a namespace, so it would be the host's"
+                ),
             };
             if !self.namespaces.has(needed) {
                 let name = format!("{needed:?}").to_lowercase();
-                fail!("config.json: {field}: needs a namespace of type {name:?} in linux.namespaces");
+                fail!(
+                    "config.json: {field}: needs a namespace of type {name:?} in linux.namespaces"
+                );
             }
             let procfs = self.procfs();
             let path = leak_text(&format!("sys/{path}"), &field)?;
-            self.steps.push(Step::Sysctl { procfs, path, value: leak_text(value, &field)? });
+            self.steps.push(Step::Sysctl {
+                procfs,
+                path,
+                value: leak_text(value, &field)?,
+            });
         }
         Ok(())
     }
@@ -358,7 +557,10 @@ impl Builder<'_> {
         let spec = self.spec;
         let Some(null) = self.null else { return Ok(()) };
         for (n, path) in spec.linux.readonly_paths.iter().enumerate() {
-            self.steps.push(Step::Readonly(plain_path(path, &format!("linux.readonlyPaths[{n}]"))?));
+            self.steps.push(Step::Readonly(plain_path(
+                path,
+                &format!("linux.readonlyPaths[{n}]"),
+            )?));
         }
         let empty = self.slot();
         for (n, path) in spec.linux.masked_paths.iter().enumerate() {
@@ -366,8 +568,14 @@ impl Builder<'_> {
             self.steps.push(Step::Mask { path, null, empty });
         }
         if spec.root.as_ref().is_some_and(|root| root.readonly) {
-            let own = MountAttr { set: RDONLY, ..MountAttr::NONE };
-            self.steps.push(Step::RootAttributes(Attributes { own, tree: MountAttr::NONE }));
+            let own = MountAttr {
+                set: RDONLY,
+                ..MountAttr::NONE
+            };
+            self.steps.push(Step::RootAttributes(Attributes {
+                own,
+                tree: MountAttr::NONE,
+            }));
         }
         Ok(())
     }
@@ -380,13 +588,24 @@ impl Builder<'_> {
             }
             return Ok(());
         }
-        self.steps.push(if self.options.no_pivot { Step::MoveRoot } else { Step::Pivot });
-        if let Some((flag, all)) = self.spec.linux.rootfs_propagation.as_deref().and_then(options::propagation) {
+        self.steps.push(if self.options.no_pivot {
+            Step::MoveRoot
+        } else {
+            Step::Pivot
+        });
+        if let Some((flag, all)) = self
+            .spec
+            .linux
+            .rootfs_propagation
+            .as_deref()
+            .and_then(options::propagation)
+        {
             let (own, tree) = match all {
                 true => (MountAttr::NONE, propagate(flag)),
                 false => (propagate(flag), MountAttr::NONE),
             };
-            self.steps.push(Step::RootAttributes(Attributes { own, tree }));
+            self.steps
+                .push(Step::RootAttributes(Attributes { own, tree }));
         }
         Ok(())
     }
@@ -405,9 +624,16 @@ fn is_bind(mount: &SpecMount<'_>, options: &Options<'_>) -> bool {
 
 /// What a mount gets once it is attached: propagation, and whatever is for a whole tree.
 fn after(options: &Options<'_>) -> Attributes {
-    let mut after = Attributes { own: MountAttr::NONE, tree: options.tree };
+    let mut after = Attributes {
+        own: MountAttr::NONE,
+        tree: options.tree,
+    };
     for (flag, all) in &options.propagation {
-        let attr = if *all { &mut after.tree } else { &mut after.own };
+        let attr = if *all {
+            &mut after.tree
+        } else {
+            &mut after.own
+        };
         attr.propagation = *flag;
     }
     after

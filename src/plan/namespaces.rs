@@ -47,13 +47,24 @@ pub fn read(spec: &Spec<'_>) -> Result<Namespaces> {
         let known = KINDS.iter().find(|(_, name, _)| *name == namespace.kind);
         let Some((kind, name, _)) = known else {
             let names = KINDS.map(|(_, name, _)| name).join(", ");
-            fail!("config.json: linux.namespaces[{n}].type: expected one of {names}, found {:?}", namespace.kind);
+            fail!(
+                "config.json: linux.namespaces[{n}].type: expected one of {names}, found {:?}",
+                namespace.kind
+            );
         };
         if list.iter().any(|(k, _)| k == kind) {
-            fail!("config.json: linux.namespaces[{n}]: there already is a namespace of type {name:?}");
+            fail!(
+                "config.json: linux.namespaces[{n}]: there already is a namespace of type {name:?}"
+            );
         }
-        if let Some(path) = namespace.path.as_deref().filter(|path| !path.starts_with('/')) {
-            fail!("config.json: linux.namespaces[{n}].path: expected an absolute path, found {path:?}");
+        if let Some(path) = namespace
+            .path
+            .as_deref()
+            .filter(|path| !path.starts_with('/'))
+        {
+            fail!(
+                "config.json: linux.namespaces[{n}].path: expected an absolute path, found {path:?}"
+            );
         }
         list.push((*kind, namespace.path.as_deref().map(str::to_owned)));
     }
@@ -62,7 +73,10 @@ pub fn read(spec: &Spec<'_>) -> Result<Namespaces> {
 
 impl Namespaces {
     fn get(&self, kind: Kind) -> Option<&Option<String>> {
-        self.0.iter().find(|(k, _)| *k == kind).map(|(_, path)| path)
+        self.0
+            .iter()
+            .find(|(k, _)| *k == kind)
+            .map(|(_, path)| path)
     }
 
     /// New or joined: not the runtime's own.
@@ -92,11 +106,18 @@ impl Builder<'_> {
     pub fn joins(&mut self) -> Result<Vec<Join<'static>>> {
         let mut joins = Vec::new();
         for (kind, name, flag) in KINDS {
-            let Some(Some(path)) = self.namespaces.get(kind) else { continue };
+            let Some(Some(path)) = self.namespaces.get(kind) else {
+                continue;
+            };
             let field = format!("linux.namespaces: {name}");
             let path = leak_text(path, &field)?;
             let slot = self.open(field, What::Namespace { path });
-            joins.push(Join { slot, kind: flag as u32, name, path });
+            joins.push(Join {
+                slot,
+                kind: flag as u32,
+                name,
+                path,
+            });
         }
         Ok(joins)
     }
@@ -107,10 +128,15 @@ impl Builder<'_> {
         let mut text = String::new();
         for (clock, offset) in offsets {
             if !matches!(clock.as_ref(), "monotonic" | "boottime") {
-                fail!("config.json: linux.timeOffsets: expected monotonic or boottime, found {clock:?}");
+                fail!(
+                    "config.json: linux.timeOffsets: expected monotonic or boottime, found {clock:?}"
+                );
             }
             if offset.nanosecs > 999_999_999 {
-                fail!("config.json: linux.timeOffsets.{clock}.nanosecs: expected less than a second, found {}", offset.nanosecs);
+                fail!(
+                    "config.json: linux.timeOffsets.{clock}.nanosecs: expected less than a second, found {}",
+                    offset.nanosecs
+                );
             }
             let _ = writeln!(text, "{clock} {} {}", offset.secs, offset.nanosecs);
         }
@@ -118,7 +144,9 @@ impl Builder<'_> {
             return Ok(Some(leak_text(&text, "linux.timeOffsets")?));
         }
         if !offsets.is_empty() {
-            fail!("config.json: linux.timeOffsets: needs a new namespace of type \"time\" in linux.namespaces");
+            fail!(
+                "config.json: linux.timeOffsets: needs a new namespace of type \"time\" in linux.namespaces"
+            );
         }
         Ok(None)
     }
@@ -129,7 +157,9 @@ impl Builder<'_> {
         let given = !linux.uid_mappings.is_empty() || !linux.gid_mappings.is_empty();
         if !self.namespaces.has(Kind::User) {
             if given {
-                fail!("config.json: linux.uidMappings: needs a namespace of type \"user\" in linux.namespaces");
+                fail!(
+                    "config.json: linux.uidMappings: needs a namespace of type \"user\" in linux.namespaces"
+                );
             }
             return Ok(None);
         }
@@ -138,23 +168,37 @@ impl Builder<'_> {
             return Ok(None);
         }
         if linux.uid_mappings.is_empty() || linux.gid_mappings.is_empty() {
-            let field = if linux.uid_mappings.is_empty() { "uidMappings" } else { "gidMappings" };
+            let field = if linux.uid_mappings.is_empty() {
+                "uidMappings"
+            } else {
+                "gidMappings"
+            };
             fail!("config.json: linux.{field}: a new user namespace needs at least one mapping");
         }
-        Ok(Some(mappings(&linux.uid_mappings, &linux.gid_mappings, "linux.")?))
+        Ok(Some(mappings(
+            &linux.uid_mappings,
+            &linux.gid_mappings,
+            "linux.",
+        )?))
     }
 }
 
 /// Checks mappings and writes them as the kernel reads them; `prefix` is the field they stand in.
 pub fn mappings(uid: &[IdMapping], gid: &[IdMapping], prefix: &str) -> Result<Mappings> {
-    Ok(Mappings { uid: map(uid, &format!("{prefix}uidMappings"))?, gid: map(gid, &format!("{prefix}gidMappings"))? })
+    Ok(Mappings {
+        uid: map(uid, &format!("{prefix}uidMappings"))?,
+        gid: map(gid, &format!("{prefix}gidMappings"))?,
+    })
 }
 
 /// user_namespaces(7): at most 340 lines, no overlap, and no id beyond 2^32 - 2.
 fn map(mappings: &[IdMapping], field: &str) -> Result<String> {
     const LINES_MAX: usize = 340;
     if mappings.len() > LINES_MAX {
-        fail!("config.json: {field}: expected at most {LINES_MAX} mappings, found {}", mappings.len());
+        fail!(
+            "config.json: {field}: expected at most {LINES_MAX} mappings, found {}",
+            mappings.len()
+        );
     }
     let mut text = String::new();
     for (n, m) in mappings.iter().enumerate() {
@@ -165,7 +209,9 @@ fn map(mappings: &[IdMapping], field: &str) -> Result<String> {
         if end(m.container_id) > u64::from(u32::MAX) || end(m.host_id) > u64::from(u32::MAX) {
             fail!(
                 "config.json: {field}[{n}]: {} ids from {} to {} are not a range of ids",
-                m.size, m.container_id, m.host_id
+                m.size,
+                m.container_id,
+                m.host_id
             );
         }
         for other in &mappings[..n] {
@@ -183,5 +229,7 @@ fn map(mappings: &[IdMapping], field: &str) -> Result<String> {
 
 /// Whether a mapping covers an id of the container.
 pub fn maps(mappings: &[IdMapping], id: u32) -> bool {
-    mappings.iter().any(|m| id >= m.container_id && u64::from(id) < u64::from(m.container_id) + u64::from(m.size))
+    mappings.iter().any(|m| {
+        id >= m.container_id && u64::from(id) < u64::from(m.container_id) + u64::from(m.size)
+    })
 }

@@ -52,18 +52,36 @@ const ATTRIBUTES: [(&str, u32, u32); 18] = [
     ("nostrictatime", MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME),
 ];
 
-const PROPAGATION: [(&str, u32); 4] =
-    [("private", MS_PRIVATE), ("shared", MS_SHARED), ("slave", MS_SLAVE), ("unbindable", MS_UNBINDABLE)];
+const PROPAGATION: [(&str, u32); 4] = [
+    ("private", MS_PRIVATE),
+    ("shared", MS_SHARED),
+    ("slave", MS_SLAVE),
+    ("unbindable", MS_UNBINDABLE),
+];
 
 /// A propagation type of the spec, with or without its `r`.
 pub fn propagation(name: &str) -> Option<(u64, bool)> {
-    let find = |name: &str| PROPAGATION.iter().find(|(n, _)| *n == name).map(|(_, flag)| u64::from(*flag));
-    find(name).map(|flag| (flag, false)).or_else(|| Some((find(name.strip_prefix('r')?)?, true)))
+    let find = |name: &str| {
+        PROPAGATION
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, flag)| u64::from(*flag))
+    };
+    find(name)
+        .map(|flag| (flag, false))
+        .or_else(|| Some((find(name.strip_prefix('r')?)?, true)))
 }
 
 fn attribute(name: &str) -> Option<(u64, u64, bool)> {
-    let find = |name: &str| ATTRIBUTES.iter().find(|(n, ..)| *n == name).map(|(_, s, c)| (u64::from(*s), u64::from(*c)));
-    find(name).map(|(s, c)| (s, c, false)).or_else(|| find(name.strip_prefix('r')?).map(|(s, c)| (s, c, true)))
+    let find = |name: &str| {
+        ATTRIBUTES
+            .iter()
+            .find(|(n, ..)| *n == name)
+            .map(|(_, s, c)| (u64::from(*s), u64::from(*c)))
+    };
+    find(name)
+        .map(|(s, c)| (s, c, false))
+        .or_else(|| find(name.strip_prefix('r')?).map(|(s, c)| (s, c, true)))
 }
 
 /// Sorts out `mounts[n].options`.
@@ -89,9 +107,11 @@ pub fn read<'a>(options: &'a [Cow<'a, str>], field: &str) -> Result<Options<'a>>
             "remount" => o.remount = true,
             "tmpcopyup" => o.copy_up = true,
             // What the new mount API has by default, or has no more.
-            "" | "defaults" | "async" | "nomand" | "mand" | "nolazytime" | "silent" | "loud" | "iversion"
-            | "noiversion" | "acl" | "noacl" => {}
-            data if data.contains('\0') => fail!("config.json: {field}.options[{n}]: a string with a zero byte"),
+            "" | "defaults" | "async" | "nomand" | "mand" | "nolazytime" | "silent" | "loud"
+            | "iversion" | "noiversion" | "acl" | "noacl" => {}
+            data if data.contains('\0') => {
+                fail!("config.json: {field}.options[{n}]: a string with a zero byte")
+            }
             data => o.data.push(data),
         }
     }

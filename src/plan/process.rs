@@ -18,18 +18,24 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 impl Builder<'_> {
     /// The terminal, or the ownership of stdio; the slot of the socket the terminal goes to.
     pub fn console(&mut self) -> Result<Option<Slot>> {
-        let Some(process) = &self.spec.process else { return Ok(None) };
+        let Some(process) = &self.spec.process else {
+            return Ok(None);
+        };
         let uid = process.user.uid;
         if !process.terminal {
             self.steps.push(Step::Stdio { uid });
             return Ok(None);
         }
         if !self.namespaces.is_new(Kind::Mount) {
-            fail!("config.json: process.terminal: needs a new namespace of type \"mount\" in linux.namespaces");
+            fail!(
+                "config.json: process.terminal: needs a new namespace of type \"mount\" in linux.namespaces"
+            );
         }
         let side = |name: &str, n: u64| match u16::try_from(n) {
             Ok(n) => Ok(n),
-            Err(_) => fail!("config.json: process.consoleSize.{name}: expected at most 65535, found {n}"),
+            Err(_) => {
+                fail!("config.json: process.consoleSize.{name}: expected at most 65535, found {n}")
+            }
         };
         let size = match &process.console_size {
             Some(size) => Some((side("height", size.height)?, side("width", size.width)?)),
@@ -37,7 +43,12 @@ impl Builder<'_> {
         };
         let socket = self.slot();
         let name = leak_text(self.options.id, "id")?;
-        self.steps.push(Step::Console { socket, name, size, uid });
+        self.steps.push(Step::Console {
+            socket,
+            name,
+            size,
+            uid,
+        });
         Ok(Some(socket))
     }
 
@@ -46,7 +57,14 @@ impl Builder<'_> {
         let Some(process) = &spec.process else {
             // `create` works without a process, `start` then says so (runtime.md, Start).
             let nothing = leak(Vec::from([Arg::END]));
-            let execute = Execute { candidates: &[], argv: nothing, envp: nothing, home: None, preserve: 0, filter: None };
+            let execute = Execute {
+                candidates: &[],
+                argv: nothing,
+                envp: nothing,
+                home: None,
+                preserve: 0,
+                filter: None,
+            };
             self.steps.push(Step::Execute(execute));
             return Ok(());
         };
@@ -57,14 +75,21 @@ impl Builder<'_> {
             let filter = self.filter(seccomp)?;
             // With no_new_privs the filter can be the very last thing; without, loading it takes
             // CAP_SYS_ADMIN, so it goes before that is dropped.
-            if process.no_new_privileges == Some(true) { late = Some(filter) } else { early = Some(filter) }
+            if process.no_new_privileges == Some(true) {
+                late = Some(filter)
+            } else {
+                early = Some(filter)
+            }
         }
         if !limits.is_empty() {
             self.steps.push(Step::RaiseLimits(limits));
         }
         self.scheduling(process)?;
         self.labels(process)?;
-        self.steps.push(Step::WorkingDirectory(leak_text(&process.cwd, "process.cwd")?));
+        self.steps.push(Step::WorkingDirectory(leak_text(
+            &process.cwd,
+            "process.cwd",
+        )?));
         self.steps.push(Step::Umask(self.umask(process)?));
         self.steps.extend(early.map(Step::Seccomp));
         self.steps.push(Step::Become(identity));
@@ -76,13 +101,18 @@ impl Builder<'_> {
             self.steps.push(Step::NoNewPrivileges);
         }
         let execute = self.execute(process)?;
-        self.steps.push(Step::Execute(Execute { filter: late, ..execute }));
+        self.steps.push(Step::Execute(Execute {
+            filter: late,
+            ..execute
+        }));
         Ok(())
     }
 
     fn umask(&self, process: &Process<'_>) -> Result<u32> {
         match process.user.umask {
-            Some(mask) if mask > 0o777 => fail!("config.json: process.user.umask: expected at most 511 (0777), found {mask}"),
+            Some(mask) if mask > 0o777 => {
+                fail!("config.json: process.user.umask: expected at most 511 (0777), found {mask}")
+            }
             Some(mask) => Ok(mask),
             None => Ok(0o022),
         }
@@ -102,7 +132,11 @@ impl Builder<'_> {
         }
         // The last of several wins, as in every shell.
         let value = |name: &str| {
-            process.env.iter().rev().find_map(|e| e.strip_prefix(name)?.strip_prefix('='))
+            process
+                .env
+                .iter()
+                .rev()
+                .find_map(|e| e.strip_prefix(name)?.strip_prefix('='))
         };
         let mut candidates: Vec<&'static CStr> = Vec::new();
         if name.contains('/') {
@@ -116,7 +150,10 @@ impl Builder<'_> {
         let mut envp = arguments(&process.env, "process.env")?.to_vec();
         if self.options.listen_fds > 0 {
             // For the process, which is the first of its pid namespace.
-            for entry in [format!("LISTEN_FDS={}", self.options.listen_fds), "LISTEN_PID=1".into()] {
+            for entry in [
+                format!("LISTEN_FDS={}", self.options.listen_fds),
+                "LISTEN_PID=1".into(),
+            ] {
                 envp.insert(envp.len() - 1, Arg::new(leak_text(&entry, "LISTEN_FDS")?));
             }
         }

@@ -17,9 +17,14 @@ impl Builder<'_> {
     pub fn filter(&mut self, seccomp: &Seccomp<'_>) -> Result<Filter<'static>> {
         const SECCOMP: &str = "config.json: linux.seccomp";
         let action = |field: &str, name: &str, errno: Option<u32>| {
-            Action::from_name(name, errno).map_err(|e| Error::new(format!("{SECCOMP}.{field}: {e}, found {name:?}")))
+            Action::from_name(name, errno)
+                .map_err(|e| Error::new(format!("{SECCOMP}.{field}: {e}, found {name:?}")))
         };
-        let default = action("defaultAction", &seccomp.default_action, seccomp.default_errno_ret)?;
+        let default = action(
+            "defaultAction",
+            &seccomp.default_action,
+            seccomp.default_errno_ret,
+        )?;
         let mut architectures = Vec::with_capacity(seccomp.architectures.len());
         for (n, name) in seccomp.architectures.iter().enumerate() {
             match Arch::from_name(name) {
@@ -32,42 +37,76 @@ impl Builder<'_> {
             let mut list = Vec::with_capacity(syscall.args.len());
             for (m, arg) in syscall.args.iter().enumerate() {
                 let Some(op) = Operator::from_name(&arg.op) else {
-                    fail!("{SECCOMP}.syscalls[{n}].args[{m}].op: unknown operator {:?}", arg.op);
+                    fail!(
+                        "{SECCOMP}.syscalls[{n}].args[{m}].op: unknown operator {:?}",
+                        arg.op
+                    );
                 };
-                list.push(Condition { index: arg.index, value: arg.value, value_two: arg.value_two, op });
+                list.push(Condition {
+                    index: arg.index,
+                    value: arg.value,
+                    value_two: arg.value_two,
+                    op,
+                });
             }
             conditions.push(list);
         }
         let mut rules = Vec::with_capacity(seccomp.syscalls.len());
         for (n, (syscall, conditions)) in seccomp.syscalls.iter().zip(&conditions).enumerate() {
-            let action = action(&format!("syscalls[{n}].action"), &syscall.action, syscall.errno_ret)?;
-            rules.push(Rule { names: &syscall.names, action, conditions });
+            let action = action(
+                &format!("syscalls[{n}].action"),
+                &syscall.action,
+                syscall.errno_ret,
+            )?;
+            rules.push(Rule {
+                names: &syscall.names,
+                action,
+                conditions,
+            });
         }
-        let profile = Profile { default, architectures: &architectures, rules: &rules };
+        let profile = Profile {
+            default,
+            architectures: &architectures,
+            rules: &rules,
+        };
         let program = bpf::compile(&profile).map_err(|e| match e.path() {
             path if path.is_empty() => Error::new(format!("{SECCOMP}: {e}")),
             path => Error::new(format!("{SECCOMP}.{path}: {e}")),
         })?;
         if !program.unknown.is_empty() {
-            self.warnings.push(format!("linux.seccomp: unknown system calls are left out: {}", program.unknown.join(", ")));
+            self.warnings.push(format!(
+                "linux.seccomp: unknown system calls are left out: {}",
+                program.unknown.join(", ")
+            ));
         }
         let notifies = rules.iter().any(|rule| rule.action == Action::Notify);
         if notifies || seccomp.listener_path.is_some() {
             fail!("{SECCOMP}.listenerPath: SCMP_ACT_NOTIFY and its listener are not supported yet");
         }
-        Ok(Filter { program: leak(program.instructions.iter().map(word).collect()), flags: flags(&seccomp.flags)? })
+        Ok(Filter {
+            program: leak(program.instructions.iter().map(word).collect()),
+            flags: flags(&seccomp.flags)?,
+        })
     }
 
     /// The labels of the next exec, written to the private procfs.
     pub fn labels(&mut self, process: &Process<'_>) -> Result<()> {
-        if let Some(profile) = process.apparmor_profile.as_deref().filter(|p| *p != "unconfined") {
+        if let Some(profile) = process
+            .apparmor_profile
+            .as_deref()
+            .filter(|p| *p != "unconfined")
+        {
             let field = "process.apparmorProfile";
             if !has_lsm("apparmor") {
                 fail!("config.json: {field}: this kernel has no AppArmor, found {profile:?}");
             }
             let procfs = self.procfs();
             let value = leak_text(&format!("exec {profile}"), field)?;
-            self.steps.push(Step::Label { procfs, path: c"self/attr/apparmor/exec", value });
+            self.steps.push(Step::Label {
+                procfs,
+                path: c"self/attr/apparmor/exec",
+                value,
+            });
         }
         if let Some(label) = process.selinux_label.as_deref() {
             let field = "process.selinuxLabel";
@@ -75,7 +114,11 @@ impl Builder<'_> {
                 fail!("config.json: {field}: this kernel has no SELinux, found {label:?}");
             }
             let procfs = self.procfs();
-            self.steps.push(Step::Label { procfs, path: c"self/attr/exec", value: leak_text(label, field)? });
+            self.steps.push(Step::Label {
+                procfs,
+                path: c"self/attr/exec",
+                value: leak_text(label, field)?,
+            });
         }
         Ok(())
     }
@@ -101,8 +144,12 @@ impl Builder<'_> {
                 ("SCHED_FLAG_UTIL_CLAMP_MIN", 0x20),
                 ("SCHED_FLAG_UTIL_CLAMP_MAX", 0x40),
             ];
-            let Some((_, policy)) = POLICIES.iter().find(|(name, _)| *name == scheduler.policy) else {
-                fail!("config.json: process.scheduler.policy: expected SCHED_OTHER, SCHED_FIFO, …, found {:?}", scheduler.policy);
+            let Some((_, policy)) = POLICIES.iter().find(|(name, _)| *name == scheduler.policy)
+            else {
+                fail!(
+                    "config.json: process.scheduler.policy: expected SCHED_OTHER, SCHED_FIFO, …, found {:?}",
+                    scheduler.policy
+                );
             };
             let mut flags = 0;
             for (n, flag) in scheduler.flags.iter().enumerate() {
@@ -123,23 +170,38 @@ impl Builder<'_> {
             }));
         }
         if let Some(io) = &process.io_priority {
-            const CLASSES: [(&str, u32); 3] = [("IOPRIO_CLASS_RT", 1), ("IOPRIO_CLASS_BE", 2), ("IOPRIO_CLASS_IDLE", 3)];
+            const CLASSES: [(&str, u32); 3] = [
+                ("IOPRIO_CLASS_RT", 1),
+                ("IOPRIO_CLASS_BE", 2),
+                ("IOPRIO_CLASS_IDLE", 3),
+            ];
             let Some((_, class)) = CLASSES.iter().find(|(name, _)| *name == io.class) else {
-                fail!("config.json: process.ioPriority.class: expected IOPRIO_CLASS_RT, _BE or _IDLE, found {:?}", io.class);
+                fail!(
+                    "config.json: process.ioPriority.class: expected IOPRIO_CLASS_RT, _BE or _IDLE, found {:?}",
+                    io.class
+                );
             };
             if !(0..=7).contains(&io.priority) {
-                fail!("config.json: process.ioPriority.priority: expected a number from 0 to 7, found {}", io.priority);
+                fail!(
+                    "config.json: process.ioPriority.priority: expected a number from 0 to 7, found {}",
+                    io.priority
+                );
             }
-            self.steps.push(Step::IoPriority(class << 13 | io.priority as u32));
+            self.steps
+                .push(Step::IoPriority(class << 13 | io.priority as u32));
         }
         if let Some(personality) = &self.spec.linux.personality {
             let domain = match personality.domain.as_ref() {
                 "LINUX" => 0,
                 "LINUX32" => 8,
-                other => fail!("config.json: linux.personality.domain: expected LINUX or LINUX32, found {other:?}"),
+                other => fail!(
+                    "config.json: linux.personality.domain: expected LINUX or LINUX32, found {other:?}"
+                ),
             };
             if let Some(flag) = personality.flags.first() {
-                fail!("config.json: linux.personality.flags[0]: no flag is supported, found {flag:?}");
+                fail!(
+                    "config.json: linux.personality.flags[0]: no flag is supported, found {flag:?}"
+                );
             }
             self.steps.push(Step::Personality(domain));
         }

@@ -90,7 +90,9 @@ pub fn clone3(clone: Clone) -> Result<Cloned> {
     match check(result)? {
         0 => Ok(Cloned::Child),
         // SAFETY: the kernel has just stored a new descriptor there, which nobody else owns.
-        pid => Ok(Cloned::Parent(pid as i32, unsafe { OwnedFd::from_raw_fd(pidfd) })),
+        pid => Ok(Cloned::Parent(pid as i32, unsafe {
+            OwnedFd::from_raw_fd(pidfd)
+        })),
     }
 }
 
@@ -103,11 +105,20 @@ pub struct MountAttr {
 }
 
 impl MountAttr {
-    pub const NONE: Self = Self { set: 0, clear: 0, propagation: 0 };
+    pub const NONE: Self = Self {
+        set: 0,
+        clear: 0,
+        propagation: 0,
+    };
 }
 
 /// mount_setattr(2) on the mount behind `fd`, and on all below it when `recursive`.
-pub fn mount_setattr(fd: BorrowedFd<'_>, recursive: bool, attr: MountAttr, userns: Option<BorrowedFd<'_>>) -> Result<()> {
+pub fn mount_setattr(
+    fd: BorrowedFd<'_>,
+    recursive: bool,
+    attr: MountAttr,
+    userns: Option<BorrowedFd<'_>>,
+) -> Result<()> {
     let attr = mount_attr {
         attr_set: attr.set,
         attr_clr: attr.clear,
@@ -138,7 +149,12 @@ pub fn close_range(first: u32, last: u32, cloexec: bool) -> Result<()> {
     let flags = if cloexec { CLOSE_RANGE_CLOEXEC } else { 0 };
     // SAFETY: takes numbers; that no owner of a closed descriptor is left is the caller's plan: the
     // child calls this right before execve, and main before anything is opened.
-    check(unsafe { syscall(__NR_close_range, [first as usize, last as usize, flags, 0, 0, 0]) })?;
+    check(unsafe {
+        syscall(
+            __NR_close_range,
+            [first as usize, last as usize, flags, 0, 0, 0],
+        )
+    })?;
     Ok(())
 }
 
@@ -177,7 +193,14 @@ pub fn execve(path: &CStr, argv: &[Arg<'_>], envp: &[Arg<'_>]) -> Errno {
     let result = unsafe {
         syscall(
             __NR_execve,
-            [path.as_ptr() as usize, argv.as_ptr() as usize, envp.as_ptr() as usize, 0, 0, 0],
+            [
+                path.as_ptr() as usize,
+                argv.as_ptr() as usize,
+                envp.as_ptr() as usize,
+                0,
+                0,
+                0,
+            ],
         )
     };
     Errno::from_raw_os_error(-result as i32)
@@ -198,10 +221,23 @@ pub fn seccomp(program: &[Instruction], flags: u32) -> Result<Option<OwnedFd>> {
     const SET_MODE_FILTER: usize = 1; // include/uapi/linux/seccomp.h
     const NEW_LISTENER: u32 = 1 << 3;
     let len = u16::try_from(program.len()).map_err(|_| Errno::INVAL)?;
-    let prog = Fprog { len, filter: program.as_ptr() };
+    let prog = Fprog {
+        len,
+        filter: program.as_ptr(),
+    };
     // SAFETY: the kernel copies the filter, so its lifetime ends with the call.
     let result = check(unsafe {
-        syscall(__NR_seccomp, [SET_MODE_FILTER, flags as usize, &raw const prog as usize, 0, 0, 0])
+        syscall(
+            __NR_seccomp,
+            [
+                SET_MODE_FILTER,
+                flags as usize,
+                &raw const prog as usize,
+                0,
+                0,
+                0,
+            ],
+        )
     })?;
     // SAFETY: with NEW_LISTENER the result is a new descriptor that nobody else owns.
     Ok((flags & NEW_LISTENER != 0).then(|| unsafe { OwnedFd::from_raw_fd(result as RawFd) }))
@@ -211,7 +247,12 @@ pub fn seccomp(program: &[Instruction], flags: u32) -> Result<Option<OwnedFd>> {
 pub fn keyctl_join_session_keyring(name: &CStr) -> Result<()> {
     const JOIN_SESSION_KEYRING: usize = 1; // include/uapi/linux/keyctl.h
     // SAFETY: the kernel reads the string.
-    check(unsafe { syscall(__NR_keyctl, [JOIN_SESSION_KEYRING, name.as_ptr() as usize, 0, 0, 0, 0]) })?;
+    check(unsafe {
+        syscall(
+            __NR_keyctl,
+            [JOIN_SESSION_KEYRING, name.as_ptr() as usize, 0, 0, 0, 0],
+        )
+    })?;
     Ok(())
 }
 
@@ -226,7 +267,12 @@ pub fn personality(persona: u32) -> Result<()> {
 pub fn ioprio_set(priority: u32) -> Result<()> {
     const IOPRIO_WHO_PROCESS: usize = 1; // include/uapi/linux/ioprio.h
     // SAFETY: takes numbers.
-    check(unsafe { syscall(__NR_ioprio_set, [IOPRIO_WHO_PROCESS, 0, priority as usize, 0, 0, 0]) })?;
+    check(unsafe {
+        syscall(
+            __NR_ioprio_set,
+            [IOPRIO_WHO_PROCESS, 0, priority as usize, 0, 0, 0],
+        )
+    })?;
     Ok(())
 }
 
@@ -246,9 +292,17 @@ pub struct SchedAttr {
 
 /// sched_setattr(2) for the calling thread.
 pub fn sched_setattr(attr: &SchedAttr) -> Result<()> {
-    let attr = SchedAttr { size: size_of::<SchedAttr>() as u32, ..*attr };
+    let attr = SchedAttr {
+        size: size_of::<SchedAttr>() as u32,
+        ..*attr
+    };
     // SAFETY: the kernel reads as many bytes as `size` says.
-    check(unsafe { syscall(__NR_sched_setattr, [0, &raw const attr as usize, 0, 0, 0, 0]) })?;
+    check(unsafe {
+        syscall(
+            __NR_sched_setattr,
+            [0, &raw const attr as usize, 0, 0, 0, 0],
+        )
+    })?;
     Ok(())
 }
 
@@ -268,7 +322,14 @@ pub fn set_signal_mask(mask: u64) -> u64 {
     unsafe {
         syscall(
             __NR_rt_sigprocmask,
-            [SIG_SETMASK as usize, &raw const mask as usize, &raw mut old as usize, SIGSET_BYTES, 0, 0],
+            [
+                SIG_SETMASK as usize,
+                &raw const mask as usize,
+                &raw mut old as usize,
+                SIGSET_BYTES,
+                0,
+                0,
+            ],
         )
     };
     old
@@ -294,7 +355,12 @@ fn default_signal(signal: usize) {
     struct Sigaction([usize; 4]); // handler, flags, restorer, mask: all zero is SIG_DFL
     let action = Sigaction([0; 4]);
     // SAFETY: SIG_DFL needs no restorer; SIGKILL and SIGSTOP are refused, which is harmless.
-    unsafe { syscall(__NR_rt_sigaction, [signal, &raw const action as usize, 0, SIGSET_BYTES, 0, 0]) };
+    unsafe {
+        syscall(
+            __NR_rt_sigaction,
+            [signal, &raw const action as usize, 0, SIGSET_BYTES, 0, 0],
+        )
+    };
 }
 
 /// signalfd4(2) for every signal, non-blocking and close-on-exec.
@@ -304,7 +370,17 @@ pub fn signalfd() -> Result<OwnedFd> {
     let flags = O_CLOEXEC | O_NONBLOCK;
     // SAFETY: the kernel reads a set of the size given.
     let fd = check(unsafe {
-        syscall(__NR_signalfd4, [usize::MAX, &raw const mask as usize, SIGSET_BYTES, flags as usize, 0, 0])
+        syscall(
+            __NR_signalfd4,
+            [
+                usize::MAX,
+                &raw const mask as usize,
+                SIGSET_BYTES,
+                flags as usize,
+                0,
+                0,
+            ],
+        )
     })?;
     // SAFETY: a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
@@ -320,7 +396,12 @@ pub fn next_signal(fd: BorrowedFd<'_>) -> Option<i32> {
 /// pidfd_send_signal(2) with any number, real-time signals included; 0 asks whether it lives.
 pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     // SAFETY: takes numbers and a null pointer.
-    check(unsafe { syscall(__NR_pidfd_send_signal, [pidfd.as_raw_fd() as usize, signal as usize, 0, 0, 0, 0]) })?;
+    check(unsafe {
+        syscall(
+            __NR_pidfd_send_signal,
+            [pidfd.as_raw_fd() as usize, signal as usize, 0, 0, 0, 0],
+        )
+    })?;
     Ok(())
 }
 
@@ -341,9 +422,27 @@ struct Flock {
 }
 
 fn ofd_lock(fd: BorrowedFd<'_>, command: usize) -> Result<Flock> {
-    let mut lock = Flock { kind: F_WRLCK as i16, whence: 0, start: 0, len: 0, pid: 0 };
+    let mut lock = Flock {
+        kind: F_WRLCK as i16,
+        whence: 0,
+        start: 0,
+        len: 0,
+        pid: 0,
+    };
     // SAFETY: the kernel reads and writes one struct flock.
-    check(unsafe { syscall(__NR_fcntl, [fd.as_raw_fd() as usize, command, &raw mut lock as usize, 0, 0, 0]) })?;
+    check(unsafe {
+        syscall(
+            __NR_fcntl,
+            [
+                fd.as_raw_fd() as usize,
+                command,
+                &raw mut lock as usize,
+                0,
+                0,
+                0,
+            ],
+        )
+    })?;
     Ok(lock)
 }
 
@@ -368,7 +467,11 @@ pub fn loopback_up(socket: BorrowedFd<'_>) -> Result<()> {
     const IFF_UP: i16 = 1;
     let mut name = [0; 16];
     name[..2].copy_from_slice(b"lo");
-    let request = Ifreq { name, flags: IFF_UP, pad: [0; 22] };
+    let request = Ifreq {
+        name,
+        flags: IFF_UP,
+        pad: [0; 22],
+    };
     // SAFETY: the kernel reads one struct ifreq.
     check(unsafe {
         syscall(
@@ -391,6 +494,11 @@ pub fn realtime() -> (i64, i64) {
     // Not through rustix, which would look for the vDSO first, for one call.
     let mut now = [0i64; 2];
     // SAFETY: the kernel writes one struct timespec.
-    unsafe { syscall(__NR_clock_gettime, [CLOCK_REALTIME as usize, &raw mut now as usize, 0, 0, 0, 0]) };
+    unsafe {
+        syscall(
+            __NR_clock_gettime,
+            [CLOCK_REALTIME as usize, &raw mut now as usize, 0, 0, 0, 0],
+        )
+    };
     (now[0], now[1])
 }

@@ -42,12 +42,8 @@ impl Start {
 
     /// The value of one environment variable.
     pub fn var(self, name: &str) -> Option<&'static str> {
-        self.env().find_map(|e| {
-            e.to_str()
-                .ok()?
-                .strip_prefix(name)?
-                .strip_prefix('=')
-        })
+        self.env()
+            .find_map(|e| e.to_str().ok()?.strip_prefix(name)?.strip_prefix('='))
     }
 
     /// The path that execve was given, as the kernel saw it (`AT_EXECFN`): `/dev/fd/N` after an
@@ -128,7 +124,11 @@ pub(crate) unsafe extern "C" fn first(stack: *const usize) -> ! {
 fn open_stdio() {
     use rustix::fs::{Mode, OFlags};
     use rustix::io::Errno;
-    for fd in [crate::calls::stdin(), crate::calls::stdout(), crate::calls::stderr()] {
+    for fd in [
+        crate::calls::stdin(),
+        crate::calls::stdout(),
+        crate::calls::stderr(),
+    ] {
         if rustix::io::fcntl_getfd(fd) == Err(Errno::BADF) {
             // The lowest free number is this one, since those below it are open by now.
             if let Ok(null) = rustix::fs::open(c"/dev/null", OFlags::RDWR, Mode::empty()) {
@@ -144,7 +144,12 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     use core::fmt::Write;
     let mut text = crate::report::Text::<256>::new();
     let _ = match info.location() {
-        Some(at) => writeln!(text, "runtime: internal error at {}:{}", at.file(), at.line()),
+        Some(at) => writeln!(
+            text,
+            "runtime: internal error at {}:{}",
+            at.file(),
+            at.line()
+        ),
         None => writeln!(text, "runtime: internal error"),
     };
     let _ = rustix::io::write(crate::calls::stderr(), text.bytes());

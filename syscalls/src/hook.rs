@@ -50,7 +50,10 @@ pub fn run<const N: usize>(
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).at(Call::hook)?;
     let (exec_reader, exec_writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).at(Call::hook)?;
 
-    let clone = Clone { exit_signal: u64::from(SIGCHLD), ..Clone::default() };
+    let clone = Clone {
+        exit_signal: u64::from(SIGCHLD),
+        ..Clone::default()
+    };
     let pidfd = match calls::clone3(clone).at(Call::clone3)? {
         Cloned::Child => {
             let errno = become_hook(hook, stdin.as_fd(), writer.as_fd(), cwd);
@@ -76,18 +79,30 @@ pub fn run<const N: usize>(
         }
     };
     if !ended {
-        return Err(Fault { call: Call::hook_timeout, errno: Errno::TIMEDOUT });
+        return Err(Fault {
+            call: Call::hook_timeout,
+            errno: Errno::TIMEDOUT,
+        });
     }
     let mut errno = [0u8; 4];
     if let Ok(4) = rustix::io::read(&exec_reader, &mut errno[..]) {
-        return Err(Fault { call: Call::hook, errno: Errno::from_raw_os_error(i32::from_ne_bytes(errno)) });
+        return Err(Fault {
+            call: Call::hook,
+            errno: Errno::from_raw_os_error(i32::from_ne_bytes(errno)),
+        });
     }
     let Some(status) = status else {
-        return Err(Fault { call: Call::hook, errno: Errno::CHILD });
+        return Err(Fault {
+            call: Call::hook,
+            errno: Errno::CHILD,
+        });
     };
     let failed = |call, number: i32| {
         // A status of 0 is not an errno; the caller reads the number by the call's meaning.
-        Err(Fault { call, errno: Errno::from_raw_os_error(number.clamp(1, 4095)) })
+        Err(Fault {
+            call,
+            errno: Errno::from_raw_os_error(number.clamp(1, 4095)),
+        })
     };
     match (status.exit_status(), status.terminating_signal()) {
         (Some(0), _) => Ok(()),
@@ -98,7 +113,12 @@ pub fn run<const N: usize>(
 }
 
 /// In the hook's process: stdio, a process group of its own, default signals, then the program.
-fn become_hook(hook: &Hook<'_>, stdin: BorrowedFd<'_>, out: BorrowedFd<'_>, cwd: Option<BorrowedFd<'_>>) -> Errno {
+fn become_hook(
+    hook: &Hook<'_>,
+    stdin: BorrowedFd<'_>,
+    out: BorrowedFd<'_>,
+    cwd: Option<BorrowedFd<'_>>,
+) -> Errno {
     let prepare = || -> rustix::io::Result<()> {
         rustix::process::setpgid(None, None)?;
         rustix::stdio::dup2_stdin(stdin)?;
@@ -123,13 +143,24 @@ fn now() -> i64 {
 }
 
 /// Collects output until the process ends; false when the deadline came first.
-fn watch<const N: usize>(reader: BorrowedFd<'_>, pidfd: BorrowedFd<'_>, deadline: Option<i64>, output: &mut Text<N>) -> bool {
+fn watch<const N: usize>(
+    reader: BorrowedFd<'_>,
+    pidfd: BorrowedFd<'_>,
+    deadline: Option<i64>,
+    output: &mut Text<N>,
+) -> bool {
     let mut open = true;
     loop {
-        let mut fds = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN), PollFd::from_borrowed_fd(reader, PollFlags::IN)];
+        let mut fds = [
+            PollFd::from_borrowed_fd(pidfd, PollFlags::IN),
+            PollFd::from_borrowed_fd(reader, PollFlags::IN),
+        ];
         let timeout = deadline.map(|d| {
             let left = (d - now()).max(0);
-            Timespec { tv_sec: left / 1000, tv_nsec: left % 1000 * 1_000_000 }
+            Timespec {
+                tv_sec: left / 1000,
+                tv_nsec: left % 1000 * 1_000_000,
+            }
         });
         let watched = if open { 2 } else { 1 };
         match rustix::event::poll(&mut fds[..watched], timeout.as_ref()) {
@@ -138,7 +169,10 @@ fn watch<const N: usize>(reader: BorrowedFd<'_>, pidfd: BorrowedFd<'_>, deadline
             Ok(0) => return false,
             Ok(_) => {}
         }
-        let (ended, readable) = (!fds[0].revents().is_empty(), open && !fds[1].revents().is_empty());
+        let (ended, readable) = (
+            !fds[0].revents().is_empty(),
+            open && !fds[1].revents().is_empty(),
+        );
         if readable {
             let mut chunk = [0u8; 1024];
             match rustix::io::read(reader, &mut chunk[..]) {

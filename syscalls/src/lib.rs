@@ -15,4 +15,3 @@ pub mod step;
 mod walk;
 
 pub use entry::Start;
-

@@ -53,7 +53,7 @@ calls! {
     fstatfs getdents64 interpreter ioctl ioctl_tty keyctl linkat mkdirat mknodat mount mount_setattr move_mount
     not_a_directory not_a_null_device not_a_terminal not_the_same_kind open_tree openat2 personality pivot_root prctl prlimit read
     readlinkat recv sched_setattr seccomp send sendmsg setdomainname setgroups sethostname setns setresgid setresuid
-    setsid ioprio_set socket statx symlinkat too_long umount2 unshare write hook hook_timeout hook_status hook_signal
+    setsid shutdown ioprio_set socket statx symlinkat too_long umount2 unshare write hook hook_timeout hook_status hook_signal
 }
 
 /// A failed call of the child.
@@ -117,7 +117,10 @@ impl Report {
         text.push(&message[8..n]);
         Ok(Some(Report {
             kind,
-            call: Call::ALL.get(usize::from(message[1])).copied().unwrap_or(Call::none),
+            call: Call::ALL
+                .get(usize::from(message[1]))
+                .copied()
+                .unwrap_or(Call::none),
             step: u16::from_ne_bytes([message[2], message[3]]),
             errno: i32::from_ne_bytes([message[4], message[5], message[6], message[7]]),
         }))
@@ -132,7 +135,10 @@ pub struct Text<const N: usize> {
 
 impl<const N: usize> Text<N> {
     pub const fn new() -> Self {
-        Self { bytes: [0; N], len: 0 }
+        Self {
+            bytes: [0; N],
+            len: 0,
+        }
     }
 
     pub fn clear(&mut self) {

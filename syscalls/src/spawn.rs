@@ -69,7 +69,9 @@ pub fn spawn<'a>(plan: &Spawn<'a>, slots: &Slots<'_>) -> Result<Spawned, Unborn<
         flags: plan.namespaces,
         exit_signal: u64::from(SIGCHLD),
         cgroup: match plan.cgroup {
-            Some(slot) => Some(rustix::fd::AsRawFd::as_raw_fd(&slots.get(slot).at(Call::clone3)?)),
+            Some(slot) => Some(rustix::fd::AsRawFd::as_raw_fd(
+                &slots.get(slot).at(Call::clone3)?,
+            )),
             None => None,
         },
     };
@@ -81,12 +83,22 @@ pub fn spawn<'a>(plan: &Spawn<'a>, slots: &Slots<'_>) -> Result<Spawned, Unborn<
             drop(ours);
             walk(plan.steps, slots, theirs)
         }
-        Cloned::Parent(pid, pidfd) => Ok(Spawned { pid, pidfd, channel: ours }),
+        Cloned::Parent(pid, pidfd) => Ok(Spawned {
+            pid,
+            pidfd,
+            channel: ours,
+        }),
     }
 }
 
 fn channel() -> Result<(OwnedFd, OwnedFd), Fault> {
-    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).at(Call::socket)
+    rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .at(Call::socket)
 }
 
 /// Steps as the middle process reports them: the time namespace, then the joins, then the clone.
@@ -103,19 +115,29 @@ fn spawn_by_middle<'a>(
     // It reports on a channel of its own: the child may be quicker on the other.
     let (told, tell) = channel()?;
     // It shares our descriptors, so that the pidfd it gets is ours; it opens nothing else that stays.
-    let middle = Clone { flags: u64::from(linux_raw_sys::general::CLONE_FILES), exit_signal: u64::from(SIGCHLD), cgroup: None };
+    let middle = Clone {
+        flags: u64::from(linux_raw_sys::general::CLONE_FILES),
+        exit_signal: u64::from(SIGCHLD),
+        cgroup: None,
+    };
     let pidfd = match calls::clone3(middle).at(Call::clone3)? {
         Cloned::Child => middle_process(plan, clone, slots, ours, theirs, tell),
         Cloned::Parent(_, pidfd) => pidfd,
     };
-    while let Err(Errno::INTR) = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {}
+    while let Err(Errno::INTR) =
+        rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
+    {}
     drop((theirs, tell));
     // It has said all it had to say; if it died instead, only the child holds the other end.
     rustix::io::ioctl_fionbio(&told, true).at(Call::recv)?;
     let mut text = Text::new();
     let report = Report::recv(told.as_fd(), &mut text).at(Call::recv)?;
     let Some(report) = report else {
-        return Err(Fault { call: Call::clone3, errno: Errno::CHILD }.into());
+        return Err(Fault {
+            call: Call::clone3,
+            errno: Errno::CHILD,
+        }
+        .into());
     };
     if report.kind == Kind::Born {
         return Ok(Spawned {
@@ -128,10 +150,18 @@ fn spawn_by_middle<'a>(
     let errno = Errno::from_raw_os_error(report.errno);
     match report.step {
         TIME => Err(Unborn::Time(errno)),
-        CLONE => Err(Fault { call: Call::clone3, errno }.into()),
+        CLONE => Err(Fault {
+            call: Call::clone3,
+            errno,
+        }
+        .into()),
         n => match plan.joins.get(usize::from(n)) {
             Some(join) => Err(Unborn::Join(join, errno)),
-            None => Err(Fault { call: report.call, errno }.into()),
+            None => Err(Fault {
+                call: report.call,
+                errno,
+            }
+            .into()),
         },
     }
 }
@@ -145,7 +175,12 @@ fn middle_process(
     tell: OwnedFd,
 ) -> ! {
     let fail = |step: u16, errno: Errno| -> ! {
-        let report = Report { kind: Kind::Failed, call: Call::setns, step, errno: errno.raw_os_error() };
+        let report = Report {
+            kind: Kind::Failed,
+            call: Call::setns,
+            step,
+            errno: errno.raw_os_error(),
+        };
         let _ = report.send(tell.as_fd(), b"");
         calls::exit(1)
     };
@@ -160,14 +195,23 @@ fn middle_process(
         }
     }
     // The child is our parent's: it gets our parent's exit signal, and its end.
-    let clone = Clone { flags: clone.flags | u64::from(CLONE_PARENT), exit_signal: 0, ..clone };
+    let clone = Clone {
+        flags: clone.flags | u64::from(CLONE_PARENT),
+        exit_signal: 0,
+        ..clone
+    };
     match calls::clone3(clone) {
         Ok(Cloned::Child) => {
             drop(ours);
             walk(plan.steps, slots, theirs)
         }
         Ok(Cloned::Parent(pid, pidfd)) => {
-            let report = Report { kind: Kind::Born, call: Call::none, step: pidfd.into_raw_fd() as u16, errno: pid };
+            let report = Report {
+                kind: Kind::Born,
+                call: Call::none,
+                step: pidfd.into_raw_fd() as u16,
+                errno: pid,
+            };
             let _ = report.send(tell.as_fd(), b"");
             calls::exit(0)
         }
@@ -181,7 +225,11 @@ fn time_namespace(offsets: &CStr) -> rustix::io::Result<()> {
     if offsets.is_empty() {
         return Ok(());
     }
-    let file = rustix::fs::open(c"/proc/self/timens_offsets", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let file = rustix::fs::open(
+        c"/proc/self/timens_offsets",
+        OFlags::WRONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     rustix::io::write(&file, offsets.to_bytes()).map(drop)
 }
 

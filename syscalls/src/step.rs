@@ -38,7 +38,10 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    pub const NONE: Self = Self { own: MountAttr::NONE, tree: MountAttr::NONE };
+    pub const NONE: Self = Self {
+        own: MountAttr::NONE,
+        tree: MountAttr::NONE,
+    };
 }
 
 /// A new file system on a directory of the container.
@@ -193,33 +196,61 @@ pub enum Step<'a> {
     /// Open a root that is there already.
     Root(&'a CStr),
     /// Attach the root file system.
-    Rootfs { tree: Slot, path: &'a CStr },
+    Rootfs {
+        tree: Slot,
+        path: &'a CStr,
+    },
     Mount(Mount<'a>),
     Bind(Bind<'a>),
     /// `remount`: new attributes for the mount at `target`.
-    Remount { target: &'a CStr, attributes: Attributes },
+    Remount {
+        target: &'a CStr,
+        attributes: Attributes,
+    },
     /// A directory, with those above it that are missing.
     Directory(&'a CStr),
     Device(Device<'a>),
     /// A symbolic link, unless something is there.
-    Link { path: &'a CStr, target: &'a CStr },
+    Link {
+        path: &'a CStr,
+        target: &'a CStr,
+    },
     /// A private procfs that nothing in the container can redirect.
     Procfs(Slot),
     /// Write a kernel parameter: `path` below /proc/sys.
-    Sysctl { procfs: Slot, path: &'a CStr, value: &'a CStr },
+    Sysctl {
+        procfs: Slot,
+        path: &'a CStr,
+        value: &'a CStr,
+    },
     /// Hooks that run in the container's namespaces: createContainer, startContainer. `state` is the
     /// state as JSON, in two parts with the pid between them.
-    Hooks { kind: &'a CStr, hooks: &'a [Hook<'a>], state: [&'a [u8]; 2] },
+    Hooks {
+        kind: &'a CStr,
+        hooks: &'a [Hook<'a>],
+        state: [&'a [u8]; 2],
+    },
     /// Hide a file or directory; `empty` is the slot of the directory that all masked ones share.
-    Mask { path: &'a CStr, null: Slot, empty: Slot },
+    Mask {
+        path: &'a CStr,
+        null: Slot,
+        empty: Slot,
+    },
     /// Make what is at `path`, and all below, read-only.
     Readonly(&'a CStr),
     /// Attributes and propagation of the root mount.
     RootAttributes(Attributes),
     /// Make a pseudo terminal, send its master over `socket`, and make it stdio and /dev/console.
-    Console { socket: Slot, name: &'a CStr, size: Option<(u16, u16)>, uid: u32 },
+    Console {
+        socket: Slot,
+        name: &'a CStr,
+        size: Option<(u16, u16)>,
+        uid: u32,
+    },
     /// Give stdio to the user, so that /dev/stdout can be opened anew.
-    Stdio { uid: u32 },
+    Stdio {
+        uid: u32,
+    },
     /// Change into the root: pivot_root(2).
     Pivot,
     /// The same by a moved mount and chroot(2), for a root that cannot be pivoted.
@@ -235,7 +266,11 @@ pub enum Step<'a> {
     Scheduler(SchedAttr),
     IoPriority(u32),
     /// The label the next execve gets: `path` below /proc/self/attr.
-    Label { procfs: Slot, path: &'a CStr, value: &'a CStr },
+    Label {
+        procfs: Slot,
+        path: &'a CStr,
+        value: &'a CStr,
+    },
     NoNewPrivileges,
     /// Load the filter before capabilities are dropped (without no_new_privs).
     Seccomp(Filter<'a>),
@@ -266,7 +301,11 @@ impl fmt::Display for Attributes {
             }
             write!(f, "{words} (")?;
             let mut comma = "";
-            for (name, value) in [("set", attr.set), ("clear", attr.clear), ("propagation", attr.propagation)] {
+            for (name, value) in [
+                ("set", attr.set),
+                ("clear", attr.clear),
+                ("propagation", attr.propagation),
+            ] {
                 if value != 0 {
                     write!(f, "{comma}{name} {value:#x}")?;
                     comma = ", ";
@@ -284,7 +323,9 @@ impl fmt::Display for Step<'_> {
         match self {
             Step::Meet(Point::Mappings) => f.write_str("wait for the id mappings"),
             Step::Meet(Point::Cgroup) => f.write_str("wait for the cgroup"),
-            Step::Meet(Point::Hooks) => f.write_str("wait for the prestart and createRuntime hooks"),
+            Step::Meet(Point::Hooks) => {
+                f.write_str("wait for the prestart and createRuntime hooks")
+            }
             Step::Meet(Point::Commit) => f.write_str("wait for the state to be written"),
             Step::ContainerRoot => f.write_str("become root in the user namespace"),
             Step::Session => f.write_str("create a session"),
@@ -310,7 +351,9 @@ impl fmt::Display for Step<'_> {
             Step::Device(d) => write!(f, "make the device {}", Lossy(d.path)),
             Step::Link { path, target } => write!(f, "link {} to {}", Lossy(path), Lossy(target)),
             Step::Procfs(_) => f.write_str("open a private procfs"),
-            Step::Sysctl { path, value, .. } => write!(f, "set the sysctl {} to {}", Lossy(path), Lossy(value)),
+            Step::Sysctl { path, value, .. } => {
+                write!(f, "set the sysctl {} to {}", Lossy(path), Lossy(value))
+            }
             Step::Hooks { kind, .. } => write!(f, "run the {} hooks", Lossy(kind)),
             Step::Mask { path, .. } => write!(f, "mask {}", Lossy(path)),
             Step::Readonly(path) => write!(f, "make {} read-only", Lossy(path)),
@@ -326,11 +369,19 @@ impl fmt::Display for Step<'_> {
             Step::Personality(p) => write!(f, "set the personality {p:#x}"),
             Step::Scheduler(_) => f.write_str("set process.scheduler"),
             Step::IoPriority(_) => f.write_str("set process.ioPriority"),
-            Step::Label { path, value, .. } => write!(f, "set the label {} ({})", Lossy(value), Lossy(path)),
+            Step::Label { path, value, .. } => {
+                write!(f, "set the label {} ({})", Lossy(value), Lossy(path))
+            }
             Step::NoNewPrivileges => f.write_str("set no_new_privs"),
-            Step::Seccomp(filter) => write!(f, "load the seccomp filter ({} instructions)", filter.program.len()),
+            Step::Seccomp(filter) => write!(
+                f,
+                "load the seccomp filter ({} instructions)",
+                filter.program.len()
+            ),
             Step::Umask(mask) => write!(f, "set the umask {mask:03o}"),
-            Step::WorkingDirectory(path) => write!(f, "change to the working directory {}", Lossy(path)),
+            Step::WorkingDirectory(path) => {
+                write!(f, "change to the working directory {}", Lossy(path))
+            }
             Step::Become(i) => write!(f, "become user {} and group {}", i.uid, i.gid),
             Step::Execute(e) => match e.argv.first().and_then(|a| a.get()) {
                 Some(name) => write!(f, "execute {}", Lossy(name)),

@@ -38,7 +38,13 @@ struct Child<'a> {
 /// Walks all steps in the child; the last one is the exec. A failure is reported and ends the process.
 pub(crate) fn walk(steps: &[Step<'_>], slots: &Slots<'_>, channel: OwnedFd) -> ! {
     crate::alloc::freeze();
-    let mut child = Child { slots, root: None, channel, at: 0, output: Text::new() };
+    let mut child = Child {
+        slots,
+        root: None,
+        channel,
+        at: 0,
+        output: Text::new(),
+    };
     // Until the commit we die with our parent; the end of the channel tells of a parent that died earlier.
     let _ = die_with_parent();
     // Modes in the plan are meant as they stand.
@@ -52,7 +58,12 @@ pub(crate) fn walk(steps: &[Step<'_>], slots: &Slots<'_>, channel: OwnedFd) -> !
                 text.push(b"\0");
                 text.push(child.output.bytes());
             }
-            let report = Report { kind: Kind::Failed, call: fault.call, step: child.at, errno: fault.errno.raw_os_error() };
+            let report = Report {
+                kind: Kind::Failed,
+                call: fault.call,
+                step: child.at,
+                errno: fault.errno.raw_os_error(),
+            };
             let _ = report.send(child.channel.as_fd(), text.bytes());
             calls::exit(1)
         }
@@ -62,7 +73,11 @@ pub(crate) fn walk(steps: &[Step<'_>], slots: &Slots<'_>, channel: OwnedFd) -> !
 
 impl<'a> Child<'a> {
     fn root(&self) -> Walked<BorrowedFd<'_>> {
-        self.root.as_ref().map(AsFd::as_fd).ok_or(Errno::BADF).at(Call::none)
+        self.root
+            .as_ref()
+            .map(AsFd::as_fd)
+            .ok_or(Errno::BADF)
+            .at(Call::none)
     }
 
     fn slot(&self, slot: crate::slots::Slot) -> Walked<BorrowedFd<'_>> {
@@ -77,8 +92,12 @@ impl<'a> Child<'a> {
             Step::CgroupNamespace => unshare(UnshareFlags::NEWCGROUP),
             Step::Keyring(name) => calls::keyctl_join_session_keyring(name).at(Call::keyctl),
             Step::Loopback => loopback(),
-            Step::Hostname(name) => rustix::system::sethostname(name.to_bytes()).at(Call::sethostname),
-            Step::Domainname(name) => rustix::system::setdomainname(name.to_bytes()).at(Call::setdomainname),
+            Step::Hostname(name) => {
+                rustix::system::sethostname(name.to_bytes()).at(Call::sethostname)
+            }
+            Step::Domainname(name) => {
+                rustix::system::setdomainname(name.to_bytes()).at(Call::setdomainname)
+            }
             Step::Propagation(flags) => mounts::propagation(*flags),
             Step::NullDevice(slot) => self.null_device(*slot),
             Step::Root(path) => self.open_root(path),
@@ -86,16 +105,27 @@ impl<'a> Child<'a> {
             Step::Mount(mount) => self.mount(mount),
             Step::Bind(bind) => self.bind(bind),
             Step::Remount { target, attributes } => self.remount(target, *attributes),
-            Step::Directory(path) => paths::reach(self.root()?, path, paths::Make::Directory).map(drop),
+            Step::Directory(path) => {
+                paths::reach(self.root()?, path, paths::Make::Directory).map(drop)
+            }
             Step::Device(device) => self.device(device),
             Step::Link { path, target } => self.link(path, target),
             Step::Procfs(slot) => self.procfs(*slot),
-            Step::Sysctl { procfs, path, value } => self.sysctl(*procfs, path, value),
+            Step::Sysctl {
+                procfs,
+                path,
+                value,
+            } => self.sysctl(*procfs, path, value),
             Step::Hooks { hooks, state, .. } => self.hooks(hooks, *state),
             Step::Mask { path, null, empty } => self.mask(path, *null, *empty),
             Step::Readonly(path) => self.readonly(path),
             Step::RootAttributes(attributes) => mounts::apply(self.root()?, *attributes),
-            Step::Console { socket, name, size, uid } => self.console(*socket, name, *size, *uid),
+            Step::Console {
+                socket,
+                name,
+                size,
+                uid,
+            } => self.console(*socket, name, *size, *uid),
             Step::Stdio { uid } => console::own_stdio(*uid),
             Step::Pivot => self.pivot(),
             Step::MoveRoot => self.move_root(),
@@ -106,9 +136,15 @@ impl<'a> Child<'a> {
             Step::Personality(persona) => calls::personality(*persona).at(Call::personality),
             Step::Scheduler(attr) => calls::sched_setattr(attr).at(Call::sched_setattr),
             Step::IoPriority(priority) => calls::ioprio_set(*priority).at(Call::ioprio_set),
-            Step::Label { procfs, path, value } => self.label(*procfs, path, value),
+            Step::Label {
+                procfs,
+                path,
+                value,
+            } => self.label(*procfs, path, value),
             Step::NoNewPrivileges => rustix::thread::set_no_new_privs(true).at(Call::prctl),
-            Step::Seccomp(filter) => calls::seccomp(filter.program, filter.flags).map(drop).at(Call::seccomp),
+            Step::Seccomp(filter) => calls::seccomp(filter.program, filter.flags)
+                .map(drop)
+                .at(Call::seccomp),
             Step::Umask(mask) => {
                 rustix::process::umask(Mode::from_raw_mode(*mask));
                 Ok(())
@@ -123,7 +159,9 @@ impl<'a> Child<'a> {
     fn meet(&self, point: Point) -> Walked {
         self.report(Kind::Meet)?;
         let mut byte = [0u8; 1];
-        match rustix::io::retry_on_intr(|| rustix::io::read(&self.channel, &mut byte[..])).at(Call::recv)? {
+        match rustix::io::retry_on_intr(|| rustix::io::read(&self.channel, &mut byte[..]))
+            .at(Call::recv)?
+        {
             0 => calls::exit(1),
             _ if point == Point::Commit => {
                 rustix::process::set_parent_process_death_signal(None).at(Call::prctl)
@@ -133,7 +171,12 @@ impl<'a> Child<'a> {
     }
 
     fn report(&self, kind: Kind) -> Walked {
-        let report = Report { kind, call: Call::none, step: self.at, errno: 0 };
+        let report = Report {
+            kind,
+            call: Call::none,
+            step: self.at,
+            errno: 0,
+        };
         report.send(self.channel.as_fd(), b"").at(Call::send)
     }
 
@@ -141,9 +184,12 @@ impl<'a> Child<'a> {
     fn wait_for_start(&mut self, listener: crate::slots::Slot) -> Walked {
         let listener = self.slots.get(listener).at(Call::none)?;
         // The parent of `create` waits for the end of this channel, and is done then.
-        let _ = rustix::net::shutdown(&self.channel, rustix::net::Shutdown::Both);
+        rustix::net::shutdown(&self.channel, rustix::net::Shutdown::Write).at(Call::shutdown)?;
         loop {
-            let peer = rustix::io::retry_on_intr(|| rustix::net::accept_with(listener, SocketFlags::CLOEXEC)).at(Call::accept4)?;
+            let peer = rustix::io::retry_on_intr(|| {
+                rustix::net::accept_with(listener, SocketFlags::CLOEXEC)
+            })
+            .at(Call::accept4)?;
             let mut byte = [0u8; 1];
             // One that leaves without a word was only looking.
             if let Ok(1) = rustix::io::retry_on_intr(|| rustix::io::read(&peer, &mut byte[..])) {
@@ -159,7 +205,9 @@ impl<'a> Child<'a> {
         let _ = write!(pid, "{}", rustix::process::getpid().as_raw_nonzero());
         for hook in hooks {
             let mut output = Text::<400>::new();
-            if let Err(fault) = crate::hook::run(hook, &[state[0], pid.bytes(), state[1]], None, &mut output) {
+            if let Err(fault) =
+                crate::hook::run(hook, &[state[0], pid.bytes(), state[1]], None, &mut output)
+            {
                 self.output.push(hook.path.to_bytes());
                 self.output.push(b"\0");
                 self.output.push(output.bytes());
@@ -181,6 +229,12 @@ fn unshare(flags: UnshareFlags) -> Walked {
 
 fn loopback() -> Walked {
     use rustix::net::{AddressFamily, SocketType, socket_with};
-    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None).at(Call::socket)?;
+    let socket = socket_with(
+        AddressFamily::INET,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .at(Call::socket)?;
     calls::loopback_up(socket.as_fd()).at(Call::ioctl)
 }

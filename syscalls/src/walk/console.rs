@@ -20,13 +20,24 @@ use rustix::termios::{OptionalActions, OutputModes, Winsize};
 const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
 
 impl Child<'_> {
-    pub fn console(&mut self, socket: Slot, name: &CStr, size: Option<(u16, u16)>, uid: u32) -> Walked {
+    pub fn console(
+        &mut self,
+        socket: Slot,
+        name: &CStr,
+        size: Option<(u16, u16)>,
+        uid: u32,
+    ) -> Walked {
         let master = self.open_master()?;
         rustix::pty::unlockpt(&master).at(Call::ioctl_tty)?;
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).at(Call::ioctl_tty)?;
         if let Some((height, width)) = size {
-            let size = Winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
+            let size = Winsize {
+                ws_row: height,
+                ws_col: width,
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            };
             rustix::termios::tcsetwinsize(&slave, size).at(Call::ioctl_tty)?;
         }
         // As runc: the engine at the other end turns line ends into what it wants.
@@ -66,7 +77,8 @@ impl Child<'_> {
             other => other?,
         };
         let bind = copy(slave, false)?;
-        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+        let flags =
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         rustix::mount::move_mount(&bind, c"", &target, c"", flags).at(Call::move_mount)
     }
 }
@@ -86,10 +98,17 @@ fn send_master(socket: BorrowedFd<'_>, master: BorrowedFd<'_>, name: &CStr) -> W
 /// Gives stdio to the user of the process, as runc does; what cannot be given stays as it is, and the
 /// null device belongs to everybody.
 pub fn own_stdio(uid: u32) -> Walked {
-    for fd in [crate::calls::stdin(), crate::calls::stdout(), crate::calls::stderr()] {
+    for fd in [
+        crate::calls::stdin(),
+        crate::calls::stdout(),
+        crate::calls::stderr(),
+    ] {
         let stat = paths::stat(fd)?;
         let null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
-            && (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev)) == (1, 3);
+            && (
+                rustix::fs::major(stat.st_rdev),
+                rustix::fs::minor(stat.st_rdev),
+            ) == (1, 3);
         if stat.st_uid != uid && !null {
             let _ = rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), None);
         }

@@ -19,7 +19,10 @@ impl Child<'_> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let null = rustix::fs::open(c"/dev/null", flags, Mode::empty()).at(Call::openat2)?;
         let stat = paths::stat(null.as_fd())?;
-        let device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+        let device = (
+            rustix::fs::major(stat.st_rdev),
+            rustix::fs::minor(stat.st_rdev),
+        );
         if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice || device != NULL {
             return Err(Errno::NODEV).at(Call::not_a_null_device);
         }
@@ -40,7 +43,8 @@ impl Child<'_> {
             return Ok(());
         }
         let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
-        rustix::fs::chownat(&dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).at(Call::fchownat)
+        rustix::fs::chownat(&dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+            .at(Call::fchownat)
     }
 
     pub fn link(&self, path: &CStr, target: &CStr) -> Walked {

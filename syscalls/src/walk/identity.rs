@@ -40,7 +40,10 @@ pub fn raise_limits(limits: &[Rlimit]) -> Walked {
     for limit in limits {
         let mut now = rustix::process::getrlimit(limit.resource);
         // None is infinity.
-        if now.maximum.is_some_and(|now| limit.hard.is_none_or(|hard| hard > now)) {
+        if now
+            .maximum
+            .is_some_and(|now| limit.hard.is_none_or(|hard| hard > now))
+        {
             now.maximum = limit.hard;
             rustix::process::setrlimit(limit.resource, now).at(Call::prlimit)?;
         }
@@ -50,7 +53,10 @@ pub fn raise_limits(limits: &[Rlimit]) -> Walked {
 
 pub fn limits(limits: &[Rlimit]) -> Walked {
     for limit in limits {
-        let new = rustix::process::Rlimit { current: limit.soft, maximum: limit.hard };
+        let new = rustix::process::Rlimit {
+            current: limit.soft,
+            maximum: limit.hard,
+        };
         rustix::process::setrlimit(limit.resource, new).at(Call::prlimit)?;
     }
     Ok(())
@@ -63,7 +69,8 @@ pub fn become_user(identity: &Identity<'_>) -> Walked {
         if sets.bounding >> capability & 1 == 0 {
             match rustix::thread::remove_capability_from_bounding_set(bit) {
                 // Without CAP_SETPCAP it may still be gone already.
-                Err(Errno::PERM) if rustix::thread::capability_is_in_bounding_set(bit) == Ok(false) => {}
+                Err(Errno::PERM)
+                    if rustix::thread::capability_is_in_bounding_set(bit) == Ok(false) => {}
                 other => other.at(Call::prctl)?,
             }
         }
@@ -86,7 +93,8 @@ pub fn become_user(identity: &Identity<'_>) -> Walked {
     rustix::thread::clear_ambient_capability_set().at(Call::prctl)?;
     for capability in 0..=identity.last_capability {
         if sets.ambient >> capability & 1 == 1 {
-            rustix::thread::configure_capability_in_ambient_set(set(1 << capability), true).at(Call::prctl)?;
+            rustix::thread::configure_capability_in_ambient_set(set(1 << capability), true)
+                .at(Call::prctl)?;
         }
     }
     Ok(())

@@ -13,13 +13,18 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags,
 };
 
 /// Changes the propagation of every mount of this namespace.
 pub fn propagation(flags: u64) -> Walked {
-    let root = rustix::fs::open(c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(Call::openat2)?;
-    let attr = MountAttr { propagation: flags, ..MountAttr::NONE };
+    let root =
+        rustix::fs::open(c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(Call::openat2)?;
+    let attr = MountAttr {
+        propagation: flags,
+        ..MountAttr::NONE
+    };
     calls::mount_setattr(root.as_fd(), true, attr, None).at(Call::mount_setattr)
 }
 
@@ -29,8 +34,14 @@ pub fn apply(fd: BorrowedFd<'_>, attributes: Attributes) -> Walked {
         // Kinds of propagation that build on one another (a slave that is shared) need a call each.
         let slave_and_shared = u64::from(MS_SLAVE | MS_SHARED);
         if attr.propagation == slave_and_shared {
-            let first = MountAttr { propagation: MS_SLAVE, ..attr };
-            let second = MountAttr { propagation: MS_SHARED, ..MountAttr::NONE };
+            let first = MountAttr {
+                propagation: MS_SLAVE,
+                ..attr
+            };
+            let second = MountAttr {
+                propagation: MS_SHARED,
+                ..MountAttr::NONE
+            };
             calls::mount_setattr(fd, recursive, first, None).at(Call::mount_setattr)?;
             calls::mount_setattr(fd, recursive, second, None).at(Call::mount_setattr)?;
         } else if attr != MountAttr::NONE {
@@ -51,7 +62,9 @@ fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Walked {
 
 /// A detached copy of the mount at `fd`.
 pub fn copy(fd: BorrowedFd<'_>, recursive: bool) -> Walked<OwnedFd> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
@@ -73,7 +86,9 @@ fn new_mount(
     for option in options {
         match option {
             FsOption::Flag(key) => rustix::mount::fsconfig_set_flag(fs.as_fd(), *key),
-            FsOption::Value(key, value) => rustix::mount::fsconfig_set_string(fs.as_fd(), *key, *value),
+            FsOption::Value(key, value) => {
+                rustix::mount::fsconfig_set_string(fs.as_fd(), *key, *value)
+            }
         }
         .at(Call::fsconfig)?;
     }
@@ -110,16 +125,25 @@ impl Child<'_> {
         let mut inherit_mode = mount.inherit_mode;
         let target = if mount.plain {
             match find_plain(root, mount.target) {
-                Err(Fault { errno: Errno::NOENT, .. }) => {
+                Err(Fault {
+                    errno: Errno::NOENT,
+                    ..
+                }) => {
                     reach(root, mount.target, Make::Directory)?;
                     find_plain(root, mount.target)
                 }
-                Err(Fault { errno: Errno::LOOP | Errno::NOTDIR, .. }) => Err(Errno::LOOP).at(Call::not_a_directory),
+                Err(Fault {
+                    errno: Errno::LOOP | Errno::NOTDIR,
+                    ..
+                }) => Err(Errno::LOOP).at(Call::not_a_directory),
                 other => other,
             }?
         } else {
             match find(root, mount.target) {
-                Err(Fault { errno: Errno::NOENT, .. }) => {
+                Err(Fault {
+                    errno: Errno::NOENT,
+                    ..
+                }) => {
                     inherit_mode = false;
                     reach(root, mount.target, Make::Directory)?
                 }
@@ -145,19 +169,34 @@ impl Child<'_> {
     fn mount_by_data(&self, mount: &Mount<'_>, data: &CStr, target: BorrowedFd<'_>) -> Walked {
         rustix::process::fchdir(target).at(Call::fchdir)?;
         let source = mount.source.unwrap_or(mount.fstype);
-        let result = rustix::mount::mount(source, c".", mount.fstype, MountFlags::empty(), Some(data)).at(Call::mount);
+        let result =
+            rustix::mount::mount(source, c".", mount.fstype, MountFlags::empty(), Some(data))
+                .at(Call::mount);
         rustix::process::fchdir(self.root()?).at(Call::fchdir)?;
         result?;
         let new = reach(self.root()?, mount.target, Make::Directory)?;
-        let attr = MountAttr { set: mount.attr, ..MountAttr::NONE };
-        apply(new.as_fd(), Attributes { own: attr, tree: MountAttr::NONE })?;
+        let attr = MountAttr {
+            set: mount.attr,
+            ..MountAttr::NONE
+        };
+        apply(
+            new.as_fd(),
+            Attributes {
+                own: attr,
+                tree: MountAttr::NONE,
+            },
+        )?;
         apply(new.as_fd(), mount.after)
     }
 
     pub fn bind(&self, bind: &Bind<'_>) -> Walked {
         let tree = self.slot(bind.tree)?;
         let directory = paths::is_directory(tree)?;
-        let make = if directory { Make::Directory } else { Make::File };
+        let make = if directory {
+            Make::Directory
+        } else {
+            Make::File
+        };
         let target = reach(self.root()?, bind.target, make)?;
         if paths::is_directory(target.as_fd())? != directory {
             return Err(Errno::NOTDIR).at(Call::not_the_same_kind);
@@ -174,7 +213,10 @@ impl Child<'_> {
     /// not exist needs no hiding.
     pub fn mask(&self, path: &CStr, null: Slot, empty: Slot) -> Walked {
         let target = match find(self.root()?, path) {
-            Err(Fault { errno: Errno::NOENT | Errno::NOTDIR, .. }) => return Ok(()),
+            Err(Fault {
+                errno: Errno::NOENT | Errno::NOTDIR,
+                ..
+            }) => return Ok(()),
             other => other?,
         };
         if !paths::is_directory(target.as_fd())? {
@@ -185,7 +227,10 @@ impl Child<'_> {
             let again = copy(first, false)?;
             return attach(again.as_fd(), target.as_fd());
         }
-        let options = [FsOption::Value(c"nr_blocks", c"1"), FsOption::Value(c"nr_inodes", c"1")];
+        let options = [
+            FsOption::Value(c"nr_blocks", c"1"),
+            FsOption::Value(c"nr_inodes", c"1"),
+        ];
         let attr = linux_raw_sys::general::MOUNT_ATTR_RDONLY;
         let first = new_mount(c"tmpfs", Some(c"tmpfs"), &options, None, u64::from(attr))?;
         attach(first.as_fd(), target.as_fd())?;
@@ -196,11 +241,17 @@ impl Child<'_> {
     /// Binds `path` onto itself, read-only with all below; the other flags of its mount stay.
     pub fn readonly(&self, path: &CStr) -> Walked {
         let target = match find(self.root()?, path) {
-            Err(Fault { errno: Errno::NOENT | Errno::NOTDIR, .. }) => return Ok(()),
+            Err(Fault {
+                errno: Errno::NOENT | Errno::NOTDIR,
+                ..
+            }) => return Ok(()),
             other => other?,
         };
         let tree = copy(target.as_fd(), true)?;
-        let attr = MountAttr { set: u64::from(linux_raw_sys::general::MOUNT_ATTR_RDONLY), ..MountAttr::NONE };
+        let attr = MountAttr {
+            set: u64::from(linux_raw_sys::general::MOUNT_ATTR_RDONLY),
+            ..MountAttr::NONE
+        };
         calls::mount_setattr(tree.as_fd(), true, attr, None).at(Call::mount_setattr)?;
         attach(tree.as_fd(), target.as_fd())
     }
@@ -239,15 +290,25 @@ impl Child<'_> {
     /// let go of first, so that nothing of them stays behind the new root.
     pub fn move_root(&mut self) -> Walked {
         for hidden in [c"/proc", c"/sys"] {
-            let fd = rustix::fs::open(hidden, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(Call::openat2)?;
+            let fd = rustix::fs::open(hidden, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                .at(Call::openat2)?;
             // Not a mount point: nothing to let go of.
-            let attr = MountAttr { propagation: MS_SLAVE, ..MountAttr::NONE };
+            let attr = MountAttr {
+                propagation: MS_SLAVE,
+                ..MountAttr::NONE
+            };
             if calls::mount_setattr(fd.as_fd(), true, attr, None) == Err(Errno::INVAL) {
                 continue;
             }
             if rustix::mount::unmount(hidden, UnmountFlags::DETACH).is_err() {
                 // Locked into this user namespace: an empty directory over it does as well.
-                let cover = new_mount(c"tmpfs", None, &[], None, u64::from(linux_raw_sys::general::MOUNT_ATTR_RDONLY))?;
+                let cover = new_mount(
+                    c"tmpfs",
+                    None,
+                    &[],
+                    None,
+                    u64::from(linux_raw_sys::general::MOUNT_ATTR_RDONLY),
+                )?;
                 attach(cover.as_fd(), fd.as_fd())?;
             }
         }
@@ -268,7 +329,12 @@ const DEPTH_MAX: u32 = 64;
 /// and times left to the kernel. Links are copied, never followed.
 fn copy_up(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Walked {
     let stat = paths::stat(from)?;
-    let to = paths::openat2(to, c".", OFlags::RDONLY | OFlags::DIRECTORY, ResolveFlags::BENEATH)?;
+    let to = paths::openat2(
+        to,
+        c".",
+        OFlags::RDONLY | OFlags::DIRECTORY,
+        ResolveFlags::BENEATH,
+    )?;
     rustix::fs::fchmod(&to, Mode::from_raw_mode(stat.st_mode & 0o7777)).at(Call::fchown)?;
     rustix::fs::fchown(&to, Some(owner(stat.st_uid)), Some(group(stat.st_gid))).at(Call::fchown)?;
     copy_directory(from, to.as_fd(), DEPTH_MAX)
@@ -306,7 +372,8 @@ fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, depth: u32)
     let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW).at(Call::statx)?;
     let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
     let own = |file: BorrowedFd<'_>| {
-        rustix::fs::fchown(file, Some(owner(stat.st_uid)), Some(group(stat.st_gid))).at(Call::fchown)?;
+        rustix::fs::fchown(file, Some(owner(stat.st_uid)), Some(group(stat.st_gid)))
+            .at(Call::fchown)?;
         rustix::fs::fchmod(file, mode).at(Call::fchown)
     };
     match FileType::from_raw_mode(stat.st_mode) {
@@ -319,8 +386,10 @@ fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, depth: u32)
         }
         FileType::RegularFile => {
             let source = paths::openat2(from, name, OFlags::RDONLY | OFlags::NONBLOCK, beneath)?;
-            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            let copied = rustix::fs::openat(to, name, flags, Mode::from_raw_mode(0o600)).at(Call::openat2)?;
+            let flags =
+                OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let copied = rustix::fs::openat(to, name, flags, Mode::from_raw_mode(0o600))
+                .at(Call::openat2)?;
             let mut chunk = [0u8; 4096];
             loop {
                 let n = rustix::io::read(&source, &mut chunk[..]).at(Call::read)?;
@@ -337,11 +406,19 @@ fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, depth: u32)
         }
         FileType::Symlink => {
             let mut target = [0u8; 4096];
-            let n = rustix::fs::readlinkat_raw(from, name, &mut target[..4095]).at(Call::readlinkat)?;
+            let n =
+                rustix::fs::readlinkat_raw(from, name, &mut target[..4095]).at(Call::readlinkat)?;
             let target = CStr::from_bytes_until_nul(&target[..=n]).unwrap_or(c"");
             rustix::fs::symlinkat(target, to, name).at(Call::symlinkat)?;
             let flags = AtFlags::SYMLINK_NOFOLLOW;
-            rustix::fs::chownat(to, name, Some(owner(stat.st_uid)), Some(group(stat.st_gid)), flags).at(Call::fchownat)
+            rustix::fs::chownat(
+                to,
+                name,
+                Some(owner(stat.st_uid)),
+                Some(group(stat.st_gid)),
+                flags,
+            )
+            .at(Call::fchownat)
         }
         // Devices, sockets and pipes are no template either.
         _ => Ok(()),

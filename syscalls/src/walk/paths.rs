@@ -20,7 +20,12 @@ const PATH_MAX: usize = 4096;
 const LINKS_MAX: usize = 40;
 
 /// openat2(2), retried when a rename elsewhere made the kernel unsure (EAGAIN).
-pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: OFlags, resolve: ResolveFlags) -> Walked<OwnedFd> {
+pub fn openat2(
+    dir: BorrowedFd<'_>,
+    path: &CStr,
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> Walked<OwnedFd> {
     let mut tries = 0;
     loop {
         match rustix::fs::openat2(dir, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
@@ -32,18 +37,31 @@ pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: OFlags, resolve: Resolve
 
 /// What `path` names inside the root, following links inside the root, as an O_PATH descriptor.
 pub fn find(root: BorrowedFd<'_>, path: &CStr) -> Walked<OwnedFd> {
-    openat2(root, path, OFlags::PATH, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+    openat2(
+        root,
+        path,
+        OFlags::PATH,
+        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+    )
 }
 
 /// The same, where no link may lead: proc and sysfs are mounted on ordinary directories only.
 pub fn find_plain(root: BorrowedFd<'_>, path: &CStr) -> Walked<OwnedFd> {
-    openat2(root, path, OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS)
+    openat2(
+        root,
+        path,
+        OFlags::PATH | OFlags::DIRECTORY,
+        ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS,
+    )
 }
 
 /// Like `find`, and makes what is missing: directories of mode 0755, a last file of mode 0644.
 pub fn reach(root: BorrowedFd<'_>, path: &CStr, make: Make) -> Walked<OwnedFd> {
     match find(root, path) {
-        Err(Fault { errno: Errno::NOENT, .. }) => make_path(root, path, make),
+        Err(Fault {
+            errno: Errno::NOENT,
+            ..
+        }) => make_path(root, path, make),
         other => other,
     }
 }
@@ -64,7 +82,10 @@ struct Path {
 
 impl Path {
     fn new() -> Self {
-        Self { bytes: [0; PATH_MAX], len: 0 }
+        Self {
+            bytes: [0; PATH_MAX],
+            len: 0,
+        }
     }
 
     fn push(&mut self, piece: &[u8]) -> Walked {
@@ -86,7 +107,10 @@ impl Path {
 
     /// Drops the last component; the root stays the root.
     fn pop(&mut self) {
-        self.len = self.bytes[..self.len].iter().rposition(|b| *b == b'/').unwrap_or(0);
+        self.len = self.bytes[..self.len]
+            .iter()
+            .rposition(|b| *b == b'/')
+            .unwrap_or(0);
         self.bytes[self.len] = 0;
     }
 
@@ -111,7 +135,10 @@ fn make_path(root: BorrowedFd<'_>, path: &CStr, make: Make) -> Walked<OwnedFd> {
         while from < rest.len && rest.bytes[from] == b'/' {
             from += 1;
         }
-        let end = rest.bytes[from..rest.len].iter().position(|b| *b == b'/').map_or(rest.len, |n| from + n);
+        let end = rest.bytes[from..rest.len]
+            .iter()
+            .position(|b| *b == b'/')
+            .map_or(rest.len, |n| from + n);
         let mut name_buffer = [0u8; 256];
         let name = &rest.bytes[from..end];
         if name.is_empty() {
@@ -128,14 +155,22 @@ fn make_path(root: BorrowedFd<'_>, path: &CStr, make: Make) -> Walked<OwnedFd> {
         }
         if name == b".." {
             done.pop();
-            here = openat2(root, done.c_str(), OFlags::PATH | OFlags::DIRECTORY, in_root)?;
+            here = openat2(
+                root,
+                done.c_str(),
+                OFlags::PATH | OFlags::DIRECTORY,
+                in_root,
+            )?;
             continue;
         }
         let last = rest.bytes[from..rest.len].iter().all(|b| *b == b'/');
         let c_name = CStr::from_bytes_until_nul(&name_buffer).unwrap_or(c".");
         done.component(name)?;
         let found = match openat2(root, done.c_str(), OFlags::PATH | OFlags::NOFOLLOW, in_root) {
-            Err(Fault { errno: Errno::NOENT, .. }) => make_one(here.as_fd(), c_name, last && make == Make::File)?,
+            Err(Fault {
+                errno: Errno::NOENT,
+                ..
+            }) => make_one(here.as_fd(), c_name, last && make == Make::File)?,
             other => other?,
         };
         if file_type(found.as_fd())? != FileType::Symlink {
@@ -159,7 +194,12 @@ fn make_path(root: BorrowedFd<'_>, path: &CStr, make: Make) -> Walked<OwnedFd> {
         } else {
             done.pop();
         }
-        here = openat2(root, done.c_str(), OFlags::PATH | OFlags::DIRECTORY, in_root)?;
+        here = openat2(
+            root,
+            done.c_str(),
+            OFlags::PATH | OFlags::DIRECTORY,
+            in_root,
+        )?;
     }
 }
 
@@ -171,7 +211,8 @@ fn calls_readlink(link: BorrowedFd<'_>, target: &mut [u8; PATH_MAX]) -> Walked<u
 fn make_one(dir: BorrowedFd<'_>, name: &CStr, file: bool) -> Walked<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     if file {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
         match rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o644)) {
             Ok(_) | Err(Errno::EXIST) => {}
             Err(e) => return Err(e).at(Call::openat2),
@@ -183,7 +224,12 @@ fn make_one(dir: BorrowedFd<'_>, name: &CStr, file: bool) -> Walked<OwnedFd> {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(e) => return Err(e).at(Call::mkdirat),
         }
-        openat2(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY, resolve)
+        openat2(
+            dir,
+            name,
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY,
+            resolve,
+        )
     }
 }
 

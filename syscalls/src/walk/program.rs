@@ -16,7 +16,12 @@ impl Child<'_> {
     /// our caller's can be a working directory (CVE-2024-21626).
     pub fn working_directory(&self, path: &CStr) -> Walked {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let dir = openat2(self.root()?, path, OFlags::PATH | OFlags::DIRECTORY, resolve)?;
+        let dir = openat2(
+            self.root()?,
+            path,
+            OFlags::PATH | OFlags::DIRECTORY,
+            resolve,
+        )?;
         rustix::process::fchdir(&dir).at(Call::fchdir)
     }
 
@@ -26,7 +31,10 @@ impl Child<'_> {
         }
         let channel = self.channel.as_raw_fd() as u32;
         let first = 3 + program.preserve;
-        for (from, to) in [(first, channel.saturating_sub(1)), (first.max(channel + 1), u32::MAX)] {
+        for (from, to) in [
+            (first, channel.saturating_sub(1)),
+            (first.max(channel + 1), u32::MAX),
+        ] {
             if from <= to {
                 calls::close_range(from, to, false).at(Call::close_range)?;
             }
@@ -47,7 +55,9 @@ impl Child<'_> {
         let Ok(root) = self.root() else { return };
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let Ok(passwd) = openat2(root, c"/etc/passwd", flags, resolve) else { return };
+        let Ok(passwd) = openat2(root, c"/etc/passwd", flags, resolve) else {
+            return;
+        };
         if file_type(passwd.as_fd()).ok() != Some(FileType::RegularFile) {
             return;
         }
@@ -75,22 +85,36 @@ impl Child<'_> {
 fn entry_of(line: &str, uid: u32) -> Option<&str> {
     let mut fields = line.split(':');
     let id = fields.nth(2)?;
-    (id.parse() == Ok(uid)).then(|| fields.nth(2)).flatten().filter(|dir| dir.starts_with('/'))
+    (id.parse() == Ok(uid))
+        .then(|| fields.nth(2))
+        .flatten()
+        .filter(|dir| dir.starts_with('/'))
 }
 
 /// execve of the first candidate there is, as execvp(3) goes through PATH; returns why it failed.
 fn exec_first(program: &Execute<'_>) -> Fault {
-    let mut worst = Fault { call: Call::execve, errno: Errno::NOENT };
+    let mut worst = Fault {
+        call: Call::execve,
+        errno: Errno::NOENT,
+    };
     for candidate in program.candidates {
         let errno = calls::execve(candidate, program.argv, program.envp);
         match errno {
             // The file is there, so it is the interpreter it names that is not.
             Errno::NOENT if find(rustix::fs::CWD, candidate).is_ok() => {
-                return Fault { call: Call::interpreter, errno };
+                return Fault {
+                    call: Call::interpreter,
+                    errno,
+                };
             }
             Errno::NOENT | Errno::NOTDIR => {}
             Errno::ACCESS => worst.errno = errno,
-            _ => return Fault { call: Call::execve, errno },
+            _ => {
+                return Fault {
+                    call: Call::execve,
+                    errno,
+                };
+            }
         }
     }
     worst
