@@ -30,7 +30,7 @@ fn conditions(random: &mut Random, most: usize, operators: &[Operator]) -> Vec<C
         .collect()
 }
 
-/// Compares two programs on every number up to `largest`, with many arguments.
+/// Compares two programs on every number with every list of arguments.
 fn compare(
     ours: &[Instruction],
     theirs: &[Instruction],
@@ -65,7 +65,7 @@ fn seccompiler_agrees_on_one_architecture_and_one_action() {
         Operator::GreaterOrEqual,
         Operator::MaskedEqual,
     ];
-    for seed in 0..300 {
+    for seed in 0..100 {
         let mut random = Random::new(seed);
         let names: Vec<&String> = names
             .iter()
@@ -139,6 +139,7 @@ fn seccompiler_agrees_on_one_architecture_and_one_action() {
         let theirs: Vec<Instruction> = theirs.iter().map(instruction).collect();
         let numbers: Vec<u32> = (0..480).collect();
         let arguments = profiles::arguments(&profile, &mut random);
+        let arguments: Vec<_> = (0..40).map(|_| *random.pick(&arguments)).collect();
         compare(
             &profile.compile(),
             &theirs,
@@ -166,10 +167,10 @@ fn libseccomp_agrees_on_one_rule_per_call_and_on_equality() {
     };
     let known = |name: &&String| library.resolve(native, name) != -1;
     let names: Vec<&String> = names.iter().filter(known).collect();
-    for seed in 0..400 {
+    for seed in 0..200 {
         let mut random = Random::new(seed);
-        let architectures =
-            [&[][..], &[Arch::X86], &[Arch::X32], &[Arch::X86, Arch::X32]][random.below(4)];
+        // Not x32: with it, libseccomp 2.5.4 forgets to load the number before it looks for x86_64's.
+        let architectures = [&[][..], &[Arch::X86]][random.below(2)];
         let mut taken: Vec<&String> = Vec::new();
         let rules: Vec<OwnedRule> = (0..1 + random.below(20))
             .map(|_| {
@@ -234,7 +235,7 @@ fn libseccomp_agrees_on_one_rule_per_call_and_on_equality() {
         let theirs = filter.program();
         let ours = profile.compile();
         let arguments = profiles::arguments(&profile, &mut random);
-        let arguments: Vec<_> = (0..200).map(|_| *random.pick(&arguments)).collect();
+        let arguments: Vec<_> = (0..40).map(|_| *random.pick(&arguments)).collect();
         let numbers: Vec<u32> = (0..600).collect();
         let x32: Vec<u32> = numbers.iter().map(|number| number | 0x4000_0000).collect();
         compare(&ours, &theirs, Arch::X86_64, &numbers, &arguments, &profile);
@@ -254,19 +255,26 @@ fn libseccomp_agrees_on_one_rule_per_call_and_on_equality() {
             &arguments[..1],
             &profile,
         );
-        // libseccomp takes x32's arguments for 32 bits wide; we compare what the kernel hands over, 64.
         let narrow: Vec<_> = arguments
             .iter()
             .map(|args| args.map(|arg| u64::from(arg as u32)))
             .collect();
-        compare(&ours, &theirs, Arch::X86, &numbers, &narrow, &profile);
-        let wide = |rule: &OwnedRule| {
-            rule.conditions
-                .iter()
-                .any(|c| c.value.max(c.value_two) > u64::from(u32::MAX))
+        // libseccomp compares all of ipc's first argument, though the kernel keeps a version in the upper half.
+        let (ipc, others): (Vec<u32>, Vec<u32>) =
+            numbers.iter().partition(|number| **number == 117);
+        compare(&ours, &theirs, Arch::X86, &others, &narrow, &profile);
+        let versionless = |args: &[u64; 6]| {
+            [
+                args[0] & 0xffff,
+                args[1],
+                args[2],
+                args[3],
+                args[4],
+                args[5],
+            ]
         };
-        if !profile.rules.iter().any(wide) {
-            compare(&ours, &theirs, Arch::X86_64, &x32, &narrow, &profile);
-        }
+        let versionless: Vec<_> = narrow.iter().map(versionless).collect();
+        compare(&ours, &theirs, Arch::X86, &ipc, &versionless, &profile);
+        compare(&ours, &theirs, Arch::X86_64, &x32, &narrow, &profile);
     }
 }
