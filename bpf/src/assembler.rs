@@ -119,8 +119,15 @@ impl Assembler {
         self.then(LD_W_ABS, offset, next)
     }
 
-    /// The program, which begins with the instruction emitted last.
-    pub fn finish(mut self) -> Vec<Instruction> {
+    /// The program, which begins at `start`.
+    pub fn finish(mut self, start: Label) -> Vec<Instruction> {
+        if self.distance(start) > 0 {
+            let first = self.at(start);
+            match first.code {
+                RET_K => self.push(RET_K, 0, 0, first.k),
+                _ => self.push(JA, 0, 0, self.distance(start)),
+            };
+        }
         self.code.reverse();
         self.code
     }

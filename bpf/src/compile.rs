@@ -77,8 +77,8 @@ impl Compiler {
         for (token, section) in sections {
             label = self.assembler.branch(JEQ_K, token, section, label);
         }
-        self.assembler.load(OFFSET_ARCH, label);
-        self.assembler.finish()
+        let start = self.assembler.load(OFFSET_ARCH, label);
+        self.assembler.finish(start)
     }
 
     /// The code for one token: one architecture, or x86_64 and x32.

@@ -1,41 +1,114 @@
-//! The bars for the code the compiler makes of Docker's profile: length, and instructions executed.
+//! The bars for the code the compiler makes of Docker's profile: length, and instructions executed per call.
 
 mod support;
-use bpf::{Arch, Data};
 
-fn walk(program: &[bpf::Instruction], arch: Arch, offset: u32) -> (f64, usize) {
-    let mut total = 0;
-    let mut most = 0;
-    for nr in 0..=470u32 {
-        let data = Data {
-            nr: nr + offset,
-            arch: arch.token(),
-            instruction_pointer: 0,
-            args: [0; 6],
-        };
-        let (_, executed) = bpf::trace(program, &data);
-        total += executed;
-        most = most.max(executed);
-    }
-    (total as f64 / 471.0, most)
+use bpf::{Arch, Data, Statistics, statistics, statistics_of};
+
+/// Asserts that a program is within the bar: instructions, executed on average in tenths, executed at most.
+fn within(found: Statistics, instructions: usize, tenths: usize, most: usize) {
+    println!("{found}");
+    assert!(found.instructions <= instructions, "{found}");
+    assert!(found.executed * 10 <= tenths * found.numbers, "{found}");
+    assert!(found.most <= most, "{found}");
 }
 
 #[test]
-fn docker() {
-    let p = support::docker();
-    let one = p.on(&[]).compile();
-    println!("{}", bpf::statistics(&one, &[Arch::X86_64]));
-    println!("{} {:?}", one.len(), walk(&one, Arch::X86_64, 0));
-    let three = p.compile();
-    println!("{}", bpf::statistics(&three, &p.architectures));
-    for arch in &p.architectures {
-        println!("{arch:?} {}", bpf::statistics_of(&three, *arch));
+fn dockers_profile_is_short_and_fast_on_one_architecture() {
+    let profile = support::docker().on(&[]);
+    within(statistics(&profile.compile(), &[Arch::X86_64]), 90, 93, 16);
+}
+
+#[test]
+fn dockers_profile_is_short_and_fast_on_three_architectures() {
+    let profile = support::docker();
+    let program = profile.compile();
+    within(statistics(&program, &profile.architectures), 300, 112, 17);
+    within(statistics_of(&program, Arch::X86_64), 175, 98, 16);
+    within(statistics_of(&program, Arch::X86), 130, 118, 16);
+    within(statistics_of(&program, Arch::X32), 175, 120, 17);
+}
+
+#[test]
+fn the_other_engines_profiles_are_within_the_same_bars() {
+    for (name, profile) in support::engines() {
+        println!("{name}");
+        within(
+            statistics(&profile.on(&[]).compile(), &[Arch::X86_64]),
+            180,
+            105,
+            18,
+        );
+        within(
+            statistics(&profile.compile(), &profile.architectures),
+            700,
+            125,
+            20,
+        );
     }
-    println!(
-        "{} {:?} {:?} {:?}",
-        three.len(),
-        walk(&three, Arch::X86_64, 0),
-        walk(&three, Arch::X86, 0),
-        walk(&three, Arch::X86_64, 0x40000000)
+}
+
+#[test]
+fn statistics_count_the_longest_way_a_call_can_take() {
+    let profile = support::docker();
+    let program = profile.compile();
+    let mut random = support::random::Random::new(1);
+    let mut most = 0;
+    for arguments in support::profiles::arguments(&profile, &mut random) {
+        for nr in 0..=470 {
+            let data = Data {
+                nr,
+                arch: Arch::X86_64.token(),
+                instruction_pointer: 0,
+                args: arguments,
+            };
+            most = most.max(bpf::trace(&program, &data).1);
+        }
+    }
+    assert_eq!(statistics(&program, &[Arch::X86_64]).most, most);
+}
+
+#[test]
+fn statistics_are_displayed_in_one_line() {
+    let statistics = Statistics {
+        instructions: 84,
+        numbers: 471,
+        executed: 4337,
+        most: 16,
+    };
+    assert_eq!(
+        statistics.to_string(),
+        "84 instructions, 9.2 executed on average, 16 at most"
+    );
+    let nothing = Statistics {
+        instructions: 1,
+        numbers: 0,
+        executed: 0,
+        most: 0,
+    };
+    assert_eq!(
+        nothing.to_string(),
+        "1 instructions, 0.0 executed on average, 0 at most"
+    );
+}
+
+#[test]
+fn calls_with_the_same_rules_share_their_checks() {
+    let json = |names: &[&str]| {
+        let rules = format!(
+            r#"{{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{{"names": [{}], "action": "SCMP_ACT_ALLOW",
+               "args": [{{"index": 0, "op": "SCMP_CMP_EQ", "value": 1099511627776}}]}}]}}"#,
+            names
+                .iter()
+                .map(|name| format!("\"{name}\""))
+                .collect::<Vec<_>>()
+                .join(",")
+        );
+        support::read(&rules).compile().len()
+    };
+    let (one, two) = (json(&["read"]), json(&["read", "close"]));
+    // Another interval in the search, but not another run of checks.
+    assert!(
+        two <= one + 2,
+        "{one} instructions for one call, {two} for two"
     );
 }

@@ -2,7 +2,7 @@
 
 use super::random::Random;
 use super::{OwnedProfile, OwnedRule};
-use bpf::{Action, Arch, Condition, Operator};
+use bpf::{Action, Arch, Condition, Error, Operator};
 
 const OPERATORS: [Operator; 7] = [
     Operator::NotEqual,
@@ -69,8 +69,19 @@ pub fn all_names() -> Vec<String> {
     names
 }
 
-/// A profile at random. Most are small, so that rules meet on the same call; some are large, so that jumps get long.
+/// A profile at random that the kernel would not find too long.
 pub fn random(random: &mut Random, names: &[String]) -> OwnedProfile {
+    loop {
+        let profile = any(random, names);
+        match profile.with(|profile| bpf::compile(profile).map(drop)) {
+            Err(Error::TooLong { .. }) => {}
+            _ => return profile,
+        }
+    }
+}
+
+/// A profile at random. Most are small, so that rules meet on the same call; some are large, so that jumps get long.
+fn any(random: &mut Random, names: &[String]) -> OwnedProfile {
     let architectures = match random.below(4) {
         0 => vec![],
         1 => vec![Arch::X86_64, Arch::X86, Arch::X32],

@@ -1,0 +1,676 @@
+//! What profiles mean, case by case: each rule of the crate's documentation has its test here.
+
+mod support;
+
+use bpf::{Action, Arch, Condition, Data, Error, Operator, Profile, Rule, compile, explain, run};
+
+const EPERM: Action = Action::Errno(1);
+const ENOSYS: Action = Action::Errno(38);
+
+fn condition(index: u32, op: Operator, value: u64) -> Condition {
+    Condition {
+        index,
+        value,
+        value_two: 0,
+        op,
+    }
+}
+
+fn rule<'a>(names: &'a [&'a str], action: Action, conditions: &'a [Condition]) -> Rule<'a> {
+    Rule {
+        names,
+        action,
+        conditions,
+    }
+}
+
+/// What a profile does with one call, by the program and by its explanation alike.
+fn verdict(profile: &Profile, arch: Arch, nr: u32, args: &[u64]) -> Action {
+    let mut data = Data {
+        nr,
+        arch: arch.token(),
+        instruction_pointer: 0,
+        args: [0; 6],
+    };
+    data.args[..args.len()].copy_from_slice(args);
+    let program = compile(profile).expect("a valid profile");
+    let action = Action::from_value(run(&program.instructions, &data)).expect("an action");
+    assert_eq!(
+        explain(profile, &data).expect("a valid profile").action,
+        action
+    );
+    action
+}
+
+fn named(profile: &Profile, arch: Arch, name: &str, args: &[u64]) -> Action {
+    verdict(
+        profile,
+        arch,
+        bpf::number(arch, name).expect("a call of that architecture"),
+        args,
+    )
+}
+
+fn profile<'a>(default: Action, rules: &'a [Rule<'a>]) -> Profile<'a> {
+    Profile {
+        default,
+        architectures: &[],
+        rules,
+    }
+}
+
+#[test]
+fn an_unconditional_rule_beats_conditional_ones_in_either_order() {
+    let equal = [condition(0, Operator::Equal, 1)];
+    let conditional = rule(&["read"], Action::Trap, &equal);
+    let unconditional = rule(&["read"], EPERM, &[]);
+    for rules in [[conditional, unconditional], [unconditional, conditional]] {
+        assert_eq!(
+            named(&profile(Action::Allow, &rules), Arch::X86_64, "read", &[1]),
+            EPERM
+        );
+    }
+}
+
+#[test]
+fn the_first_unconditional_rule_wins() {
+    let rules = [
+        rule(&["read"], EPERM, &[]),
+        rule(&["read"], Action::Trap, &[]),
+    ];
+    assert_eq!(
+        named(&profile(Action::Allow, &rules), Arch::X86_64, "read", &[]),
+        EPERM
+    );
+}
+
+#[test]
+fn the_first_conditional_rule_that_matches_wins() {
+    let (small, smaller) = (
+        [condition(0, Operator::Less, 9)],
+        [condition(0, Operator::Less, 5)],
+    );
+    let rules = [
+        rule(&["read"], EPERM, &smaller),
+        rule(&["read"], Action::Trap, &small),
+    ];
+    let profile = profile(Action::Allow, &rules);
+    assert_eq!(named(&profile, Arch::X86_64, "read", &[4]), EPERM);
+    assert_eq!(named(&profile, Arch::X86_64, "read", &[8]), Action::Trap);
+    assert_eq!(named(&profile, Arch::X86_64, "read", &[9]), Action::Allow);
+}
+
+#[test]
+fn a_rule_that_says_what_the_default_says_is_dropped() {
+    let equal = [condition(0, Operator::Equal, 1)];
+    let rules = [
+        rule(&["read"], EPERM, &[]),
+        rule(&["read"], Action::Allow, &equal),
+    ];
+    assert_eq!(
+        named(&profile(EPERM, &rules), Arch::X86_64, "read", &[1]),
+        Action::Allow
+    );
+    // With another errno it says something else.
+    assert_eq!(
+        named(
+            &profile(Action::Errno(2), &rules),
+            Arch::X86_64,
+            "read",
+            &[1]
+        ),
+        EPERM
+    );
+}
+
+#[test]
+fn conditions_of_one_rule_must_all_hold() {
+    let both = [
+        condition(0, Operator::Equal, 1),
+        condition(1, Operator::Equal, 2),
+    ];
+    let rules = [rule(&["read"], EPERM, &both)];
+    let profile = profile(Action::Allow, &rules);
+    assert_eq!(named(&profile, Arch::X86_64, "read", &[1, 2]), EPERM);
+    assert_eq!(
+        named(&profile, Arch::X86_64, "read", &[1, 3]),
+        Action::Allow
+    );
+    assert_eq!(
+        named(&profile, Arch::X86_64, "read", &[0, 2]),
+        Action::Allow
+    );
+}
+
+#[test]
+fn an_index_that_repeats_makes_alternatives_of_all_conditions() {
+    let three = [
+        condition(0, Operator::Equal, 1),
+        condition(0, Operator::Equal, 2),
+        condition(1, Operator::Equal, 3),
+    ];
+    let rules = [rule(&["read"], EPERM, &three)];
+    let profile = profile(Action::Allow, &rules);
+    for args in [[1, 0], [2, 0], [0, 3]] {
+        assert_eq!(named(&profile, Arch::X86_64, "read", &args), EPERM);
+    }
+    assert_eq!(
+        named(&profile, Arch::X86_64, "read", &[3, 1]),
+        Action::Allow
+    );
+}
+
+#[test]
+fn masked_equality_masks_the_datum_too() {
+    let masked = [Condition {
+        index: 0,
+        value: 0xf0,
+        value_two: 0x1f,
+        op: Operator::MaskedEqual,
+    }];
+    let rules = [rule(&["read"], EPERM, &masked)];
+    let profile = profile(Action::Allow, &rules);
+    assert_eq!(named(&profile, Arch::X86_64, "read", &[0xf1f]), EPERM);
+    assert_eq!(
+        named(&profile, Arch::X86_64, "read", &[0xf2f]),
+        Action::Allow
+    );
+}
+
+#[test]
+fn comparisons_see_both_halves_and_on_32_bit_architectures_the_low_one() {
+    let equal = [condition(0, Operator::Equal, 5 << 32 | 7)];
+    let rules = [rule(&["read"], EPERM, &equal)];
+    let architectures = [Arch::X86, Arch::X32];
+    let profile = Profile {
+        default: Action::Allow,
+        architectures: &architectures,
+        rules: &rules,
+    };
+    for arch in [Arch::X86_64, Arch::X32] {
+        assert_eq!(named(&profile, arch, "read", &[5 << 32 | 7]), EPERM);
+        assert_eq!(named(&profile, arch, "read", &[7]), Action::Allow);
+        assert_eq!(named(&profile, arch, "read", &[7 << 32 | 5]), Action::Allow);
+    }
+    assert_eq!(named(&profile, Arch::X86, "read", &[7]), EPERM);
+}
+
+#[test]
+fn a_foreign_architecture_is_killed_even_when_the_default_is_allow() {
+    let profile = profile(Action::Allow, &[]);
+    for arch in [Arch::X86, Arch::Aarch64, Arch::S390x] {
+        assert_eq!(named(&profile, arch, "read", &[]), Action::KillThread);
+    }
+}
+
+#[test]
+fn the_native_architecture_is_implied() {
+    let rules = [rule(&["read"], EPERM, &[])];
+    let profile = Profile {
+        default: Action::Allow,
+        architectures: &[Arch::X86],
+        rules: &rules,
+    };
+    assert_eq!(named(&profile, Arch::X86_64, "read", &[]), EPERM);
+    assert_eq!(named(&profile, Arch::X86, "read", &[]), EPERM);
+}
+
+#[test]
+fn x32_numbers_are_killed_unless_x32_is_listed_but_minus_one_is_not() {
+    let rules = [rule(&["read"], EPERM, &[])];
+    let mut profile = profile(Action::Allow, &rules);
+    for number in [
+        0x4000_0000,
+        0x4000_0001,
+        0x7fff_ffff,
+        0x8000_0000,
+        0xffff_fffe,
+    ] {
+        assert_eq!(
+            verdict(&profile, Arch::X86_64, number, &[]),
+            Action::KillThread,
+            "{number:#x}"
+        );
+    }
+    assert_eq!(
+        verdict(&profile, Arch::X86_64, u32::MAX, &[]),
+        Action::Allow
+    );
+    profile.architectures = &[Arch::X32];
+    assert_eq!(verdict(&profile, Arch::X86_64, 0x4000_0000, &[]), EPERM);
+    assert_eq!(
+        verdict(&profile, Arch::X86_64, 0x4000_0001, &[]),
+        Action::Allow
+    );
+    assert_eq!(
+        verdict(&profile, Arch::X86_64, u32::MAX, &[]),
+        Action::Allow
+    );
+}
+
+#[test]
+fn calls_above_the_largest_that_is_named_do_not_exist_when_the_default_is_restrictive() {
+    // The rule for the largest says what the default says; it names it all the same.
+    let rules = [
+        rule(&["read", "no_such_call"], Action::Allow, &[]),
+        rule(&["execveat"], EPERM, &[]),
+    ];
+    let restrictive = profile(EPERM, &rules);
+    let largest = bpf::number(Arch::X86_64, "execveat").expect("a number");
+    assert_eq!(verdict(&restrictive, Arch::X86_64, largest, &[]), EPERM);
+    assert_eq!(
+        verdict(&restrictive, Arch::X86_64, largest + 1, &[]),
+        ENOSYS
+    );
+    assert_eq!(verdict(&restrictive, Arch::X86_64, 600, &[]), ENOSYS);
+    assert_eq!(verdict(&restrictive, Arch::X86_64, u32::MAX, &[]), ENOSYS);
+    for default in [
+        Action::KillProcess,
+        Action::KillThread,
+        Action::Trap,
+        Action::Errno(0),
+    ] {
+        assert_eq!(
+            verdict(&profile(default, &rules), Arch::X86_64, 600, &[]),
+            ENOSYS
+        );
+    }
+    for default in [Action::Allow, Action::Log, Action::Trace(5)] {
+        assert_eq!(
+            verdict(&profile(default, &rules), Arch::X86_64, 600, &[]),
+            default
+        );
+    }
+}
+
+#[test]
+fn a_profile_that_names_no_call_has_none_that_are_newer() {
+    for rules in [&[][..], &[rule(&["no_such_call"], Action::Allow, &[])]] {
+        for number in [0, 600, u32::MAX] {
+            assert_eq!(
+                verdict(&profile(EPERM, rules), Arch::X86_64, number, &[]),
+                EPERM
+            );
+        }
+    }
+}
+
+#[test]
+fn each_architecture_has_its_own_largest_call() {
+    // 383 on x86, 322 on x86_64 and 545 on x32.
+    let rules = [rule(&["execveat"], Action::Allow, &[])];
+    let architectures = [Arch::X86, Arch::X32];
+    let profile = Profile {
+        default: EPERM,
+        architectures: &architectures,
+        rules: &rules,
+    };
+    for (arch, below, above) in [
+        (Arch::X86_64, 321, 323),
+        (Arch::X86, 357, 359),
+        (Arch::X32, 0x4000_0220, 0x4000_0222),
+    ] {
+        assert_eq!(verdict(&profile, arch, below, &[]), EPERM);
+        assert_eq!(verdict(&profile, arch, above, &[]), ENOSYS);
+    }
+}
+
+#[test]
+fn a_program_that_only_kills_begins_with_that() {
+    // The call is arm's own, so the rule has no effect, but its action is known to the compiler.
+    let rules = [rule(&["set_tls"], Action::Trap, &[])];
+    let profile = profile(Action::KillThread, &rules);
+    for arch in [Arch::X86_64, Arch::X86, Arch::Arm] {
+        assert_eq!(verdict(&profile, arch, 0, &[]), Action::KillThread);
+    }
+}
+
+#[test]
+fn unknown_names_are_listed_once_and_have_no_effect() {
+    let rules = [
+        rule(&["b", "read", "a"], EPERM, &[]),
+        rule(&["a", "write", "c"], EPERM, &[]),
+    ];
+    let program = compile(&profile(Action::Allow, &rules)).expect("a valid profile");
+    assert_eq!(program.unknown, ["b", "a", "c"]);
+    let known = [rule(&["read", "write"], EPERM, &[])];
+    assert_eq!(
+        program.instructions,
+        compile(&profile(Action::Allow, &known))
+            .expect("valid")
+            .instructions
+    );
+}
+
+/// i386 with a profile about `socket`, through both doors.
+fn socket(default: Action, rules: &[Rule], args: &[u64]) -> [Action; 2] {
+    let profile = Profile {
+        default,
+        architectures: &[Arch::X86],
+        rules,
+    };
+    [
+        named(&profile, Arch::X86, "socket", args),
+        named(&profile, Arch::X86, "socketcall", &[1, 0xbfff_0000]),
+    ]
+}
+
+#[test]
+fn an_unconditional_rule_for_a_multiplexed_call_holds_through_the_multiplexer() {
+    let rules = [rule(&["socket"], Action::Allow, &[])];
+    assert_eq!(socket(EPERM, &rules, &[]), [Action::Allow, Action::Allow]);
+    let profile = Profile {
+        default: EPERM,
+        architectures: &[Arch::X86],
+        rules: &rules,
+    };
+    // bind stays forbidden.
+    assert_eq!(named(&profile, Arch::X86, "socketcall", &[2]), EPERM);
+    let rules = [rule(&["shmat"], EPERM, &[])];
+    let profile = Profile {
+        default: Action::Allow,
+        architectures: &[Arch::X86],
+        rules: &rules,
+    };
+    // The kernel ignores the version in the upper half, so a rule must not depend on it.
+    for call in [21, 1 << 16 | 21, 0xffff_0015] {
+        assert_eq!(
+            named(&profile, Arch::X86, "ipc", &[call]),
+            EPERM,
+            "{call:#x}"
+        );
+    }
+    assert_eq!(named(&profile, Arch::X86, "ipc", &[22]), Action::Allow);
+}
+
+#[test]
+fn conditions_cannot_be_checked_through_a_multiplexer_and_the_most_restrictive_action_holds() {
+    let vsock = [condition(0, Operator::Equal, 40)];
+    // A permission does not extend to the multiplexer, a restriction does.
+    let allowed = [rule(&["socket"], Action::Allow, &vsock)];
+    assert_eq!(socket(EPERM, &allowed, &[40]), [Action::Allow, EPERM]);
+    let forbidden = [rule(&["socket"], EPERM, &vsock)];
+    assert_eq!(socket(Action::Allow, &forbidden, &[40]), [EPERM, EPERM]);
+    assert_eq!(
+        socket(Action::Allow, &forbidden, &[2]),
+        [Action::Allow, EPERM]
+    );
+    let killed = [
+        rule(&["socket"], EPERM, &vsock),
+        rule(&["socket"], Action::KillProcess, &vsock),
+    ];
+    assert_eq!(
+        socket(Action::Allow, &killed, &[40]),
+        [EPERM, Action::KillProcess]
+    );
+    // A rule that names the multiplexer itself is the profile's own business.
+    let own = [
+        rule(&["socket"], EPERM, &vsock),
+        rule(&["socketcall"], Action::Allow, &[]),
+    ];
+    assert_eq!(socket(Action::Log, &own, &[40]), [EPERM, Action::Allow]);
+}
+
+#[test]
+fn a_call_reached_only_through_a_multiplexer_names_the_multiplexer() {
+    // i386 has no semop of its own; ipc is 117.
+    let rules = [rule(&["semop"], Action::Allow, &[])];
+    let profile = Profile {
+        default: EPERM,
+        architectures: &[Arch::X86],
+        rules: &rules,
+    };
+    assert_eq!(named(&profile, Arch::X86, "ipc", &[1]), Action::Allow);
+    assert_eq!(named(&profile, Arch::X86, "ipc", &[2]), EPERM);
+    assert_eq!(verdict(&profile, Arch::X86, 116, &[]), EPERM);
+    assert_eq!(verdict(&profile, Arch::X86, 118, &[]), ENOSYS);
+}
+
+#[test]
+fn errors_name_the_field() {
+    let fails = |default: Action, rules: &[Rule]| {
+        let error = compile(&profile(default, rules)).expect_err("an invalid profile");
+        assert_eq!(
+            explain(
+                &profile(default, rules),
+                &Data {
+                    nr: 0,
+                    arch: 0,
+                    instruction_pointer: 0,
+                    args: [0; 6]
+                }
+            ),
+            Err(error)
+        );
+        (error.path(), error.to_string())
+    };
+    let index = [
+        condition(5, Operator::Equal, 0),
+        condition(6, Operator::Equal, 0),
+    ];
+    let fine = rule(&["read"], EPERM, &[]);
+    assert_eq!(
+        fails(Action::Allow, &[fine, rule(&["write"], EPERM, &index)]),
+        (
+            "syscalls[1].args[1].index".into(),
+            "a system call has arguments 0 to 5, found 6".into()
+        )
+    );
+    // Also where the rule would be dropped, or names nothing.
+    assert_eq!(
+        fails(EPERM, &[rule(&[], EPERM, &index)]).0,
+        "syscalls[0].args[1].index"
+    );
+    assert_eq!(
+        fails(Action::Allow, &[rule(&["read", ""], EPERM, &[])]),
+        (
+            "syscalls[0].names[1]".into(),
+            "expected the name of a system call, found \"\"".into()
+        )
+    );
+    assert_eq!(
+        fails(Action::Notify, &[]),
+        (
+            "defaultAction".into(),
+            "SCMP_ACT_NOTIFY cannot be the default action".into()
+        )
+    );
+    assert_eq!(
+        fails(
+            Action::Allow,
+            &[fine, rule(&["read", "write"], Action::Notify, &[])]
+        ),
+        (
+            "syscalls[1].action".into(),
+            "SCMP_ACT_NOTIFY cannot be used for write".into()
+        )
+    );
+}
+
+#[test]
+fn a_profile_too_long_for_the_kernel_is_refused_not_cut_off() {
+    let values: Vec<[Condition; 2]> = (0..3000)
+        .map(|n| {
+            [
+                condition(0, Operator::Equal, n * 3),
+                condition(1, Operator::Equal, n * 3),
+            ]
+        })
+        .collect();
+    let rules: Vec<Rule> = values
+        .iter()
+        .map(|conditions| rule(&["read"], EPERM, conditions))
+        .collect();
+    let error = compile(&profile(Action::Allow, &rules)).expect_err("too long");
+    let Error::TooLong { instructions } = error else {
+        panic!("{error:?}")
+    };
+    assert!(instructions > 4096);
+    assert_eq!(
+        error.to_string(),
+        format!("the filter has {instructions} instructions, the kernel takes 4096")
+    );
+    assert_eq!(error.path(), "");
+}
+
+#[test]
+fn a_long_run_of_checks_is_jumped_over() {
+    let values: Vec<[Condition; 2]> = (0..300)
+        .map(|n| {
+            [
+                condition(0, Operator::Equal, n * 3),
+                condition(1, Operator::Equal, n * 3),
+            ]
+        })
+        .collect();
+    let mut rules: Vec<Rule> = values
+        .iter()
+        .map(|conditions| rule(&["read"], EPERM, conditions))
+        .collect();
+    rules.push(rule(&["write"], Action::Trap, &[]));
+    let profile = profile(Action::Allow, &rules);
+    assert!(
+        compile(&profile)
+            .expect("long, but not too long")
+            .instructions
+            .len()
+            > 1000
+    );
+    assert_eq!(named(&profile, Arch::X86_64, "write", &[]), Action::Trap);
+    for n in [0, 150, 299] {
+        assert_eq!(
+            named(&profile, Arch::X86_64, "read", &[n * 3, n * 3]),
+            EPERM
+        );
+        assert_eq!(
+            named(&profile, Arch::X86_64, "read", &[n * 3, n * 3 + 1]),
+            Action::Allow
+        );
+    }
+}
+
+#[test]
+fn actions_have_the_values_of_the_kernel_and_their_errno_rules() {
+    use bpf::ActionError::{ErrnoTooLarge, ErrnoUnused, Unknown};
+    let value = |name: &str, errno| Action::from_name(name, errno).map(Action::value);
+    assert_eq!(value("SCMP_ACT_KILL", None), Ok(0));
+    assert_eq!(value("SCMP_ACT_KILL_THREAD", None), Ok(0));
+    assert_eq!(value("SCMP_ACT_KILL_PROCESS", None), Ok(0x8000_0000));
+    assert_eq!(value("SCMP_ACT_TRAP", None), Ok(0x0003_0000));
+    assert_eq!(value("SCMP_ACT_ERRNO", None), Ok(0x0005_0001));
+    assert_eq!(value("SCMP_ACT_ERRNO", Some(38)), Ok(0x0005_0026));
+    assert_eq!(value("SCMP_ACT_ERRNO", Some(0)), Ok(0x0005_0000));
+    assert_eq!(value("SCMP_ACT_ERRNO", Some(4095)), Ok(0x0005_0fff));
+    assert_eq!(value("SCMP_ACT_ERRNO", Some(4096)), Err(ErrnoTooLarge));
+    assert_eq!(value("SCMP_ACT_TRACE", None), Ok(0x7ff0_0001));
+    assert_eq!(value("SCMP_ACT_TRACE", Some(7)), Ok(0x7ff0_0007));
+    assert_eq!(value("SCMP_ACT_TRACE", Some(65536)), Err(ErrnoTooLarge));
+    assert_eq!(value("SCMP_ACT_NOTIFY", None), Ok(0x7fc0_0000));
+    assert_eq!(value("SCMP_ACT_LOG", None), Ok(0x7ffc_0000));
+    assert_eq!(value("SCMP_ACT_ALLOW", None), Ok(0x7fff_0000));
+    assert_eq!(value("SCMP_ACT_ALLOW", Some(1)), Err(ErrnoUnused));
+    assert_eq!(value("SCMP_ACT_KILL", Some(5)), Err(ErrnoUnused));
+    for name in ["SCMP_ACT_BLOCK", "allow", "", "SCMP_ACT_ALLOW "] {
+        assert_eq!(value(name, None), Err(Unknown));
+        assert_eq!(value(name, Some(1)), Err(Unknown));
+    }
+    for name in Action::NAMES {
+        let action = Action::from_name(name, None).expect("a listed name");
+        assert_eq!(Action::from_value(action.value()), Some(action));
+    }
+}
+
+#[test]
+fn names_of_architectures_and_operators_are_those_of_the_specification() {
+    for arch in Arch::ALL {
+        assert_eq!(Arch::from_name(arch.name()), Some(arch));
+    }
+    assert_eq!(Arch::from_name("SCMP_ARCH_NATIVE"), None);
+    assert_eq!(Arch::from_name("x86_64"), None);
+    let operators = Operator::NAMES.map(|name| Operator::from_name(name).expect("a listed name"));
+    for (at, operator) in operators.iter().enumerate() {
+        assert!(!operators[..at].contains(operator));
+    }
+    assert_eq!(Operator::from_name("SCMP_CMP_XX"), None);
+    // AUDIT_ARCH_* of linux/audit.h.
+    assert_eq!(Arch::X86_64.token(), 0xc000_003e);
+    assert_eq!(Arch::X86.token(), 0x4000_0003);
+    assert_eq!(Arch::Aarch64.token(), 0xc000_00b7);
+    assert_eq!(Arch::Mipsel64n32.token(), 0xe000_0008);
+    assert_eq!(Arch::Ppc64le.token(), 0xc000_0015);
+    assert_eq!(Arch::S390x.token(), 0x8000_0016);
+}
+
+#[test]
+fn explanations_name_the_rule() {
+    let vsock = [condition(0, Operator::Equal, 40)];
+    let rules = [
+        rule(&["read"], Action::Allow, &[]),
+        rule(&["socket"], Action::Allow, &vsock),
+        rule(&["bind"], Action::Allow, &[]),
+    ];
+    let profile = Profile {
+        default: EPERM,
+        architectures: &[Arch::X86],
+        rules: &rules,
+    };
+    let say = |arch: Arch, nr: u32, first: u64| {
+        let data = Data {
+            nr,
+            arch: arch.token(),
+            instruction_pointer: 0,
+            args: [first, 0, 0, 0, 0, 0],
+        };
+        explain(&profile, &data)
+            .expect("a valid profile")
+            .to_string()
+    };
+    assert_eq!(say(Arch::X86_64, 0, 0), "ALLOW: syscalls[0]");
+    assert_eq!(
+        say(Arch::X86_64, 41, 40),
+        "ALLOW: syscalls[1], whose conditions hold"
+    );
+    assert_eq!(say(Arch::X86_64, 41, 2), "ERRNO(1): the default");
+    assert_eq!(
+        say(Arch::X86, 102, 2),
+        "ALLOW: syscalls[2], for the call inside the multiplexer"
+    );
+    assert_eq!(
+        say(Arch::X86_64, 50, 0),
+        "ERRNO(38): newer than every call the profile names"
+    );
+    assert_eq!(
+        say(Arch::Aarch64, 63, 0),
+        "KILL_THREAD: the architecture is not listed"
+    );
+}
+
+#[test]
+fn programs_are_listed_with_the_names_of_their_calls() {
+    let equal = [condition(1, Operator::Equal, 1 << 32 | 2)];
+    let rules = [
+        rule(&["close"], EPERM, &[]),
+        rule(&["ioctl"], Action::Trap, &equal),
+    ];
+    let program = compile(&profile(Action::Allow, &rules)).expect("a valid profile");
+    let listing = bpf::disassemble(&program.instructions, &[Arch::X86_64]);
+    let expected = "
+   0  load  arch
+   1  jeq   0xc000003e ? 2 : 15  ; SCMP_ARCH_X86_64
+   2  load  nr
+   3  jge   17 ? 6 : 4  ; pread64
+   4  jge   16 ? 8 : 5  ; ioctl
+   5  jeq   3 ? 13 : 14  ; close
+   6  jge   0x40000000 ? 7 : 14
+   7  jge   0xffffffff ? 14 : 15
+   8  load  args[1].high
+   9  jeq   0x1 ? 10 : 14
+  10  load  args[1].low
+  11  jeq   0x2 ? 12 : 14
+  12  ret   TRAP
+  13  ret   ERRNO(1)
+  14  ret   ALLOW
+  15  ret   KILL_THREAD
+";
+    assert_eq!(format!("\n{listing}"), expected);
+}
