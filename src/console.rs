@@ -18,10 +18,10 @@ use rustix::net::{
 use rustix::termios::{OptionalActions, OutputModes, Termios};
 use syscalls::calls;
 
-/// Connects to a console socket, however long its path is.
-pub fn connect(path: &str) -> Result<OwnedFd> {
+/// Connects to a socket of an engine, however long its path is; `name` says which, in errors.
+pub fn connect(path: &str, name: &str) -> Result<OwnedFd> {
     use rustix::fd::AsRawFd;
-    let what = || format!("cannot connect to the console socket {path}");
+    let what = || format!("{name}: cannot connect to {path}");
     let (dir, name) = path.rsplit_once('/').unwrap_or((".", path));
     let dir = if dir.is_empty() { "/" } else { dir };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -7,7 +7,7 @@ use crate::host::Host;
 use crate::plan::{Idmap, Mappings, Open, Plan, What};
 use crate::spec::Resources;
 use crate::state::{self, Directory, State};
-use crate::{console, files, hooks};
+use crate::{console, files, hooks, notify};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -91,7 +91,7 @@ pub fn launch(
     state: State,
     request: &Request<'_>,
 ) -> Result<Launched> {
-    let cells = vec![Slots::EMPTY; usize::from(plan.slots) + 1];
+    let cells = vec![Slots::empty(); usize::from(plan.slots) + 1];
     let slots = Slots::new(&cells);
     // Before anything is made: what can be missing.
     for open in plan.opens.iter().filter(|open| !open.in_cgroup) {
@@ -214,6 +214,10 @@ fn meet(
         match report.kind {
             Kind::Failed => return Err(failure(&report, &text, Some(plan.steps.len()))),
             Kind::Ready => ready = true,
+            Kind::Listener => {
+                notify::deliver(pidfd, report.errno, &made.state, state::CREATED)?;
+                go_on(channel)?;
+            }
             Kind::Born => {}
             Kind::Meet => {
                 match plan.steps.get(usize::from(report.step)) {
@@ -246,11 +250,17 @@ fn meet(
                     }
                     _ => fail!("internal error: the child waits at step {}", report.step),
                 }
-                rustix::io::write(channel, b"g")
-                    .during(|| "cannot speak to the container's process".into())?;
+                go_on(channel)?;
             }
         }
     }
+}
+
+/// The byte the child waits for.
+pub fn go_on(channel: BorrowedFd<'_>) -> Result<()> {
+    rustix::io::write(channel, b"g")
+        .map(drop)
+        .during(|| "cannot speak to the container's process".into())
 }
 
 /// The error behind a report. `steps` is how many the plan has, where that helps to place it.
@@ -458,7 +468,7 @@ fn connect_console(
     };
     match request.console_socket {
         Some(path) => {
-            slots.fill(slot, console::connect(path)?);
+            slots.fill(slot, console::connect(path, "--console-socket")?);
             Ok(None)
         }
         None => {

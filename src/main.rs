@@ -15,6 +15,7 @@ mod host;
 mod jail;
 mod launch;
 mod log;
+mod notify;
 mod plan;
 mod seal;
 mod signal;

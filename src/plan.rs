@@ -11,6 +11,7 @@ mod security;
 
 use crate::error::{Error, Result, fail};
 use crate::host::{Cgroups, Host};
+use crate::notify::Agent;
 use crate::spec::{Hook as SpecHook, Spec};
 use crate::state::Hook;
 use alloc::borrow::{Cow, ToOwned};
@@ -98,6 +99,7 @@ pub struct Plan {
     pub rootfs: String,
     pub oom_score_adj: Option<i32>,
     pub hooks: Hooks,
+    pub agent: Option<Agent>,
     pub warnings: Vec<String>,
 }
 
@@ -224,6 +226,7 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
             poststart: hook("poststart", &spec.hooks.poststart)?,
             poststop: hook("poststop", &spec.hooks.poststop)?,
         },
+        agent: security::agent(spec),
         warnings: b.warnings,
     })
 }

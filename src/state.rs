@@ -3,6 +3,7 @@
 
 use crate::error::{During, Error, Result, fail};
 use crate::files;
+use crate::notify::Agent;
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
@@ -45,6 +46,8 @@ pub struct State {
     pub cgroup: Option<String>,
     pub poststart: Vec<Hook>,
     pub poststop: Vec<Hook>,
+    /// Who gets the listener of the seccomp filter.
+    pub agent: Option<Agent>,
 }
 
 /// A hook that runs after `create` has ended.

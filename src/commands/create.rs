@@ -128,6 +128,7 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         cgroup: plan.cgroup.clone(),
         poststart: plan.hooks.poststart.clone(),
         poststop: plan.hooks.poststop.clone(),
+        agent: plan.agent.clone(),
     };
     let none = Resources::default();
     let resources = spec.linux.resources.as_ref().unwrap_or(&none);

@@ -2,9 +2,9 @@
 
 use crate::Context;
 use crate::error::{During, Result, fail};
-use crate::launch::{failure, start_address};
+use crate::launch::{failure, go_on, start_address};
 use crate::state::{CREATED, Directory, RUNNING, STOPPED};
-use crate::{commands, hooks};
+use crate::{commands, hooks, notify};
 use rustix::fd::AsFd;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use syscalls::report::{Kind, Report, Text};
@@ -13,12 +13,12 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     let id = context.operands[0];
     let directory = Directory::open(context.root, id)?;
     let state = directory.read()?;
-    match directory.status(&state) {
-        (CREATED, _) => {}
+    let pidfd = match directory.status(&state) {
+        (CREATED, Some(pidfd)) => pidfd,
         (STOPPED, _) => fail!("cannot start container {id:?}: it has stopped"),
         (RUNNING, _) => fail!("cannot start container {id:?}: it is already running"),
         (status, _) => fail!("cannot start container {id:?}: it is {status}"),
-    }
+    };
     let what = || alloc::format!("cannot start container {id:?}");
     let socket = rustix::net::socket_with(
         AddressFamily::UNIX,
@@ -33,6 +33,10 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     while let Some(report) = Report::recv(socket.as_fd(), &mut text).during(what)? {
         match report.kind {
             Kind::Ready => ready = true,
+            Kind::Listener => {
+                notify::deliver(pidfd.as_fd(), report.errno, &state, CREATED)?;
+                go_on(socket.as_fd())?;
+            }
             _ => return Err(failure(&report, &text, None)),
         }
     }

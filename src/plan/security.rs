@@ -4,12 +4,13 @@
 use super::{Builder, leak, leak_text};
 use crate::error::{Error, Result, fail};
 use crate::host::has_lsm;
-use crate::spec::{Process, Seccomp};
+use crate::notify::Agent;
+use crate::spec::{Process, Seccomp, Spec};
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::vec::Vec;
 use bpf::{Action, Arch, Condition, Instruction, Operator, Profile, Rule};
-use syscalls::calls::SchedAttr;
+use syscalls::calls::{NEW_LISTENER, SchedAttr};
 use syscalls::step::{Filter, Step};
 
 impl Builder<'_> {
@@ -80,12 +81,16 @@ impl Builder<'_> {
             ));
         }
         let notifies = rules.iter().any(|rule| rule.action == Action::Notify);
-        if notifies || seccomp.listener_path.is_some() {
-            fail!("{SECCOMP}.listenerPath: SCMP_ACT_NOTIFY and its listener are not supported yet");
+        let mut flags = flags(&seccomp.flags)?;
+        if notifies {
+            if seccomp.listener_path.is_none() {
+                fail!("{SECCOMP}.listenerPath: required for SCMP_ACT_NOTIFY");
+            }
+            flags |= NEW_LISTENER;
         }
         Ok(Filter {
             program: leak(program.instructions.iter().map(word).collect()),
-            flags: flags(&seccomp.flags)?,
+            flags,
         })
     }
 
@@ -207,6 +212,18 @@ impl Builder<'_> {
         }
         Ok(())
     }
+}
+
+/// Who gets the listener of a filter that notifies.
+pub fn agent(spec: &Spec<'_>) -> Option<Agent> {
+    let seccomp = spec.linux.seccomp.as_ref()?;
+    let path = seccomp.listener_path.as_deref()?.into();
+    let metadata = seccomp
+        .listener_metadata
+        .as_deref()
+        .unwrap_or_default()
+        .into();
+    Some(Agent { path, metadata })
 }
 
 /// struct sock_filter as one number, which is how the loader takes it.

@@ -210,6 +210,9 @@ pub fn execve(path: &CStr, argv: &[Arg<'_>], envp: &[Arg<'_>]) -> Errno {
 /// in the low half, `k` in the high half (little-endian), see include/uapi/linux/filter.h.
 pub type Instruction = u64;
 
+/// SECCOMP_FILTER_FLAG_NEW_LISTENER, include/uapi/linux/seccomp.h
+pub const NEW_LISTENER: u32 = 1 << 3;
+
 /// Loads a seccomp filter (seccomp(2), SECCOMP_SET_MODE_FILTER); with SECCOMP_FILTER_FLAG_NEW_LISTENER
 /// the result is the listener's descriptor.
 pub fn seccomp(program: &[Instruction], flags: u32) -> Result<Option<OwnedFd>> {
@@ -219,7 +222,6 @@ pub fn seccomp(program: &[Instruction], flags: u32) -> Result<Option<OwnedFd>> {
         filter: *const Instruction,
     }
     const SET_MODE_FILTER: usize = 1; // include/uapi/linux/seccomp.h
-    const NEW_LISTENER: u32 = 1 << 3;
     let len = u16::try_from(program.len()).map_err(|_| Errno::INVAL)?;
     let prog = Fprog {
         len,

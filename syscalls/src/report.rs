@@ -18,6 +18,8 @@ pub enum Kind {
     Ready = 3,
     /// From the middle process: `errno` holds the pid, `step` the number of the pidfd.
     Born = 4,
+    /// The seccomp listener is about to be descriptor number `errno`; the child waits once it is.
+    Listener = 5,
 }
 
 /// One report; `step` counts from 0.
@@ -111,6 +113,7 @@ impl Report {
             2 => Kind::Meet,
             3 => Kind::Ready,
             4 => Kind::Born,
+            5 => Kind::Listener,
             _ => return Err(Errno::BADMSG),
         };
         text.clear();

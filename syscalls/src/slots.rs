@@ -12,7 +12,9 @@ pub struct Slots<'a>(&'a [Cell<RawFd>]);
 
 impl<'a> Slots<'a> {
     /// A cell that holds nothing.
-    pub const EMPTY: Cell<RawFd> = Cell::new(-1);
+    pub fn empty() -> Cell<RawFd> {
+        Cell::new(-1)
+    }
 
     pub fn new(cells: &'a [Cell<RawFd>]) -> Self {
         Self(cells)

@@ -142,9 +142,7 @@ impl<'a> Child<'a> {
                 value,
             } => self.label(*procfs, path, value),
             Step::NoNewPrivileges => rustix::thread::set_no_new_privs(true).at(Call::prctl),
-            Step::Seccomp(filter) => calls::seccomp(filter.program, filter.flags)
-                .map(drop)
-                .at(Call::seccomp),
+            Step::Seccomp(filter) => self.load(filter),
             Step::Umask(mask) => {
                 rustix::process::umask(Mode::from_raw_mode(*mask));
                 Ok(())

@@ -31,20 +31,7 @@ pub fn propagation(flags: u64) -> Walked {
 /// Applies attributes to the mount behind `fd`.
 pub fn apply(fd: BorrowedFd<'_>, attributes: Attributes) -> Walked {
     for (recursive, attr) in [(false, attributes.own), (true, attributes.tree)] {
-        // Kinds of propagation that build on one another (a slave that is shared) need a call each.
-        let slave_and_shared = u64::from(MS_SLAVE | MS_SHARED);
-        if attr.propagation == slave_and_shared {
-            let first = MountAttr {
-                propagation: MS_SLAVE,
-                ..attr
-            };
-            let second = MountAttr {
-                propagation: MS_SHARED,
-                ..MountAttr::NONE
-            };
-            calls::mount_setattr(fd, recursive, first, None).at(Call::mount_setattr)?;
-            calls::mount_setattr(fd, recursive, second, None).at(Call::mount_setattr)?;
-        } else if attr != MountAttr::NONE {
+        if attr != MountAttr::NONE {
             calls::mount_setattr(fd, recursive, attr, None).at(Call::mount_setattr)?;
         }
     }
@@ -52,7 +39,6 @@ pub fn apply(fd: BorrowedFd<'_>, attributes: Attributes) -> Walked {
 }
 
 const MS_SLAVE: u64 = linux_raw_sys::general::MS_SLAVE as u64;
-const MS_SHARED: u64 = linux_raw_sys::general::MS_SHARED as u64;
 
 /// Attaches a detached mount to what `target` is.
 fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Walked {

@@ -4,8 +4,8 @@
 use super::paths::{file_type, find, openat2};
 use super::{Child, Walked};
 use crate::calls;
-use crate::report::{At, Call, Fault, Kind, Text};
-use crate::step::{Execute, Home};
+use crate::report::{At, Call, Fault, Kind, Report, Text};
+use crate::step::{Execute, Filter, Home};
 use core::ffi::CStr;
 use rustix::fd::{AsFd, AsRawFd};
 use rustix::fs::{FileType, OFlags, ResolveFlags};
@@ -44,10 +44,39 @@ impl Child<'_> {
         calls::default_signals();
         self.report(Kind::Ready)?;
         if let Some(filter) = program.filter {
-            calls::seccomp(filter.program, filter.flags).at(Call::seccomp)?;
+            self.load(&filter)?;
         }
         calls::set_signal_mask(0);
         Err(exec_first(program))
+    }
+
+    /// Loads a filter. One with a listener is told of before: what may be called after it, nobody knows, so
+    /// the parent fetches the listener by its number, which is that of the lowest free descriptor.
+    pub fn load(&self, filter: &Filter<'_>) -> Walked {
+        if filter.flags & calls::NEW_LISTENER == 0 {
+            return calls::seccomp(filter.program, filter.flags)
+                .map(drop)
+                .at(Call::seccomp);
+        }
+        let probe = rustix::io::fcntl_dupfd_cloexec(&self.channel, 0).at(Call::seccomp)?;
+        let number = probe.as_raw_fd();
+        drop(probe);
+        let report = Report {
+            kind: Kind::Listener,
+            call: Call::none,
+            step: self.at,
+            errno: number,
+        };
+        report.send(self.channel.as_fd(), b"").at(Call::send)?;
+        let listener = calls::seccomp(filter.program, filter.flags).at(Call::seccomp)?;
+        let mut byte = [0u8; 1];
+        let heard = rustix::io::retry_on_intr(|| rustix::io::read(&self.channel, &mut byte[..]));
+        // It closes on exec, without a call that the filter would see.
+        core::mem::forget(listener);
+        match heard.at(Call::recv)? {
+            0 => calls::exit(1),
+            _ => Ok(()),
+        }
     }
 
     /// HOME from the container's passwd file, or `/`, as runc does where the environment has none.
