@@ -23,6 +23,7 @@ pub enum Command {
     Kill,
     Delete,
     List,
+    Features,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,6 +221,14 @@ const COMMANDS: &[Entry] = &[
         operands: &[],
         flags: &[&LIST_FORMAT, &QUIET],
         example: "runtime list --format json",
+    },
+    Entry {
+        command: Command::Features,
+        name: "features",
+        help: "print as JSON what this program and this kernel can do",
+        operands: &[],
+        flags: &[],
+        example: "runtime features",
     },
 ];
 

@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod features;
 mod kill;
 mod spec;
 mod start;
@@ -29,6 +30,7 @@ pub fn run(command: Command, context: &Context<'_>) -> Result<i32> {
         Command::List => state::list(context),
         Command::Kill => kill::run(context),
         Command::Delete => delete::run(context),
+        Command::Features => features::run(context),
     }
 }
 

@@ -4,6 +4,7 @@
 mod devices;
 mod identity;
 mod mounts;
+pub mod names;
 mod namespaces;
 mod options;
 mod process;

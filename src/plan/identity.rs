@@ -13,7 +13,7 @@ use rustix::process::{Gid, Resource};
 use syscalls::step::{Capabilities, Identity, Rlimit};
 
 /// Names by number, as in capability.h.
-const CAPABILITIES: [&str; 41] = [
+pub const CAPABILITIES: [&str; 41] = [
     "CHOWN",
     "DAC_OVERRIDE",
     "DAC_READ_SEARCH",

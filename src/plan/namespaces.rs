@@ -27,7 +27,7 @@ pub enum Kind {
 
 /// Every kind with its name in the spec and its flag (clone(2)); joined in this order, the user
 /// namespace last: entering it gives up the right to enter the others.
-const KINDS: [(Kind, &str, u64); 8] = [
+pub const KINDS: [(Kind, &str, u64); 8] = [
     (Kind::Pid, "pid", 0x2000_0000),
     (Kind::Network, "network", 0x4000_0000),
     (Kind::Ipc, "ipc", 0x0800_0000),

@@ -30,7 +30,7 @@ pub enum Recursion {
 }
 
 /// Attribute options: name, what it sets, what it clears. Each exists with an `r` in front too.
-const ATTRIBUTES: [(&str, u32, u32); 18] = [
+pub const ATTRIBUTES: [(&str, u32, u32); 18] = [
     ("ro", MOUNT_ATTR_RDONLY, 0),
     ("rw", 0, MOUNT_ATTR_RDONLY),
     ("nosuid", MOUNT_ATTR_NOSUID, 0),
@@ -52,11 +52,51 @@ const ATTRIBUTES: [(&str, u32, u32); 18] = [
     ("nostrictatime", MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME),
 ];
 
-const PROPAGATION: [(&str, u32); 4] = [
+/// The types of propagation; each exists with an `r` in front too.
+pub const PROPAGATION: [(&str, u32); 4] = [
     ("private", MS_PRIVATE),
     ("shared", MS_SHARED),
     ("slave", MS_SLAVE),
     ("unbindable", MS_UNBINDABLE),
+];
+
+/// What the new mount API has by default, or has no more.
+const NO_MORE: [&str; 11] = [
+    "defaults",
+    "async",
+    "nomand",
+    "mand",
+    "nolazytime",
+    "silent",
+    "loud",
+    "iversion",
+    "noiversion",
+    "acl",
+    "noacl",
+];
+
+/// All other words that are not the file system's own, for `features`.
+pub const OTHERS: [&str; 20] = [
+    "acl",
+    "async",
+    "bind",
+    "defaults",
+    "dirsync",
+    "idmap",
+    "iversion",
+    "lazytime",
+    "loud",
+    "mand",
+    "noacl",
+    "noiversion",
+    "nolazytime",
+    "nomand",
+    "rbind",
+    "remount",
+    "ridmap",
+    "silent",
+    "sync",
+    "tmpcopyup",
 ];
 
 /// A propagation type of the spec, with or without its `r`.
@@ -106,9 +146,7 @@ pub fn read<'a>(options: &'a [Cow<'a, str>], field: &str) -> Result<Options<'a>>
             "ridmap" => o.idmap = Some(Recursion::All),
             "remount" => o.remount = true,
             "tmpcopyup" => o.copy_up = true,
-            // What the new mount API has by default, or has no more.
-            "" | "defaults" | "async" | "nomand" | "mand" | "nolazytime" | "silent" | "loud"
-            | "iversion" | "noiversion" | "acl" | "noacl" => {}
+            option if option.is_empty() || NO_MORE.contains(&option) => {}
             data if data.contains('\0') => {
                 fail!("config.json: {field}.options[{n}]: a string with a zero byte")
             }

@@ -232,23 +232,25 @@ pub fn word(i: &Instruction) -> u64 {
 }
 
 /// `SECCOMP_FILTER_FLAG_*` (seccomp(2)). TSYNC is accepted and pointless: there is one thread.
+pub const FLAGS: [(&str, u32); 4] = [
+    ("SECCOMP_FILTER_FLAG_TSYNC", 0),
+    ("SECCOMP_FILTER_FLAG_LOG", 1 << 1),
+    ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", SPEC_ALLOW),
+    ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", 1 << 5),
+];
+const SPEC_ALLOW: u32 = 1 << 2;
+
 fn flags(names: &[Cow<'_, str>]) -> Result<u32> {
-    const LOG: u32 = 1 << 1;
-    const SPEC_ALLOW: u32 = 1 << 2;
-    const WAIT_KILLABLE_RECV: u32 = 1 << 5;
     if names.is_empty() {
         // As runc: without flags the program keeps its speculation.
         return Ok(SPEC_ALLOW);
     }
     let mut flags = 0;
     for (n, name) in names.iter().enumerate() {
-        flags |= match name.as_ref() {
-            "SECCOMP_FILTER_FLAG_TSYNC" => 0,
-            "SECCOMP_FILTER_FLAG_LOG" => LOG,
-            "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => SPEC_ALLOW,
-            "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => WAIT_KILLABLE_RECV,
-            _ => fail!("config.json: linux.seccomp.flags[{n}]: unknown flag {name:?}"),
-        };
+        match FLAGS.iter().find(|(known, _)| known == name) {
+            Some((_, flag)) => flags |= flag,
+            None => fail!("config.json: linux.seccomp.flags[{n}]: unknown flag {name:?}"),
+        }
     }
     Ok(flags)
 }
