@@ -70,10 +70,16 @@ impl Assembler {
     }
 
     /// The label itself, or a stand-in for it, within a conditional jump's reach.
+    #[inline]
     fn within_reach(&mut self, label: Label) -> Label {
         if self.distance(label) <= REACH {
-            return label;
+            label
+        } else {
+            self.stand_in(label)
         }
+    }
+
+    fn stand_in(&mut self, label: Label) -> Label {
         let known = self.near.iter().position(|(far, _)| *far == label);
         if let Some(known) = known
             && self.distance(self.near[known].1) <= REACH

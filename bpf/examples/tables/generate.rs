@@ -60,13 +60,13 @@ const NOT_CALLS: [&str; 5] = [
 const UNIFORM_FROM: u32 = 424;
 
 /// From libseccomp's architecture token and a name to a number.
-pub type Resolve = dyn Fn(u32, &str) -> i32;
+pub type Resolve<'a> = dyn Fn(u32, &str) -> i32 + 'a;
 
 /// `linux-raw-sys` and `syscall-numbers`, the root directories of their sources; `resolve` asks libseccomp.
 pub struct Sources<'a> {
     pub raw_sys: &'a Path,
     pub syscall_numbers: &'a Path,
-    pub resolve: Option<&'a Resolve>,
+    pub resolve: Option<&'a Resolve<'a>>,
 }
 
 /// Every table that the sources allow, by file name.
