@@ -246,6 +246,19 @@ pub fn kill(cgroups: &Cgroups, path: &str) {
     }
 }
 
+/// Lets a frozen cgroup run again: on v1 a frozen process is not ended even by SIGKILL.
+pub fn thaw(cgroups: &Cgroups, path: &str) {
+    let (directory, file, value) = match cgroups {
+        Cgroups::V2 => (join(CGROUPS, path), "cgroup.freeze", "0"),
+        Cgroups::V1(hierarchies) => match hierarchies.iter().find(|h| h.has("freezer")) {
+            Some(freezer) => (join(&freezer.mountpoint, path), "freezer.state", "THAWED"),
+            None => return,
+        },
+    };
+    // One that was never frozen, or is gone, needs nothing.
+    let _ = crate::files::write(CWD, join(&directory, file).as_str(), value.as_bytes());
+}
+
 /// Writes one limit, named by its field when that fails.
 fn set(directory: &str, file: &str, value: &str, field: &str) -> Result<()> {
     let path = join(directory, file);

@@ -23,7 +23,7 @@ use syscalls::calls::{self, MountAttr};
 use syscalls::report::{Call, Fault, Kind, Report, Text};
 use syscalls::slots::{Slot, Slots};
 use syscalls::spawn::{Spawn, Spawned, Unborn, spawn};
-use syscalls::step::{Lossy, Point, Step};
+use syscalls::step::{Detailed, Lossy, Point, Step};
 
 /// What the command line says about this start.
 pub struct Request<'a> {
@@ -499,7 +499,15 @@ pub fn shown(plan: &Plan) -> String {
         ));
     }
     lines.push(format!("clone with new namespaces {:#x}", plan.namespaces));
-    lines.extend(plan.steps.iter().map(ToString::to_string));
+    if let Some(mappings) = &plan.mappings {
+        for (kind, map) in [("uids", &mappings.uid), ("gids", &mappings.gid)] {
+            lines.push(format!("map {kind} {}", map.trim_end().replace('\n', ", ")));
+        }
+    }
+    if let Some(value) = plan.oom_score_adj {
+        lines.push(format!("set oom_score_adj {value}"));
+    }
+    lines.extend(plan.steps.iter().map(|step| Detailed(step).to_string()));
     lines
         .iter()
         .enumerate()

@@ -54,6 +54,9 @@ pub fn kill_and_wait(directory: &Directory, state: &State) -> Result<()> {
         return Ok(());
     };
     let _ = syscalls::calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
+    if let Some(path) = &state.cgroup {
+        cgroup::thaw(&Cgroups::probe()?, path);
+    }
     let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
     match rustix::event::poll(&mut fds, Some(&PATIENCE)) {
         Ok(0) => fail!(

@@ -29,6 +29,10 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         Some(pidfd) => {
             syscalls::calls::pidfd_send_signal(pidfd.as_fd(), signal)
                 .during(|| alloc::format!("cannot send signal {signal} to container {id:?}"))?;
+            const SIGKILL: i32 = 9;
+            if let Some(path) = state.cgroup.as_deref().filter(|_| signal == SIGKILL) {
+                cgroup::thaw(&Cgroups::probe()?, path);
+            }
             Ok(0)
         }
         None => fail!("container not running: {id:?} is {status}"),

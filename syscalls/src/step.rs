@@ -317,6 +317,81 @@ impl fmt::Display for Attributes {
     }
 }
 
+/// A step with its numbers, for `--dry-run`.
+pub struct Detailed<'a>(pub &'a Step<'a>);
+
+impl fmt::Display for Detailed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        match self.0 {
+            Step::Mount(m) => {
+                for option in m.options {
+                    match option {
+                        FsOption::Flag(key) => write!(f, " {}", Lossy(key))?,
+                        FsOption::Value(key, value) => {
+                            write!(f, " {}={}", Lossy(key), Lossy(value))?
+                        }
+                    }
+                }
+                if m.attr != 0 {
+                    write!(f, " attr {:#x}", m.attr)?;
+                }
+                write!(f, "{}", m.after)
+            }
+            Step::Bind(b) => write!(f, "{}", b.after),
+            Step::Remount { attributes, .. } | Step::RootAttributes(attributes) => {
+                write!(f, "{attributes}")
+            }
+            Step::Device(d) => {
+                let (major, minor) = (rustix::fs::major(d.rdev), rustix::fs::minor(d.rdev));
+                write!(f, " {:o} {major}:{minor} of {}:{}", d.mode, d.uid, d.gid)
+            }
+            Step::Hooks { hooks, .. } => hooks
+                .iter()
+                .try_for_each(|hook| write!(f, " {}", Lossy(hook.path))),
+            Step::RaiseLimits(limits) | Step::Limits(limits) => {
+                limits.iter().try_for_each(|limit| {
+                    write!(f, " {:?} {:?}:{:?}", limit.resource, limit.soft, limit.hard)
+                })
+            }
+            Step::Scheduler(attr) => write!(f, " {attr:?}"),
+            Step::IoPriority(priority) => write!(f, " {priority:#x}"),
+            Step::Become(i) => {
+                let c = &i.capabilities;
+                write!(f, ", groups")?;
+                i.groups
+                    .unwrap_or(&[])
+                    .iter()
+                    .try_for_each(|gid| write!(f, " {}", gid.as_raw()))?;
+                write!(
+                    f,
+                    "; capabilities bounding {:x} permitted {:x} effective {:x}",
+                    c.bounding, c.permitted, c.effective
+                )?;
+                write!(
+                    f,
+                    " inheritable {:x} ambient {:x}",
+                    c.inheritable, c.ambient
+                )
+            }
+            Step::Execute(e) => {
+                for arg in e.argv.iter().skip(1).filter_map(|arg| arg.get()) {
+                    write!(f, " {}", Lossy(arg))?;
+                }
+                match e.filter {
+                    Some(filter) => write!(
+                        f,
+                        ", with a seccomp filter of {} instructions",
+                        filter.program.len()
+                    ),
+                    None => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl fmt::Display for Step<'_> {
     /// The step in words, as it follows "cannot".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

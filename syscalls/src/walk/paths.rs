@@ -61,9 +61,31 @@ pub fn reach(root: BorrowedFd<'_>, path: &CStr, make: Make) -> Walked<OwnedFd> {
         Err(Fault {
             errno: Errno::NOENT,
             ..
-        }) => make_path(root, path, make),
-        other => other,
+        }) => {}
+        other => return other,
     }
+    // As a rule only the last component is missing. Where something stands in its place after all, a link
+    // that leads nowhere, the whole path is walked by hand.
+    let (dir, name) = split(path);
+    let mut parent = Path::new();
+    parent.push(dir)?;
+    if !matches!(name.to_bytes(), b"" | b"." | b"..")
+        && let Ok(dir) = find(root, parent.c_str())
+        && make_node(dir.as_fd(), name, make) == Ok(())
+    {
+        return open_made(dir.as_fd(), name, make);
+    }
+    make_path(root, path, make)
+}
+
+/// Everything up to the last slash, and what follows it.
+fn split(path: &CStr) -> (&[u8], &CStr) {
+    let bytes = path.to_bytes_with_nul();
+    let at = bytes.iter().rposition(|b| *b == b'/').map_or(0, |n| n + 1);
+    (
+        &bytes[..at],
+        CStr::from_bytes_with_nul(&bytes[at..]).unwrap_or(c""),
+    )
 }
 
 pub fn stat(fd: BorrowedFd<'_>) -> Walked<Stat> {
@@ -170,7 +192,11 @@ fn make_path(root: BorrowedFd<'_>, path: &CStr, make: Make) -> Walked<OwnedFd> {
             Err(Fault {
                 errno: Errno::NOENT,
                 ..
-            }) => make_one(here.as_fd(), c_name, last && make == Make::File)?,
+            }) => make_one(
+                here.as_fd(),
+                c_name,
+                if last { make } else { Make::Directory },
+            )?,
             other => other?,
         };
         if file_type(found.as_fd())? != FileType::Symlink {
@@ -208,44 +234,48 @@ fn calls_readlink(link: BorrowedFd<'_>, target: &mut [u8; PATH_MAX]) -> Walked<u
 }
 
 /// Makes one missing directory or file and opens just that.
-fn make_one(dir: BorrowedFd<'_>, name: &CStr, file: bool) -> Walked<OwnedFd> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    if file {
-        let flags =
-            OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-        match rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o644)) {
-            Ok(_) | Err(Errno::EXIST) => {}
-            Err(e) => return Err(e).at(Call::openat2),
-        }
-        openat2(dir, name, OFlags::PATH | OFlags::NOFOLLOW, resolve)
-    } else {
-        match rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755)) {
-            // Somebody else was quicker, which is as good if it is a directory.
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(e) => return Err(e).at(Call::mkdirat),
-        }
-        openat2(
-            dir,
-            name,
-            OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY,
-            resolve,
-        )
+fn make_one(dir: BorrowedFd<'_>, name: &CStr, make: Make) -> Walked<OwnedFd> {
+    match make_node(dir, name, make) {
+        // Somebody else was quicker, which is as good if it is of the right kind.
+        Ok(()) | Err(Errno::EXIST) => open_made(dir, name, make),
+        Err(errno) => Err(errno).at(if make == Make::File {
+            Call::openat2
+        } else {
+            Call::mkdirat
+        }),
     }
+}
+
+fn make_node(dir: BorrowedFd<'_>, name: &CStr, make: Make) -> rustix::io::Result<()> {
+    match make {
+        Make::Directory => rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755)),
+        Make::File => {
+            let flags =
+                OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+            rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o644)).map(drop)
+        }
+    }
+}
+
+fn open_made(dir: BorrowedFd<'_>, name: &CStr, make: Make) -> Walked<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let kind = if make == Make::Directory {
+        OFlags::DIRECTORY
+    } else {
+        OFlags::empty()
+    };
+    openat2(dir, name, OFlags::PATH | OFlags::NOFOLLOW | kind, resolve)
 }
 
 /// The directory that holds the last component of `path` (made when missing), and that component.
 pub fn parent<'p>(root: BorrowedFd<'_>, path: &'p CStr) -> Walked<(OwnedFd, &'p CStr)> {
-    let bytes = path.to_bytes();
-    let at = bytes.iter().rposition(|b| *b == b'/').map_or(0, |n| n + 1);
-    let name = path.to_bytes_with_nul();
-    let name = CStr::from_bytes_with_nul(&name[at..]).unwrap_or(c"");
+    let (dir, name) = split(path);
     if matches!(name.to_bytes(), b"" | b"." | b"..") {
         return Err(Errno::INVAL).at(Call::openat2);
     }
-    let mut dir = Path::new();
-    dir.push(&bytes[..at])?;
-    let dir = reach(root, dir.c_str(), Make::Directory)?;
-    Ok((dir, name))
+    let mut parent = Path::new();
+    parent.push(dir)?;
+    Ok((reach(root, parent.c_str(), Make::Directory)?, name))
 }
 
 /// Whether a descriptor is a directory.
