@@ -29,20 +29,23 @@ fn dockers_profile_is_short_and_fast_on_three_architectures() {
 }
 
 #[test]
-fn the_other_engines_profiles_are_within_the_same_bars() {
-    for (name, profile) in support::engines() {
+fn the_other_engines_profiles_are_as_short_and_fast() {
+    // Podman's way to socket is the longest: two arguments, both looked at twice.
+    let bars = [
+        ("docker", 16, 17),
+        ("podman", 23, 25),
+        ("containerd", 16, 17),
+    ];
+    for ((name, profile), (bar, one, three)) in support::engines().into_iter().zip(bars) {
         println!("{name}");
-        within(
-            statistics(&profile.on(&[]).compile(), &[Arch::X86_64]),
-            180,
-            105,
-            18,
-        );
+        assert_eq!(name, bar);
+        let alone = profile.on(&[]).compile();
+        within(statistics(&alone, &[Arch::X86_64]), 100, 95, one);
         within(
             statistics(&profile.compile(), &profile.architectures),
-            700,
-            125,
-            20,
+            320,
+            115,
+            three,
         );
     }
 }
@@ -72,12 +75,12 @@ fn statistics_are_displayed_in_one_line() {
     let statistics = Statistics {
         instructions: 84,
         numbers: 471,
-        executed: 4337,
+        executed: 4360,
         most: 16,
     };
     assert_eq!(
         statistics.to_string(),
-        "84 instructions, 9.2 executed on average, 16 at most"
+        "84 instructions, 9.3 executed on average, 16 at most"
     );
     let nothing = Statistics {
         instructions: 1,
