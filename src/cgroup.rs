@@ -57,6 +57,11 @@ pub struct Cgroup<'h> {
 }
 
 impl<'h> Cgroup<'h> {
+    /// One that is there already.
+    pub fn existing(cgroups: &'h Cgroups, path: String) -> Self {
+        Self { cgroups, path }
+    }
+
     /// Makes the cgroup and sets its limits. On failure nothing of it is left.
     pub fn make(cgroups: &'h Cgroups, path: &str, resources: &Resources<'_>) -> Result<Self> {
         let made = Self {

@@ -24,6 +24,7 @@ pub enum Command {
     Delete,
     List,
     Features,
+    Exec,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,18 @@ pub enum Flag {
     ListFormat,
     Quiet,
     RootlessSpec,
+    Process,
+    Cwd,
+    Env,
+    User,
+    AdditionalGids,
+    Tty,
+    Cap,
+    NoNewPrivs,
+    Apparmor,
+    ProcessLabel,
+    SubCgroup,
+    IgnorePaused,
 }
 
 /// What a flag takes.
@@ -93,9 +106,11 @@ struct Entry {
 enum Operand {
     Required(&'static str),
     Optional(&'static str),
+    /// All that follows, flags of others included: a command line.
+    Rest(&'static str),
 }
 
-use Operand::{Optional, Required};
+use Operand::{Optional, Required, Rest};
 use Takes::{Number, OneOf, Switch, Text};
 
 const fn info(
@@ -148,6 +163,18 @@ mod flags {
     pub const FORCE: Info = info(Flag::Force, "force", Some('f'), Switch, "kill it first if it still runs; succeed if there is none");
     pub const LIST_FORMAT: Info = info(Flag::ListFormat, "format", Some('f'), OneOf("FORMAT", &["table", "json"]), "what to print");
     pub const QUIET: Info = info(Flag::Quiet, "quiet", Some('q'), Switch, "print the ids only");
+    pub const PROCESS: Info = info(Flag::Process, "process", Some('p'), Text("FILE"), "the process as JSON, as in config.json, instead of a command line");
+    pub const CWD: Info = info(Flag::Cwd, "cwd", None, Text("DIR"), "the working directory in the container");
+    pub const ENV: Info = info(Flag::Env, "env", Some('e'), Text("NAME=VALUE"), "a variable of the environment (may be repeated)");
+    pub const USER: Info = info(Flag::User, "user", Some('u'), Text("UID[:GID]"), "the user and the group");
+    pub const ADDITIONAL_GIDS: Info = info(Flag::AdditionalGids, "additional-gids", Some('g'), Text("GID"), "one more group (may be repeated)");
+    pub const TTY: Info = info(Flag::Tty, "tty", Some('t'), Switch, "give the process a terminal");
+    pub const CAP: Info = info(Flag::Cap, "cap", Some('c'), Text("CAP"), "one more capability (may be repeated)");
+    pub const NO_NEW_PRIVS: Info = info(Flag::NoNewPrivs, "no-new-privs", None, Switch, "the process can gain no privileges");
+    pub const APPARMOR: Info = info(Flag::Apparmor, "apparmor", None, Text("PROFILE"), "the AppArmor profile of the process");
+    pub const PROCESS_LABEL: Info = info(Flag::ProcessLabel, "process-label", None, Text("LABEL"), "the SELinux label of the process");
+    pub const SUB_CGROUP: Info = info(Flag::SubCgroup, "cgroup", None, Text("PATH"), "a cgroup below the container's own, which must exist");
+    pub const IGNORE_PAUSED: Info = info(Flag::IgnorePaused, "ignore-paused", None, Switch, "do not refuse a paused container");
     pub const ROOTLESS_SPEC: Info = info(Flag::RootlessSpec, "rootless", None, Switch, "for a container of an ordinary user");
 }
 
@@ -223,6 +250,17 @@ const COMMANDS: &[Entry] = &[
         example: "runtime list --format json",
     },
     Entry {
+        command: Command::Exec,
+        name: "exec",
+        help: "run one more process in a container",
+        operands: &[Required("ID"), Rest("COMMAND")],
+        flags: &[
+            &PROCESS, &CWD, &ENV, &USER, &ADDITIONAL_GIDS, &TTY, &CONSOLE_SOCKET, &DETACH, &PID_FILE, &CAP, &NO_NEW_PRIVS,
+            &APPARMOR, &PROCESS_LABEL, &PRESERVE_FDS, &SUB_CGROUP, &IGNORE_PAUSED, &NO_SUBREAPER,
+        ],
+        example: "runtime exec --tty box sh",
+    },
+    Entry {
         command: Command::Features,
         name: "features",
         help: "print as JSON what this program and this kernel can do",
@@ -279,6 +317,17 @@ impl<'a> Flags<'a> {
         }
     }
 
+    /// The texts of a flag that may be given several times, in order.
+    pub fn texts(&self, flag: Flag) -> impl Iterator<Item = &'a str> {
+        self.0
+            .iter()
+            .filter(move |(given, _)| *given == flag)
+            .filter_map(|(_, value)| match value {
+                Value::Text(text) => Some(*text),
+                _ => None,
+            })
+    }
+
     /// The number of a flag; of several the last.
     pub fn number(&self, flag: Flag) -> Option<u32> {
         match self.last(flag) {
@@ -316,6 +365,13 @@ pub fn parse<'a>(args: &[&'a str], flags: &mut Flags<'a>) -> Result<Request<'a>>
     let mut operands = Vec::new();
     while let Some(word) = words.next(flags)? {
         match word {
+            Word::Operand(operand)
+                if matches!(entry.operands.get(operands.len()), Some(Rest(_))) =>
+            {
+                operands.push(operand);
+                operands.extend(words.rest);
+                break;
+            }
             Word::Operand(operand) if operands.len() < entry.operands.len() => {
                 operands.push(operand)
             }
@@ -498,6 +554,7 @@ fn help_on(entry: &Entry) -> String {
         let _ = match operand {
             Required(name) => write!(help, " {name}"),
             Optional(name) => write!(help, " [{name}]"),
+            Rest(name) => write!(help, " [{name} ...]"),
         };
     }
     help.push_str("\n\nflags:\n");

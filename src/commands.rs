@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod exec;
 mod features;
 mod kill;
 mod spec;
@@ -30,6 +31,7 @@ pub fn run(command: Command, context: &Context<'_>) -> Result<i32> {
         Command::List => state::list(context),
         Command::Kill => kill::run(context),
         Command::Delete => delete::run(context),
+        Command::Exec => exec::run(context),
         Command::Features => features::run(context),
     }
 }

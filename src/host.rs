@@ -86,6 +86,11 @@ fn bit(n: u32) -> rustix::thread::CapabilitySet {
 }
 
 impl Cgroups {
+    /// Whether there is a hierarchy that processes join by writing their pid.
+    pub fn has_v1(&self) -> bool {
+        matches!(self, Cgroups::V1(hierarchies) if hierarchies.iter().any(|h| !h.is_v2()))
+    }
+
     pub fn probe() -> Result<Self> {
         let unified =
             rustix::fs::statfs(CGROUPS).is_ok_and(|fs| fs.f_type as u64 == CGROUP2_SUPER_MAGIC);

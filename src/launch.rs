@@ -12,6 +12,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
@@ -27,6 +28,8 @@ use syscalls::step::{Detailed, Lossy, Point, Step};
 
 /// What the command line says about this start.
 pub struct Request<'a> {
+    /// The text of config.json: what `exec` goes by, whatever becomes of the file.
+    pub config: &'a [u8],
     pub root: &'a str,
     pub console_socket: Option<&'a str>,
     pub pid_file: Option<&'a str>,
@@ -97,7 +100,7 @@ pub fn launch(
     for open in plan.opens.iter().filter(|open| !open.in_cgroup) {
         open_into(open, &slots)?;
     }
-    let console = connect_console(plan, &slots, request)?;
+    let console = connect_console(plan, &slots, request.console_socket)?;
     let directory = Directory::make(request.root, &state.id)?;
     let mut made = Made {
         directory,
@@ -184,7 +187,27 @@ fn bring_up<'a>(
         })?;
     }
     made.directory.prepare(&made.state)?;
-    meet(plan, channel.as_fd(), pidfd.as_fd(), cgroup.as_ref(), made)?;
+    made.directory.keep_config(request.config)?;
+    let (state, hooks_ran) = (&made.state, Cell::new(false));
+    let part = |point| match point {
+        Point::Mappings => write_mappings(plan.mappings.as_ref(), pid),
+        Point::Cgroup => cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.join(pid)),
+        Point::Hooks => {
+            hooks_ran.set(true);
+            hooks::run("prestart", &plan.hooks.prestart, state, state::CREATED)?;
+            hooks::run(
+                "createRuntime",
+                &plan.hooks.create_runtime,
+                state,
+                state::CREATED,
+            )
+        }
+        Point::Commit => made.directory.commit(),
+    };
+    let listener = |number| notify::deliver(pidfd.as_fd(), number, state, state::CREATED);
+    let result = converse(plan, channel.as_fd(), pidfd.as_fd(), part, listener);
+    made.hooks_ran = hooks_ran.get();
+    result?;
     if let Some(path) = request.pid_file {
         made.pid_file = Some(path);
         files::replace(CWD, path, pid.to_string().as_bytes(), 0o644)?;
@@ -192,13 +215,14 @@ fn bring_up<'a>(
     Ok(pidfd)
 }
 
-/// The parent's side of the walk, until the child waits for `start` or has become the program.
-fn meet(
+/// The parent's side of the walk, until the child waits for `start` or has become the program. `part` is
+/// what the parent does at each meeting point, `listener` what it does with the listener of a filter.
+pub fn converse(
     plan: &Plan,
     channel: BorrowedFd<'_>,
     pidfd: BorrowedFd<'_>,
-    cgroup: Option<&Cgroup<'_>>,
-    made: &mut Made<'_>,
+    mut part: impl FnMut(Point) -> Result<()>,
+    listener: impl Fn(i32) -> Result<()>,
 ) -> Result<()> {
     let mut text = Text::new();
     let (mut committed, mut ready) = (false, false);
@@ -214,42 +238,17 @@ fn meet(
         match report.kind {
             Kind::Failed => return Err(failure(&report, &text, Some(plan.steps.len()))),
             Kind::Ready => ready = true,
+            Kind::Born => {}
             Kind::Listener => {
-                notify::deliver(pidfd, report.errno, &made.state, state::CREATED)?;
+                listener(report.errno)?;
                 go_on(channel)?;
             }
-            Kind::Born => {}
             Kind::Meet => {
-                match plan.steps.get(usize::from(report.step)) {
-                    Some(Step::Meet(Point::Mappings)) => {
-                        write_mappings(plan.mappings.as_ref(), made.state.pid)?
-                    }
-                    Some(Step::Meet(Point::Cgroup)) => {
-                        if let Some(cgroup) = cgroup {
-                            cgroup.join(made.state.pid)?;
-                        }
-                    }
-                    Some(Step::Meet(Point::Hooks)) => {
-                        made.hooks_ran = true;
-                        hooks::run(
-                            "prestart",
-                            &plan.hooks.prestart,
-                            &made.state,
-                            state::CREATED,
-                        )?;
-                        hooks::run(
-                            "createRuntime",
-                            &plan.hooks.create_runtime,
-                            &made.state,
-                            state::CREATED,
-                        )?;
-                    }
-                    Some(Step::Meet(Point::Commit)) => {
-                        made.directory.commit()?;
-                        committed = true;
-                    }
-                    _ => fail!("internal error: the child waits at step {}", report.step),
-                }
+                let Some(Step::Meet(point)) = plan.steps.get(usize::from(report.step)) else {
+                    fail!("internal error: the child waits at step {}", report.step);
+                };
+                part(*point)?;
+                committed |= *point == Point::Commit;
                 go_on(channel)?;
             }
         }
@@ -315,7 +314,7 @@ fn died(pidfd: BorrowedFd<'_>) -> Error {
     ))
 }
 
-fn unborn(unborn: Unborn<'_>) -> Error {
+pub fn unborn(unborn: Unborn<'_>) -> Error {
     match unborn {
         Unborn::Call(fault) => Error::from_errno(
             format!(
@@ -324,6 +323,10 @@ fn unborn(unborn: Unborn<'_>) -> Error {
             ),
             fault.errno,
         ),
+        // The pidfd of a container that has just ended.
+        Unborn::Join(_, Errno::SRCH) => {
+            Error::new("container not running: its first process has ended")
+        }
         Unborn::Join(join, errno) => Error::from_errno(
             format!(
                 "config.json: linux.namespaces: cannot join the {} namespace {}",
@@ -458,15 +461,15 @@ pub fn start_address(directory: &Directory) -> Result<SocketAddrUnix> {
 }
 
 /// The socket the terminal goes to: the engine's, or one end of a pair whose other end is ours.
-fn connect_console(
+pub fn connect_console(
     plan: &Plan,
     slots: &Slots<'_>,
-    request: &Request<'_>,
+    socket: Option<&str>,
 ) -> Result<Option<OwnedFd>> {
     let Some(slot) = plan.console else {
         return Ok(None);
     };
-    match request.console_socket {
+    match socket {
         Some(path) => {
             slots.fill(slot, console::connect(path, "--console-socket")?);
             Ok(None)

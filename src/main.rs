@@ -25,7 +25,7 @@ mod state;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use cli::{Flag, Flags, Request};
+use cli::{Command, Flag, Flags, Request};
 use error::{Error, Result};
 use log::Log;
 use syscalls::Start;
@@ -43,7 +43,9 @@ pub struct Context<'a> {
 
 fn main(start: Start) -> i32 {
     let mut flags = Flags::default();
-    let result = run(start, &mut flags);
+    // The status of our own errors: exec's is one that programs do not use.
+    let mut failed = 1;
+    let result = run(start, &mut flags, &mut failed);
     let log = Log {
         file: flags.text(Flag::Log),
         json: flags.text(Flag::LogFormat) == Some("json"),
@@ -52,12 +54,12 @@ fn main(start: Start) -> i32 {
         Ok(status) => status,
         Err(error) => {
             log.error(&error.to_string());
-            1
+            failed
         }
     }
 }
 
-fn run(start: Start, flags: &mut Flags<'static>) -> Result<i32> {
+fn run(start: Start, flags: &mut Flags<'static>, failed: &mut i32) -> Result<i32> {
     let mut args = Vec::with_capacity(16);
     for arg in start.args().skip(1) {
         let text = arg.to_str();
@@ -72,6 +74,9 @@ fn run(start: Start, flags: &mut Flags<'static>) -> Result<i32> {
         Request::Help(text) => commands::print(&text),
         Request::Version => commands::print(&commands::version()),
         Request::Run { command, operands } => {
+            if command == Command::Exec {
+                *failed = 255;
+            }
             let root = root_directory(start, flags);
             let context = Context {
                 start,

@@ -11,7 +11,7 @@ mod process;
 mod security;
 
 use crate::error::{Error, Result, fail};
-use crate::host::{Cgroups, Host};
+use crate::host::Host;
 use crate::notify::Agent;
 use crate::spec::{Hook as SpecHook, Spec};
 use crate::state::Hook;
@@ -127,6 +127,8 @@ struct Builder<'a> {
     null: Option<Slot>,
     /// The private procfs, once a step needs it.
     procfs: Option<Slot>,
+    /// It is the container's first process that is started, not one more.
+    starts: bool,
 }
 
 /// Makes the plan, or says what is wrong with config.json.
@@ -153,6 +155,7 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         warnings: Vec::new(),
         null: None,
         procfs: None,
+        starts: true,
     };
     let cgroup = match options.no_cgroup {
         true => None,
@@ -175,7 +178,7 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
     } else if b.namespaces.has(Kind::User) {
         b.steps.push(Step::ContainerRoot);
     }
-    if cgroup.is_some() && matches!(&host.cgroups, Cgroups::V1(h) if h.iter().any(|h| !h.is_v2())) {
+    if cgroup.is_some() && host.cgroups.has_v1() {
         b.steps.push(Step::Meet(Point::Cgroup));
     }
     if b.namespaces.is_new(Kind::Cgroup) {
@@ -227,6 +230,83 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
             poststart: hook("poststart", &spec.hooks.poststart)?,
             poststop: hook("poststop", &spec.hooks.poststop)?,
         },
+        agent: security::agent(spec),
+        warnings: b.warnings,
+    })
+}
+
+/// The plan of `exec`: one more process, `spec.process`, in the namespaces of a container whose first process
+/// is behind the pidfd in slot 0.
+pub fn plan_exec(
+    spec: &Spec<'_>,
+    host: &Host,
+    options: &Options<'_>,
+    cgroup: Option<&str>,
+) -> Result<Plan> {
+    let mut b = Builder {
+        spec,
+        host,
+        options,
+        namespaces: namespaces::read(spec)?,
+        steps: Vec::new(),
+        opens: Vec::new(),
+        slots: 0,
+        warnings: Vec::new(),
+        null: None,
+        procfs: None,
+        starts: false,
+    };
+    let slot = b.slot();
+    let kind = b.namespaces.all() as u32;
+    let mut joins = Vec::new();
+    if kind != 0 {
+        joins.push(Join {
+            slot,
+            kind,
+            name: "container's",
+            path: c"of its first process",
+        });
+    }
+    if b.namespaces.has(Kind::User) {
+        b.steps.push(Step::ContainerRoot);
+    }
+    if cgroup.is_some() && host.cgroups.has_v1() {
+        b.steps.push(Step::Meet(Point::Cgroup));
+    }
+    b.steps.push(Step::Session);
+    if !options.no_new_keyring {
+        b.steps.push(Step::Keyring(leak_text(
+            &format!("_ses.{}", options.id),
+            "the container id",
+        )?));
+    }
+    if b.namespaces.has(Kind::Mount) {
+        b.steps.push(Step::Root(c"/"));
+    } else {
+        let root = spec.root.as_ref().map_or("", |root| &root.path);
+        b.steps.push(Step::Root(leak_text(
+            &absolute(options.bundle, root),
+            "root.path",
+        )?));
+        b.steps.push(Step::Chroot);
+    }
+    let console = b.console()?;
+    b.steps.push(Step::Meet(Point::Commit));
+    b.process()?;
+    Ok(Plan {
+        opens: b.opens,
+        namespaces: 0,
+        joins,
+        time: None,
+        mappings: None,
+        steps: b.steps,
+        slots: b.slots,
+        listener: None,
+        console,
+        cgroup: cgroup.map(str::to_owned),
+        rootfs: String::new(),
+        oom_score_adj: oom_score_adj(spec)?,
+        hooks: Hooks::default(),
         agent: security::agent(spec),
         warnings: b.warnings,
     })

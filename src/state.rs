@@ -23,6 +23,7 @@ pub const RUNNING: &str = "running";
 pub const STOPPED: &str = "stopped";
 
 const STATE: &str = "state.json";
+const CONFIG: &str = "config.json";
 const NEXT: &str = "state.json.next";
 /// The socket on which the child waits for `start`, and the file it keeps locked as long as it waits.
 pub const START: &str = "start";
@@ -46,6 +47,8 @@ pub struct State {
     pub cgroup: Option<String>,
     pub poststart: Vec<Hook>,
     pub poststop: Vec<Hook>,
+    /// `--no-new-keyring`, which holds for exec too.
+    pub no_new_keyring: bool,
     /// Who gets the listener of the seccomp filter.
     pub agent: Option<Agent>,
 }
@@ -253,7 +256,24 @@ impl Directory {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.fd, STATE, flags, Mode::empty()).during(what)?;
         let bytes = files::read_open(&file).during(what)?;
-        serde_json::from_slice(&bytes).map_err(|e| Error::new(format!("{}: {e}", what())))
+        // From text, as config.json: the parser is in the program once.
+        let text =
+            core::str::from_utf8(&bytes).map_err(|e| Error::new(format!("{}: {e}", what())))?;
+        serde_json::from_str(text).map_err(|e| Error::new(format!("{}: {e}", what())))
+    }
+
+    /// Keeps config.json as it was when the container was created (runtime.md, Create).
+    pub fn keep_config(&self, text: &[u8]) -> Result<()> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.fd, CONFIG, flags, Mode::from_raw_mode(0o600))
+            .and_then(|file| files::write_all(&file, text))
+            .during(|| format!("cannot write {CONFIG} of container {:?}", self.id))
+    }
+
+    /// The text of config.json that was kept.
+    pub fn config(&self) -> Result<Vec<u8>> {
+        files::read(&self.fd, CONFIG)
     }
 
     /// Makes the file that the waiting child keeps locked; the lock goes with the descriptor.

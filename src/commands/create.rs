@@ -70,18 +70,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
 fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
     let flags = context.flags;
     let dry = flags.has(Flag::DryRun);
-    if !dry {
-        seal::ensure(context.start)?;
-        let _ = rustix::thread::set_name(c"runtime");
-        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-            .during(|| "cannot become undumpable".into())?;
-    }
-    let listen_fds = listen_fds(context);
-    let preserve_fds = flags.number(Flag::PreserveFds).unwrap_or(0) + listen_fds;
-    // What the caller leaked to us goes no further.
-    syscalls::calls::close_range(3 + preserve_fds, u32::MAX, true)
-        .during(|| "cannot close inherited descriptors (close_range)".into())?;
-
+    let preserve_fds = if dry { 0 } else { protect(context)? };
     let (bundle, directory) = open_bundle(flags.text(Flag::Bundle).unwrap_or("."))?;
     let text = files::read(&directory, "config.json").map_err(|error| no_config(&bundle, error))?;
     let spec = Spec::read(&text)?;
@@ -93,7 +82,7 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         no_pivot: flags.has(Flag::NoPivot),
         no_new_keyring: flags.has(Flag::NoNewKeyring),
         preserve_fds,
-        listen_fds,
+        listen_fds: listen_fds(context),
         console_size: (mode == Mode::Foreground).then(console::size).flatten(),
         no_cgroup: flags.text(Flag::CgroupManager) == Some("disabled"),
     };
@@ -128,16 +117,32 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         cgroup: plan.cgroup.clone(),
         poststart: plan.hooks.poststart.clone(),
         poststop: plan.hooks.poststop.clone(),
+        no_new_keyring: options.no_new_keyring,
         agent: plan.agent.clone(),
     };
     let none = Resources::default();
     let resources = spec.linux.resources.as_ref().unwrap_or(&none);
     let request = Request {
+        config: &text,
         root: context.root,
         console_socket,
         pid_file: flags.text(Flag::PidFile),
     };
     launch(&plan, &host, resources, state, &request).map(Some)
+}
+
+/// What comes before anything that has to do with a container: the program's own file and memory are out
+/// of its reach, and what our caller leaked to us goes no further. Returns how many descriptors from 3 are meant
+/// for the container.
+pub fn protect(context: &Context<'_>) -> Result<u32> {
+    seal::ensure(context.start)?;
+    let _ = rustix::thread::set_name(c"runtime");
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .during(|| "cannot become undumpable".into())?;
+    let preserve_fds = context.flags.number(Flag::PreserveFds).unwrap_or(0) + listen_fds(context);
+    syscalls::calls::close_range(3 + preserve_fds, u32::MAX, true)
+        .during(|| "cannot close inherited descriptors (close_range)".into())?;
+    Ok(preserve_fds)
 }
 
 /// The bundle: its path, absolute and without links, and the directory.
@@ -161,7 +166,7 @@ fn no_config(bundle: &str, error: Error) -> Error {
 }
 
 /// Sockets that a service manager passed us for the container (sd_listen_fds(3)).
-fn listen_fds(context: &Context<'_>) -> u32 {
+pub fn listen_fds(context: &Context<'_>) -> u32 {
     let own = context
         .start
         .var("LISTEN_PID")

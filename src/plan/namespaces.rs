@@ -92,6 +92,14 @@ impl Namespaces {
         self.has(kind) && !self.is_new(kind)
     }
 
+    /// Every kind that is not the runtime's own, as flags.
+    pub fn all(&self) -> u64 {
+        KINDS
+            .iter()
+            .filter(|(kind, ..)| self.has(*kind))
+            .fold(0, |flags, (.., flag)| flags | flag)
+    }
+
     /// What clone3 makes. A cgroup namespace is made later, by the child inside its cgroup; a time
     /// namespace earlier, by the process that makes the child.
     pub fn flags(&self) -> u64 {

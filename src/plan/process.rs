@@ -26,7 +26,7 @@ impl Builder<'_> {
             self.steps.push(Step::Stdio { uid });
             return Ok(None);
         }
-        if !self.namespaces.is_new(Kind::Mount) {
+        if self.starts && !self.namespaces.is_new(Kind::Mount) {
             fail!(
                 "config.json: process.terminal: needs a new namespace of type \"mount\" in linux.namespaces"
             );
@@ -48,6 +48,7 @@ impl Builder<'_> {
             name,
             size,
             uid,
+            bind: self.starts,
         });
         Ok(Some(socket))
     }
@@ -93,7 +94,9 @@ impl Builder<'_> {
         self.steps.push(Step::Umask(self.umask(process)?));
         self.steps.extend(early.map(Step::Seccomp));
         self.steps.push(Step::Become(identity));
-        self.child_hooks(c"startContainer", &spec.hooks.start_container)?;
+        if self.starts {
+            self.child_hooks(c"startContainer", &spec.hooks.start_container)?;
+        }
         if !limits.is_empty() {
             self.steps.push(Step::Limits(limits));
         }

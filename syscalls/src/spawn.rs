@@ -12,9 +12,10 @@ use rustix::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{WaitId, WaitIdOptions};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags};
+use rustix::thread::UnshareFlags;
 
-/// A namespace to join: a descriptor of it and what it must be, as `CLONE_NEW*`.
+/// A namespace to join: a descriptor of it and what it must be, as `CLONE_NEW*`; or a pidfd and all the kinds
+/// that are joined at once (setns(2)).
 #[derive(Clone, Copy)]
 pub struct Join<'a> {
     pub slot: Slot,
@@ -233,18 +234,7 @@ fn time_namespace(offsets: &CStr) -> rustix::io::Result<()> {
     rustix::io::write(&file, offsets.to_bytes()).map(drop)
 }
 
-fn setns(fd: BorrowedFd<'_>, kind: u32) -> rustix::io::Result<()> {
-    use linux_raw_sys::general as sys;
-    let kind = match kind {
-        sys::CLONE_NEWNS => LinkNameSpaceType::Mount,
-        sys::CLONE_NEWCGROUP => LinkNameSpaceType::ControlGroup,
-        sys::CLONE_NEWUTS => LinkNameSpaceType::HostNameAndNISDomainName,
-        sys::CLONE_NEWIPC => LinkNameSpaceType::InterProcessCommunication,
-        sys::CLONE_NEWUSER => LinkNameSpaceType::User,
-        sys::CLONE_NEWPID => LinkNameSpaceType::ProcessID,
-        sys::CLONE_NEWNET => LinkNameSpaceType::Network,
-        sys::CLONE_NEWTIME => LinkNameSpaceType::Time,
-        _ => return Err(Errno::INVAL),
-    };
-    rustix::thread::move_into_link_name_space(fd, Some(kind))
+fn setns(fd: BorrowedFd<'_>, kinds: u32) -> rustix::io::Result<()> {
+    use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
+    move_into_thread_name_spaces(fd, ThreadNameSpaceType::from_bits_retain(kinds))
 }

@@ -240,12 +240,14 @@ pub enum Step<'a> {
     Readonly(&'a CStr),
     /// Attributes and propagation of the root mount.
     RootAttributes(Attributes),
-    /// Make a pseudo terminal, send its master over `socket`, and make it stdio and /dev/console.
+    /// Make a pseudo terminal, send its master over `socket`, and make it stdio, and /dev/console unless it
+    /// is for one more process.
     Console {
         socket: Slot,
         name: &'a CStr,
         size: Option<(u16, u16)>,
         uid: u32,
+        bind: bool,
     },
     /// Give stdio to the user, so that /dev/stdout can be opened anew.
     Stdio {

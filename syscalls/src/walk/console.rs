@@ -26,6 +26,7 @@ impl Child<'_> {
         name: &CStr,
         size: Option<(u16, u16)>,
         uid: u32,
+        bind: bool,
     ) -> Walked {
         let master = self.open_master()?;
         rustix::pty::unlockpt(&master).at(Call::ioctl_tty)?;
@@ -46,7 +47,9 @@ impl Child<'_> {
         rustix::termios::tcsetattr(&slave, OptionalActions::Now, &modes).at(Call::ioctl_tty)?;
         // A user namespace may not map the user; the terminal works for its owner all the same.
         let _ = rustix::fs::fchown(&slave, Some(Uid::from_raw(uid)), None);
-        self.bind_console(slave.as_fd())?;
+        if bind {
+            self.bind_console(slave.as_fd())?;
+        }
         send_master(self.slot(socket)?, master.as_fd(), name)?;
         rustix::stdio::dup2_stdin(&slave).at(Call::dup3)?;
         rustix::stdio::dup2_stdout(&slave).at(Call::dup3)?;
