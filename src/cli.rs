@@ -25,6 +25,7 @@ pub enum Command {
     List,
     Features,
     Exec,
+    Seccomp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,7 @@ pub enum Flag {
     ProcessLabel,
     SubCgroup,
     IgnorePaused,
+    Explain,
 }
 
 /// What a flag takes.
@@ -163,6 +165,7 @@ mod flags {
     pub const FORCE: Info = info(Flag::Force, "force", Some('f'), Switch, "kill it first if it still runs; succeed if there is none");
     pub const LIST_FORMAT: Info = info(Flag::ListFormat, "format", Some('f'), OneOf("FORMAT", &["table", "json"]), "what to print");
     pub const QUIET: Info = info(Flag::Quiet, "quiet", Some('q'), Switch, "print the ids only");
+    pub const EXPLAIN: Info = info(Flag::Explain, "explain", None, Switch, "say what happens to one call, and which rule says so");
     pub const PROCESS: Info = info(Flag::Process, "process", Some('p'), Text("FILE"), "the process as JSON, as in config.json, instead of a command line");
     pub const CWD: Info = info(Flag::Cwd, "cwd", None, Text("DIR"), "the working directory in the container");
     pub const ENV: Info = info(Flag::Env, "env", Some('e'), Text("NAME=VALUE"), "a variable of the environment (may be repeated)");
@@ -259,6 +262,14 @@ const COMMANDS: &[Entry] = &[
             &APPARMOR, &PROCESS_LABEL, &PRESERVE_FDS, &SUB_CGROUP, &IGNORE_PAUSED, &NO_SUBREAPER,
         ],
         example: "runtime exec --tty box sh",
+    },
+    Entry {
+        command: Command::Seccomp,
+        name: "seccomp",
+        help: "print a seccomp profile as the program that it becomes",
+        operands: &[Required("FILE"), Rest("CALL")],
+        flags: &[&EXPLAIN],
+        example: "runtime seccomp config.json --explain openat 0 2",
     },
     Entry {
         command: Command::Features,

@@ -5,6 +5,7 @@ mod delete;
 mod exec;
 mod features;
 mod kill;
+mod seccomp;
 mod spec;
 mod start;
 mod state;
@@ -32,6 +33,7 @@ pub fn run(command: Command, context: &Context<'_>) -> Result<i32> {
         Command::Kill => kill::run(context),
         Command::Delete => delete::run(context),
         Command::Exec => exec::run(context),
+        Command::Seccomp => seccomp::run(context),
         Command::Features => features::run(context),
     }
 }

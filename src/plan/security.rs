@@ -9,78 +9,30 @@ use crate::spec::{Process, Seccomp, Spec};
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::vec::Vec;
-use bpf::{Action, Arch, Condition, Instruction, Operator, Profile, Rule};
+use bpf::{Action, Arch, Condition, Instruction, Operator, Profile, Program, Rule};
 use syscalls::calls::{NEW_LISTENER, SchedAttr};
 use syscalls::step::{Filter, Step};
 
 impl Builder<'_> {
     /// linux.seccomp as a program, and the flags it is loaded with.
     pub fn filter(&mut self, seccomp: &Seccomp<'_>) -> Result<Filter<'static>> {
-        const SECCOMP: &str = "config.json: linux.seccomp";
-        let action = |field: &str, name: &str, errno: Option<u32>| {
-            Action::from_name(name, errno)
-                .map_err(|e| Error::new(format!("{SECCOMP}.{field}: {e}, found {name:?}")))
-        };
-        let default = action(
-            "defaultAction",
-            &seccomp.default_action,
-            seccomp.default_errno_ret,
-        )?;
-        let mut architectures = Vec::with_capacity(seccomp.architectures.len());
-        for (n, name) in seccomp.architectures.iter().enumerate() {
-            match Arch::from_name(name) {
-                Some(arch) => architectures.push(arch),
-                None => fail!("{SECCOMP}.architectures[{n}]: unknown architecture {name:?}"),
+        let (program, notifies) = with_profile(seccomp, SECCOMP, |profile| {
+            let notifies = profile
+                .rules
+                .iter()
+                .any(|rule| rule.action == Action::Notify);
+            let program = compiled(profile, SECCOMP)?;
+            if !program.unknown.is_empty() {
+                let names = program.unknown.join(", ");
+                self.warnings.push(format!(
+                    "linux.seccomp: unknown system calls are left out: {names}"
+                ));
             }
-        }
-        let mut conditions = Vec::with_capacity(seccomp.syscalls.len());
-        for (n, syscall) in seccomp.syscalls.iter().enumerate() {
-            let mut list = Vec::with_capacity(syscall.args.len());
-            for (m, arg) in syscall.args.iter().enumerate() {
-                let Some(op) = Operator::from_name(&arg.op) else {
-                    fail!(
-                        "{SECCOMP}.syscalls[{n}].args[{m}].op: unknown operator {:?}",
-                        arg.op
-                    );
-                };
-                list.push(Condition {
-                    index: arg.index,
-                    value: arg.value,
-                    value_two: arg.value_two,
-                    op,
-                });
-            }
-            conditions.push(list);
-        }
-        let mut rules = Vec::with_capacity(seccomp.syscalls.len());
-        for (n, (syscall, conditions)) in seccomp.syscalls.iter().zip(&conditions).enumerate() {
-            let action = action(
-                &format!("syscalls[{n}].action"),
-                &syscall.action,
-                syscall.errno_ret,
-            )?;
-            rules.push(Rule {
-                names: &syscall.names,
-                action,
-                conditions,
-            });
-        }
-        let profile = Profile {
-            default,
-            architectures: &architectures,
-            rules: &rules,
-        };
-        let program = bpf::compile(&profile).map_err(|e| match e.path() {
-            path if path.is_empty() => Error::new(format!("{SECCOMP}: {e}")),
-            path => Error::new(format!("{SECCOMP}.{path}: {e}")),
+            Ok((
+                leak(program.instructions.iter().map(word).collect()),
+                notifies,
+            ))
         })?;
-        if !program.unknown.is_empty() {
-            self.warnings.push(format!(
-                "linux.seccomp: unknown system calls are left out: {}",
-                program.unknown.join(", ")
-            ));
-        }
-        let notifies = rules.iter().any(|rule| rule.action == Action::Notify);
         let mut flags = flags(&seccomp.flags)?;
         if notifies {
             if seccomp.listener_path.is_none() {
@@ -88,10 +40,7 @@ impl Builder<'_> {
             }
             flags |= NEW_LISTENER;
         }
-        Ok(Filter {
-            program: leak(program.instructions.iter().map(word).collect()),
-            flags,
-        })
+        Ok(Filter { program, flags })
     }
 
     /// The labels of the next exec, written to the private procfs.
@@ -212,6 +161,78 @@ impl Builder<'_> {
         }
         Ok(())
     }
+}
+
+const SECCOMP: &str = "config.json: linux.seccomp";
+
+/// Looks up every name of a profile, and hands it on as the compiler takes it. `place` is what errors put
+/// before the field.
+pub fn with_profile<'a, R>(
+    seccomp: &'a Seccomp<'a>,
+    place: &str,
+    then: impl FnOnce(&Profile<'_, Cow<'a, str>>) -> Result<R>,
+) -> Result<R> {
+    let action = |field: &str, name: &str, errno: Option<u32>| {
+        Action::from_name(name, errno)
+            .map_err(|e| Error::new(format!("{place}.{field}: {e}, found {name:?}")))
+    };
+    let default = action(
+        "defaultAction",
+        &seccomp.default_action,
+        seccomp.default_errno_ret,
+    )?;
+    let mut architectures = Vec::with_capacity(seccomp.architectures.len());
+    for (n, name) in seccomp.architectures.iter().enumerate() {
+        match Arch::from_name(name) {
+            Some(arch) => architectures.push(arch),
+            None => fail!("{place}.architectures[{n}]: unknown architecture {name:?}"),
+        }
+    }
+    let mut conditions = Vec::with_capacity(seccomp.syscalls.len());
+    for (n, syscall) in seccomp.syscalls.iter().enumerate() {
+        let mut list = Vec::with_capacity(syscall.args.len());
+        for (m, arg) in syscall.args.iter().enumerate() {
+            let Some(op) = Operator::from_name(&arg.op) else {
+                fail!(
+                    "{place}.syscalls[{n}].args[{m}].op: unknown operator {:?}",
+                    arg.op
+                );
+            };
+            list.push(Condition {
+                index: arg.index,
+                value: arg.value,
+                value_two: arg.value_two,
+                op,
+            });
+        }
+        conditions.push(list);
+    }
+    let mut rules = Vec::with_capacity(seccomp.syscalls.len());
+    for (n, (syscall, conditions)) in seccomp.syscalls.iter().zip(&conditions).enumerate() {
+        let action = action(
+            &format!("syscalls[{n}].action"),
+            &syscall.action,
+            syscall.errno_ret,
+        )?;
+        rules.push(Rule {
+            names: &syscall.names,
+            action,
+            conditions,
+        });
+    }
+    then(&Profile {
+        default,
+        architectures: &architectures,
+        rules: &rules,
+    })
+}
+
+/// Compiles a profile; an error names the field.
+pub fn compiled<'p>(profile: &Profile<'p, Cow<'_, str>>, place: &str) -> Result<Program<'p>> {
+    bpf::compile(profile).map_err(|e| match e.path() {
+        path if path.is_empty() => Error::new(format!("{place}: {e}")),
+        path => Error::new(format!("{place}.{path}: {e}")),
+    })
 }
 
 /// Who gets the listener of a filter that notifies.

@@ -40,3 +40,10 @@ object! {
         op: Cow<'a, str> = required "op",
     }
 }
+
+object! {
+    /// What tells a file that is a profile from one that is a whole config.json.
+    pub struct ProfileHead<'a> {
+        default_action: Option<Cow<'a, str>> = "defaultAction",
+    }
+}
