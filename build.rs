@@ -2,13 +2,15 @@
 //! for an unwinder that is not there. The command line needs no RUSTFLAGS for it.
 
 /// A tenth of the file, which precompiled core brings along.
-const WITHOUT_UNWIND_TABLES: &str =
-    "SECTIONS { /DISCARD/ : { *(.eh_frame) *(.eh_frame.*) *(.gcc_except_table) *(.gcc_except_table.*) *(.comment) } } INSERT AFTER .rodata;";
+const WITHOUT_UNWIND_TABLES: &str = "SECTIONS { /DISCARD/ : { *(.eh_frame) *(.eh_frame.*) *(.gcc_except_table) *(.gcc_except_table.*) *(.comment) } } INSERT AFTER .rodata;";
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=RUNTIME_COMMIT");
-    let script = format!("{}/sections.ld", std::env::var("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let script = format!(
+        "{}/sections.ld",
+        std::env::var("OUT_DIR").expect("cargo sets OUT_DIR")
+    );
     std::fs::write(&script, WITHOUT_UNWIND_TABLES).expect("OUT_DIR can be written");
     println!("cargo:rustc-link-arg-bins=-Wl,-T,{script}");
     for arg in [
