@@ -44,10 +44,11 @@ pub fn write<P: Arg + Copy>(dir: impl AsFd, path: P, value: &[u8]) -> rustix::io
 /// Makes a new file under a name of our own and renames it into place, so that a reader sees all or nothing.
 pub fn replace(dir: impl AsFd, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
     let new = format!("{name}.new{}", rustix::process::getpid().as_raw_nonzero());
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dir = dir.as_fd();
     let write = || -> rustix::io::Result<()> {
+        // Whatever has that name is not ours: a file of somebody else must not become this one.
+        let _ = rustix::fs::unlinkat(dir, new.as_str(), rustix::fs::AtFlags::empty());
         let file = rustix::fs::openat(dir, new.as_str(), flags, Mode::from_raw_mode(mode))?;
         write_all(&file, bytes)?;
         rustix::fs::renameat(dir, new.as_str(), dir, name)

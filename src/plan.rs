@@ -164,6 +164,7 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
             options.id,
         )?),
     };
+    b.refuse_what_is_missing()?;
     if let Some(resources) = &spec.linux.resources {
         devices::check_rules(&resources.devices)?;
     }
@@ -313,6 +314,32 @@ pub fn plan_exec(
 }
 
 impl Builder<'_> {
+    /// What the spec can ask for and this program cannot do yet is an error, not a surprise.
+    fn refuse_what_is_missing(&mut self) -> Result<()> {
+        let linux = &self.spec.linux;
+        for (field, asked) in [
+            ("mountLabel", linux.mount_label.is_some()),
+            ("intelRdt", linux.intel_rdt.is_some()),
+            ("memoryPolicy", linux.memory_policy.is_some()),
+            ("netDevices", !linux.net_devices.is_empty()),
+        ] {
+            if asked {
+                fail!("config.json: linux.{field}: not supported yet");
+            }
+        }
+        if self
+            .spec
+            .process
+            .as_ref()
+            .is_some_and(|process| process.exec_cpu_affinity.is_some())
+        {
+            self.warnings.push(
+                "process.execCPUAffinity is not supported yet: exec runs on every CPU".to_owned(),
+            );
+        }
+        Ok(())
+    }
+
     fn slot(&mut self) -> Slot {
         self.slots += 1;
         self.slots - 1
