@@ -100,17 +100,20 @@ const SIGCHLD: i32 = 17;
 const SIGURG: i32 = 23;
 const SIGWINCH: i32 = 28;
 
+/// A process that ends within this time is not worth a jail, which costs a tenth of its start.
+const BRIEF: rustix::event::Timespec = rustix::event::Timespec {
+    tv_sec: 0,
+    tv_nsec: 5_000_000,
+};
+
 /// Waits for the process in the foreground: relays its terminal, when `console` brings one, and every
 /// signal we get. Returns its exit status as a shell has it. Signals must be blocked. With `jail` the
 /// process gives up what it will not need, for good.
-pub fn supervise(pidfd: BorrowedFd<'_>, console: Option<OwnedFd>, jail: bool) -> Result<i32> {
+pub fn supervise(pidfd: BorrowedFd<'_>, console: Option<OwnedFd>, mut jail: bool) -> Result<i32> {
     let master = console.map(|socket| receive(socket.as_fd())).transpose()?;
     let raw = master.as_ref().map(|_| Raw::set());
     let signals = calls::signalfd().during(|| "cannot watch for signals".into())?;
     let mut relay = master.map(Relay::new).transpose()?;
-    if jail {
-        jail::enter()?;
-    }
     loop {
         // Arrays, not vectors: this loop may turn for years and nothing is ever freed.
         let watch = |fd, flags| PollFd::from_borrowed_fd(fd, flags);
@@ -122,7 +125,12 @@ pub fn supervise(pidfd: BorrowedFd<'_>, console: Option<OwnedFd>, jail: bool) ->
             master.map_or_else(unused, |(fd, flags)| watch(fd, flags)),
             stdin.map_or_else(unused, |(fd, flags)| watch(fd, flags)),
         ];
-        match rustix::event::poll(&mut fds, None) {
+        match rustix::event::poll(&mut fds, jail.then_some(&BRIEF)) {
+            Ok(0) => {
+                jail::enter()?;
+                jail = false;
+                continue;
+            }
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => fail!(
                 "cannot wait for the container: {}",

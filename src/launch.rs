@@ -188,6 +188,11 @@ fn bring_up<'a>(
     }
     made.directory.prepare(&made.state)?;
     made.directory.keep_config(request.config)?;
+    let granted = commits_early(plan);
+    if granted {
+        made.directory.commit()?;
+        go_on(channel.as_fd())?;
+    }
     let (state, hooks_ran) = (&made.state, Cell::new(false));
     let part = |point| match point {
         Point::Mappings => write_mappings(plan.mappings.as_ref(), pid),
@@ -205,7 +210,14 @@ fn bring_up<'a>(
         Point::Commit => made.directory.commit(),
     };
     let listener = |number| notify::deliver(pidfd.as_fd(), number, state, state::CREATED);
-    let result = converse(plan, channel.as_fd(), pidfd.as_fd(), part, listener);
+    let result = converse(
+        plan,
+        channel.as_fd(),
+        pidfd.as_fd(),
+        granted,
+        part,
+        listener,
+    );
     made.hooks_ran = hooks_ran.get();
     result?;
     if let Some(path) = request.pid_file {
@@ -215,12 +227,24 @@ fn bring_up<'a>(
     Ok(pidfd)
 }
 
+/// Whether the commit can be granted while the child still sets itself up, which spares it a wait: nobody is
+/// told of a container that runs at once before it runs, and there is nothing else to meet for.
+pub fn commits_early(plan: &Plan) -> bool {
+    let meetings = plan
+        .steps
+        .iter()
+        .filter(|step| matches!(step, Step::Meet(_)));
+    plan.listener.is_none() && meetings.count() == 1
+}
+
 /// The parent's side of the walk, until the child waits for `start` or has become the program. `part` is
-/// what the parent does at each meeting point, `listener` what it does with the listener of a filter.
+/// what the parent does at each meeting point, `listener` what it does with the listener of a filter; with
+/// `granted` the commit is done and told already.
 pub fn converse(
     plan: &Plan,
     channel: BorrowedFd<'_>,
     pidfd: BorrowedFd<'_>,
+    granted: bool,
     mut part: impl FnMut(Point) -> Result<()>,
     listener: impl Fn(i32) -> Result<()>,
 ) -> Result<()> {
@@ -247,9 +271,11 @@ pub fn converse(
                 let Some(Step::Meet(point)) = plan.steps.get(usize::from(report.step)) else {
                     fail!("internal error: the child waits at step {}", report.step);
                 };
-                part(*point)?;
                 committed |= *point == Point::Commit;
-                go_on(channel)?;
+                if !(granted && *point == Point::Commit) {
+                    part(*point)?;
+                    go_on(channel)?;
+                }
             }
         }
     }

@@ -691,8 +691,12 @@ fn the_process_cannot_see_or_leave_through_leaked_directories() {
 fn the_supervisor_confines_itself_with_a_filter() {
     let mut b = Bundle::new();
     let running = b.waits().up();
-    let status = fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap();
-    assert!(status.contains("\nSeccomp:\t2\n"), "{status}");
+    let file = format!("/proc/{}/status", running.pid());
+    wait_for("the supervisor has a filter", || {
+        fs::read_to_string(&file)
+            .unwrap()
+            .contains("\nSeccomp:\t2\n")
+    });
     b.delete(&["--force"]).ok();
     running.wait().ends(137);
 }

@@ -5,7 +5,7 @@ use crate::cli::{Flag, integer};
 use crate::commands::create::{listen_fds, protect};
 use crate::error::{During, Result, fail};
 use crate::host::Host;
-use crate::launch::{connect_console, converse, reap, unborn};
+use crate::launch::{commits_early, connect_console, converse, go_on, reap, unborn};
 use crate::plan::{Options, plan_exec};
 use crate::spec::{self, Capabilities, Process, Spec};
 use crate::state::{self, CREATED, Directory, RUNNING};
@@ -124,7 +124,18 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
             ..state.clone()
         };
         let listener = |number| notify::deliver(pidfd.as_fd(), number, &agent, RUNNING);
-        converse(&plan, channel.as_fd(), pidfd.as_fd(), part, listener)?;
+        let granted = commits_early(&plan);
+        if granted {
+            go_on(channel.as_fd())?;
+        }
+        converse(
+            &plan,
+            channel.as_fd(),
+            pidfd.as_fd(),
+            granted,
+            part,
+            listener,
+        )?;
         match flags.text(Flag::PidFile) {
             Some(path) => files::replace(CWD, path, pid.to_string().as_bytes(), 0o644),
             None => Ok(()),
