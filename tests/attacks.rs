@@ -11,9 +11,11 @@ use std::path::Path;
 
 runtime_tests::tests![
     a_process_of_the_same_pid_namespace_sees_nothing_of_us_before_the_execve,
+    a_process_of_the_same_user_namespace_sees_nothing_of_us_before_the_execve,
     the_binary_cannot_be_overwritten_through_a_script_interpreter,
     the_binary_cannot_be_overwritten_through_an_elf_interpreter,
     the_binary_cannot_be_overwritten_as_the_process_itself,
+    the_binary_cannot_be_overwritten_when_executed_by_descriptor,
     a_working_directory_in_proc_self_fd_reaches_nothing,
     an_executable_in_proc_self_fd_reaches_nothing,
     a_proc_that_is_a_symlink_is_refused,
@@ -24,13 +26,16 @@ runtime_tests::tests![
     a_device_node_does_not_follow_a_link_of_its_name,
     masking_does_not_use_the_containers_null_device,
     masking_is_not_fooled_by_a_racer_on_dev_null,
+    a_false_null_device_of_the_host_is_refused,
     a_masked_path_that_is_a_link_does_not_reach_the_host,
     the_console_does_not_follow_a_link,
+    a_false_ptmx_is_refused,
     destinations_with_dots_stay_inside,
     symlinked_destinations_stay_inside,
     a_racer_on_a_mount_destination_reaches_nothing,
     a_copy_up_of_a_link_reaches_nothing,
     a_working_directory_behind_a_link_is_made_inside,
+    a_passwd_file_of_the_image_cannot_hold_up_the_start,
     sysctls_do_not_go_through_the_containers_proc,
     labels_do_not_go_through_the_containers_proc,
     a_planted_state_directory_is_refused,
@@ -114,6 +119,29 @@ fn a_process_of_the_same_pid_namespace_sees_nothing_of_us_before_the_execve() {
     running.wait().ok().prints("up\nseen some\n");
 }
 
+/// Whoever is root of the user namespace that we join may trace what is in it, but not what still is the host's: here it
+/// looks at us while we are held just before we become that root ourselves.
+fn a_process_of_the_same_user_namespace_sees_nothing_of_us_before_the_execve() {
+    host::program("strace");
+    let mut first = Bundle::new();
+    let all = ["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_KILL"];
+    first.user_namespace().capabilities(&all);
+    let (running, hold, namespace) = attacker(&mut first, &["scan", "/bin/busybox", "/bin/helper"]);
+    let user = format!("/proc/{}/ns/user", first.pid());
+    let mut b = Bundle::new();
+    b.give_root_to(100_000)
+        .namespace("pid", Some(&namespace))
+        .namespace("user", Some(&user))
+        .capabilities(&[]);
+    let log = b.text("strace");
+    let words = ["strace", "-f", "-qq", "-o", &log, "-e", "trace=setresgid"];
+    let held = ["-e", "inject=setresgid:delay_enter=500000"];
+    b.launch("run", &[]).through(held).through(words).ok();
+    assert!(b.read("strace").contains("setresgid"), "nothing was held");
+    drop(hold);
+    running.wait().ok().prints("up\nseen some\n");
+}
+
 /// FNV-1a, enough to see a change.
 fn hash(path: &Path) -> u64 {
     fs::read(path)
@@ -130,6 +158,11 @@ const ATTACKER: [&str; 3] = ["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_KILL"];
 /// in the same pid namespace catches every such executable it sees and writes to it. A FIFO at /tmp/fifo, which `prepare`
 /// may make the runtime open, holds the runtime until the attacker has caught it.
 fn attack_on_the_binary(prepare: fn(&mut Bundle)) {
+    attack_on_the_binary_called_by(&[], prepare);
+}
+
+/// The same, where the caller starts the runtime through `words`.
+fn attack_on_the_binary_called_by(words: &[&str], prepare: fn(&mut Bundle)) {
     let mut first = Bundle::new();
     first.capabilities(&ATTACKER);
     let copy = first.file("copy");
@@ -138,6 +171,7 @@ fn attack_on_the_binary(prepare: fn(&mut Bundle)) {
     let (running, hold, namespace) = attacker(&mut first, &["overwrite", &size]);
     let before = hash(&copy);
     for _ in 0..12 {
+        assert_eq!(hash(&copy), before, "the binary was overwritten");
         let mut b = Bundle::new();
         b.runtime = copy.clone();
         b.namespace("pid", Some(&namespace)).capabilities(&ATTACKER);
@@ -145,7 +179,7 @@ fn attack_on_the_binary(prepare: fn(&mut Bundle)) {
         Cmd::new(&b.dir, "mkfifo").arg(&fifo).ok();
         prepare(&mut b);
         let caught = running.out().len();
-        let run = b.launch("run", &[]).deadline(20).spawn();
+        let run = b.launch("run", &[]).through(words).spawn();
         // Bounded: where nothing can be caught, only the attack gets shorter.
         for _ in 0..100 {
             if running.out().len() > caught {
@@ -190,6 +224,14 @@ fn the_binary_cannot_be_overwritten_through_an_elf_interpreter() {
 
 fn the_binary_cannot_be_overwritten_as_the_process_itself() {
     attack_on_the_binary(|b| {
+        b.args(&["/proc/self/exe", "--log=/tmp/fifo", "nonsense"]);
+    });
+}
+
+fn the_binary_cannot_be_overwritten_when_executed_by_descriptor() {
+    // As which we execute ourselves, but this file is still the writable one.
+    let helper = host::helper().to_str().unwrap();
+    attack_on_the_binary_called_by(&[helper, "by-descriptor"], |b| {
         b.args(&["/proc/self/exe", "--log=/tmp/fifo", "nonsense"]);
     });
 }
@@ -266,7 +308,17 @@ fn a_proc_mount_cannot_be_placed_outside_proc_by_a_link_in_the_middle() {
     let mut b = Bundle::new();
     let victim = Victim::new(&b);
     symlink(victim.path(), b.rootfs().join("way")).unwrap();
-    b.mount("/way/proc", "proc", "proc", &[]).run();
+    fs::create_dir(victim.0.join("proc")).unwrap();
+    b.mount("/way/proc", "proc", "proc", &[])
+        .args(&["cat", "/proc/self/mountinfo"]);
+    let run = b.run();
+    // Refused, or mounted where the link leads inside the root.
+    let inside = format!(" {}/proc ", victim.path());
+    assert!(
+        run.status == 1 && run.err.contains("/way/proc") || run.out.contains(&inside),
+        "{run}"
+    );
+    fs::remove_dir(victim.0.join("proc")).unwrap();
     victim.is_untouched();
 }
 
@@ -294,8 +346,8 @@ fn links_of_dev_are_not_made_through_a_symlinked_dev() {
     let b = without_dev_mount();
     let victim = Victim::new(&b);
     fs::write(victim.0.join("ptmx"), "mine\n").unwrap();
-    link(&b, "dev", "../../../../../../../../../..");
-    symlink(victim.path(), b.rootfs().join("up")).unwrap();
+    let up = format!("{}{}", "../".repeat(20), &victim.path()[1..]);
+    link(&b, "dev", &up);
     b.run();
     assert_eq!(fs::read_to_string(victim.0.join("ptmx")).unwrap(), "mine\n");
     fs::remove_file(victim.0.join("ptmx")).unwrap();
@@ -320,8 +372,22 @@ fn a_device_node_does_not_follow_a_link_of_its_name() {
         )
         .unwrap();
     }
+    // The victim belongs to the root of that namespace, so that only the lookup protects it.
+    std::os::unix::fs::chown(&victim.0, Some(100_000), Some(100_000)).unwrap();
     b.user_namespace().run();
     victim.is_untouched();
+    // A device of the specification with an owner: a link of that name does not hand it on.
+    let mut b = without_dev_mount();
+    let victim = Victim::new(&b);
+    symlink(victim.0.join("canary"), b.rootfs().join("dev/mine")).unwrap();
+    b.set(
+        "/linux/devices",
+        json!([{"path": "/dev/mine", "type": "c", "major": 1, "minor": 5, "uid": 77, "gid": 77}]),
+    )
+    .run();
+    victim.is_untouched();
+    let canary = fs::metadata(victim.0.join("canary")).unwrap();
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&canary), 0);
 }
 
 fn masking_does_not_use_the_containers_null_device() {
@@ -369,15 +435,45 @@ fn masking_is_not_fooled_by_a_racer_on_dev_null() {
     racer.wait().ok();
 }
 
+fn a_false_null_device_of_the_host_is_refused() {
+    let mut b = Bundle::new();
+    fs::write(b.rootfs().join("secret"), "secret\n").unwrap();
+    let decoy = b.text("decoy");
+    fs::write(&decoy, "decoy\n").unwrap();
+    b.set("/linux/maskedPaths", json!(["/secret"]))
+        .sh("cat /secret");
+    // The caller's own /dev/null is a file.
+    let script = format!("mount --bind {decoy} /dev/null && exec \"$@\"");
+    b.launch("run", &[])
+        .through(["unshare", "--mount", "sh", "-c", &script, "sh"])
+        .output()
+        .fails(&["/dev/null"])
+        .prints("");
+    b.left_nothing();
+}
+
 fn a_masked_path_that_is_a_link_does_not_reach_the_host() {
     let mut b = Bundle::new();
     let victim = Victim::new(&b);
     symlink(victim.path(), b.rootfs().join("way")).unwrap();
     symlink("../../../../../../../../../../..", b.rootfs().join("up")).unwrap();
     let up = format!("/up{}", victim.path());
-    b.set("/linux/maskedPaths", json!(["/way", up]))
-        .set("/linux/readonlyPaths", json!(["/way/canary", up]))
-        .run();
+    // Inside the root the link leads to a directory of the container's, which is what has to be hidden.
+    let inside = b.rootfs().join(&victim.path()[1..]);
+    fs::create_dir_all(inside.join("below")).unwrap();
+    b.set(
+        "/linux/readonlyPaths",
+        json!(["/way/below", "/way/canary", up]),
+    )
+    .set("/linux/maskedPaths", json!(["/way", up]));
+    b.sh(&format!("ls {}; echo end", victim.path()))
+        .run_ok()
+        .prints("end\n");
+    b.set("/linux/maskedPaths", json!([]));
+    b.capabilities(&["CAP_DAC_OVERRIDE"])
+        .sh("helper mkdir /way/below/x")
+        .run()
+        .prints("mkdir: EROFS\n");
     victim.is_untouched();
     assert!(host::mounts_beneath(&b.dir).is_empty());
 }
@@ -410,6 +506,35 @@ fn the_console_does_not_follow_a_link() {
         "{text:?}"
     );
     victim.is_untouched();
+}
+
+fn a_false_ptmx_is_refused() {
+    // What lies at /dev/pts is no devpts: neither a file nor a link to the host's own terminals is a terminal of ours.
+    for link_to in [None, Some("/dev/ptmx")] {
+        let mut b = Bundle::new();
+        let pts = b.file("pts");
+        fs::create_dir(&pts).unwrap();
+        match link_to {
+            None => fs::write(pts.join("ptmx"), "decoy\n").unwrap(),
+            Some(target) => symlink(target, pts.join("ptmx")).unwrap(),
+        }
+        b.config["mounts"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|m| m["destination"] != "/dev/pts");
+        let host = Path::new("/dev/pts");
+        if link_to.is_some() {
+            b.bind(host, "/dev/host", &[]).bind(&pts, "/dev/pts", &[]);
+        } else {
+            b.bind(&pts, "/dev/pts", &[]);
+        }
+        b.set("/process/terminal", json!(true));
+        let (terminal, slave) = runtime_tests::terminal::Terminal::open();
+        let run = b.launch("run", &[]).stdin(slave).output();
+        drop(terminal);
+        run.fails(&["terminal"]);
+        b.left_nothing();
+    }
 }
 
 fn destinations_with_dots_stay_inside() {
@@ -462,14 +587,24 @@ fn a_racer_on_a_mount_destination_reaches_nothing() {
     let victim = Victim::new(&b);
     let volume = b.rootfs().join("vol");
     fs::create_dir_all(volume.join("a/deep")).unwrap();
-    symlink(
-        format!("{}{}", "../".repeat(20), &victim.path()[1..]),
-        volume.join("link"),
-    )
-    .unwrap();
-    for n in 0..6 {
-        b.mount(&format!("/vol/a/deep/m{n}/x"), "tmpfs", "tmpfs", &[]);
+    // A way out of the root for whoever looks it up without holding on to the root.
+    symlink(victim.path(), volume.join("link")).unwrap();
+    let targets =
+        |dir: &Path| -> Vec<_> { (0..3).map(|n| dir.join(format!("deep/m{n}/x"))).collect() };
+    for target in targets(&victim.0) {
+        fs::create_dir_all(&target).unwrap();
+        fs::write(target.join("marker"), "").unwrap();
     }
+    // What is mounted on the victim shows in the namespace of the mounts only, whose root is still the host's in this hook.
+    let reached = b.text("reached");
+    b.hook(
+        "createContainer",
+        &format!(
+            "for n in 0 1 2; do test -e {}/deep/m$n/x/marker || echo $n >> {reached}; done",
+            victim.path()
+        ),
+    );
+    let listed = || fs::read_dir(victim.0.join("deep")).unwrap().count();
     let (input, hold) = until_dropped();
     let racer = Cmd::new(&b.dir, host::helper())
         .arg("swap")
@@ -478,13 +613,22 @@ fn a_racer_on_a_mount_destination_reaches_nothing() {
         .stdin(input)
         .spawn();
     wait_for("the racer is up", || racer.out().contains("up"));
-    for _ in 0..150 {
+    let mounts = b.config["mounts"].clone();
+    for round in 0..200 {
+        // Three that the victim has, for the mount; and three that nobody has, for the making of what is missing.
+        b.config["mounts"] = mounts.clone();
+        for n in 0..3 {
+            b.mount(&format!("/vol/a/deep/m{n}/x"), "tmpfs", "tmpfs", &[]);
+            let new = format!("/vol/a/deep/new{round}-{n}/x");
+            b.mount(&new, "tmpfs", "tmpfs", &[]);
+        }
         b.run();
-        let entries = fs::read_dir(&victim.0).unwrap().count();
-        assert_eq!(entries, 1, "the host's tree was reached");
+        assert_eq!(b.read("reached"), "", "mounted on the host's tree");
+        assert_eq!(listed(), 3, "made in the host's tree");
     }
     drop(hold);
     racer.wait().ok();
+    fs::remove_dir_all(victim.0.join("deep")).unwrap();
     victim.is_untouched();
     assert!(host::mounts_beneath(&b.dir).is_empty());
 }
@@ -503,9 +647,12 @@ fn a_copy_up_of_a_link_reaches_nothing() {
         &["tmpcopyup"],
     );
     let run = b
-        .sh("readlink /full/link; cat /full/link /way/canary; true")
-        .run();
+        .sh("readlink /full/link; cat /full/link /way/canary; cat /proc/self/mountinfo")
+        .run_ok();
     assert!(!run.out.contains("untouched"), "{run}");
+    // The link itself is copied, and the one in the way leads inside the root.
+    assert_eq!(run.lines()[0], format!("{}/canary", victim.path()));
+    assert!(run.out.contains(&format!(" {} ", victim.path())), "{run}");
     victim.is_untouched();
 }
 
@@ -515,6 +662,30 @@ fn a_working_directory_behind_a_link_is_made_inside() {
     symlink(victim.path(), b.rootfs().join("way")).unwrap();
     b.set("/process/cwd", json!("/way/made")).run();
     victim.is_untouched();
+}
+
+fn a_passwd_file_of_the_image_cannot_hold_up_the_start() {
+    // Without HOME in the environment it is looked up there; opening a FIFO waits for a writer that never comes.
+    let mut b = Bundle::new();
+    let passwd = b.rootfs().join("etc/passwd");
+    fs::remove_file(&passwd).unwrap();
+    Cmd::new(&b.dir, "mkfifo").arg(&passwd).ok();
+    b.set("/process/env", json!(["PATH=/bin"]))
+        .sh("echo $HOME")
+        .run_ok()
+        .prints("/\n");
+    // Nor is a file of the host read, or one that has no end.
+    let victim = Victim::new(&b);
+    fs::write(
+        victim.0.join("passwd"),
+        "root:x:0:0:root:/escaped:/bin/sh\n",
+    )
+    .unwrap();
+    for target in [&format!("{}/passwd", victim.path()), "/dev/zero"] {
+        fs::remove_file(&passwd).unwrap();
+        symlink(target, &passwd).unwrap();
+        b.run_ok().prints("/\n");
+    }
 }
 
 /// A createContainer hook binds an empty file over `path` of the container; returns what came to stand in it.
@@ -542,8 +713,12 @@ fn sysctls_do_not_go_through_the_containers_proc() {
         json!({"kernel.domainname": "real.example"}),
     )
     .args(&["helper", "uname"]);
-    let (run, decoy) = with_decoy(&mut b, "/proc/sys/kernel/domainname");
-    assert_eq!(decoy, "");
+    // Once by a mount of the configuration, which is there before any sysctl is written, and once more by a hook.
+    let decoy = b.file("bound");
+    fs::write(&decoy, "").unwrap();
+    b.bind(&decoy, "/proc/sys/kernel/domainname", &[]);
+    let (run, hooked) = with_decoy(&mut b, "/proc/sys/kernel/domainname");
+    assert_eq!((b.read("bound"), hooked), (String::new(), String::new()));
     assert!(
         run.status == 1 || run.out.ends_with(" real.example\n"),
         "{run}"
@@ -578,6 +753,10 @@ fn a_link_in_the_state_directory_is_not_written_through() {
     let victim = Victim::new(&b);
     b.create().ok();
     let dir = b.state_dir().join(&b.id);
+    fs::copy(dir.join("state.json"), b.file("valid")).unwrap();
+    fs::remove_file(dir.join("state.json")).unwrap();
+    symlink(b.file("valid"), dir.join("state.json")).unwrap();
+    b.call(&["state", &b.id]).output().fails(&["state"]);
     for entry in fs::read_dir(&dir)
         .unwrap()
         .flatten()
@@ -586,6 +765,8 @@ fn a_link_in_the_state_directory_is_not_written_through() {
         fs::remove_file(entry.path()).unwrap();
         symlink(victim.0.join("canary"), entry.path()).unwrap();
     }
+    // Not even read through, when what is there would do as a state.
+    b.call(&["state", &b.id]).output().ends(1);
     b.start();
     b.kill("KILL");
     b.delete(&["--force"]);

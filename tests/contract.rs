@@ -23,6 +23,7 @@ runtime_tests::tests![
     the_spec_command_writes_the_default_config,
     the_spec_command_does_not_overwrite,
     the_default_bundle_runs_on_a_busybox_root,
+    features_say_what_engines_look_for,
     a_backtrace_variable_changes_nothing,
     a_closed_stdout_or_stderr_does_not_confuse_us,
     state_and_list_do_not_need_a_state_directory,
@@ -510,6 +511,53 @@ fn the_default_bundle_runs_on_a_busybox_root() {
         assert!(text.contains("42 0 "), "{text:?}");
         running.wait().ends(9);
         b.left_nothing();
+    }
+}
+
+fn features_say_what_engines_look_for() {
+    let b = Bundle::empty();
+    let run = b.call(&["features"]).ok();
+    // containerd and moby take anything on stderr for a failure.
+    assert_eq!(run.err, "");
+    let features: Value = serde_json::from_str(&run.out).unwrap();
+    assert_eq!(features["ociVersionMin"], "1.0.0");
+    assert!(
+        features["ociVersionMax"]
+            .as_str()
+            .unwrap()
+            .starts_with("1.")
+    );
+    let has = |pointer: &str, word: &str| {
+        let list = features.pointer(pointer).and_then(|l| l.as_array());
+        let list = list.unwrap_or_else(|| panic!("no list {pointer}"));
+        assert!(list.iter().any(|w| w == word), "no {word} in {pointer}");
+    };
+    // containerd: user namespaces need both of these.
+    has("/linux/namespaces", "user");
+    assert_eq!(
+        features["linux"]["mountExtensions"]["idmap"]["enabled"],
+        true
+    );
+    // moby: recursive read-only mounts.
+    has("/mountOptions", "rro");
+    has("/hooks", "createRuntime");
+    has("/linux/capabilities", "CAP_CHOWN");
+    has("/linux/seccomp/actions", "SCMP_ACT_NOTIFY");
+    has("/linux/seccomp/archs", "SCMP_ARCH_X86_64");
+    assert_eq!(features["linux"]["seccomp"]["enabled"], true);
+    for controller in ["v1", "v2", "systemd"] {
+        assert!(features["linux"]["cgroup"][controller].is_boolean());
+    }
+    // What it says is what it does: each of its mount options is taken.
+    let mut b = Bundle::new();
+    for option in features["mountOptions"].as_array().unwrap() {
+        let option = option.as_str().unwrap();
+        b.set("/mounts/0/options", json!([option]));
+        let run = b.launch("run", &["--dry-run"]).output();
+        assert!(
+            run.status == 0 || !run.err.contains("unknown"),
+            "{option}: {run}"
+        );
     }
 }
 

@@ -214,12 +214,21 @@ fn bad_container_ids_are_refused() {
     ] {
         for verb in ["create", "run"] {
             let output = b.launch_as(id, verb, &[]).output();
-            output.fails(&["id"]);
+            let why = if id.is_empty() { "is empty" } else { "invalid" };
+            output.fails(&["container id", why]);
         }
-        for verb in ["start", "state", "kill", "delete"] {
-            b.call(&[verb, id]).output().ends(1);
+        for verb in [
+            &["start"][..],
+            &["state"],
+            &["kill"],
+            &["delete"],
+            &["delete", "--force"],
+        ] {
+            let why = if id.is_empty() { "is empty" } else { "invalid" };
+            b.call(verb).arg(id).output().fails(&["container id", why]);
         }
         b.left_nothing();
+        assert!(b.path().join("config.json").exists());
     }
     let entries: Vec<_> = fs::read_dir(&b.dir)
         .unwrap()

@@ -610,7 +610,8 @@ fn masked_paths_are_empty_and_refuse_writes() {
 fn read_only_paths_refuse_writes_and_keep_their_flags() {
     let mut b = Bundle::new();
     fs::write(b.rootfs().join("file"), "").unwrap();
-    b.mount("/m", "tmpfs", "tmpfs", &["nosuid", "nodev", "noexec"]);
+    b.mount("/m", "tmpfs", "tmpfs", &["nosuid", "nodev", "noexec"])
+        .mount("/m/below", "tmpfs", "tmpfs", &["nosuid"]);
     b.set(
         "/linux/readonlyPaths",
         json!(["/m", "/file", "/proc/sys", "/m", "/proc/sys"]),
@@ -622,6 +623,11 @@ fn read_only_paths_refuse_writes_and_keep_their_flags() {
     assert_eq!(
         entry(&run, "/m").options,
         ["ro", "nosuid", "nodev", "noexec", "relatime"]
+    );
+    // With all that lies beneath.
+    assert_eq!(
+        entry(&run, "/m/below").options,
+        ["ro", "nosuid", "relatime"]
     );
     assert_eq!(entry(&run, "/proc/sys").options[0], "ro");
 }

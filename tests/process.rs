@@ -212,6 +212,16 @@ fn the_five_capability_sets_are_exactly_the_given_ones() {
         capability_sets(&status(&mut b)),
         [KILL | BIND, permitted, permitted, bounding, 0]
     );
+    // Ambient ones of the caller's that the permitted and inheritable sets would let live on.
+    let run = b
+        .args(&["cat", "/proc/self/status"])
+        .launch("run", &[])
+        .through(["setpriv", "--inh-caps", "+kill", "--ambient-caps", "+kill"])
+        .ok();
+    assert_eq!(
+        capability_sets(&run),
+        [KILL | BIND, permitted, permitted, bounding, 0]
+    );
 }
 
 fn no_capabilities_object_means_no_capabilities() {

@@ -1,7 +1,10 @@
 //! Seccomp profiles as the kernel enforces them: Docker's default, actions, arguments, architectures, odd call numbers.
 //! The compiler itself is tested in its own room; here only what a process in the container meets.
 
-use runtime_tests::{Bundle, Output, Value, json};
+use runtime_tests::{Bundle, Cmd, Output, Running, Value, host, json, wait_for};
+use std::fs::File;
+use std::io::PipeWriter;
+use std::os::fd::OwnedFd;
 
 runtime_tests::tests![
     dockers_default_profile_runs_a_shell_and_refuses_what_it_should,
@@ -17,10 +20,15 @@ runtime_tests::tests![
     an_unknown_architecture_is_refused,
     a_32_bit_call_is_killed_unless_its_architecture_is_listed,
     an_x32_call_is_killed_unless_its_architecture_is_listed,
-    odd_call_numbers_get_the_default_action,
+    numbers_beyond_the_last_named_call_do_not_exist,
     a_profile_that_forbids_all_but_the_needed_calls_still_starts,
     flags_are_accepted_and_unknown_ones_refused,
     an_empty_profile_allows_everything,
+    an_agent_gets_the_listener_of_run_and_decides,
+    an_agent_gets_the_listener_of_create_and_start_and_decides,
+    notify_without_a_listener_path_is_refused,
+    notify_as_the_default_action_or_for_write_is_refused,
+    a_listener_path_where_nobody_listens_is_an_error_that_leaves_nothing,
 ];
 
 const X86_64: &str = "SCMP_ARCH_X86_64";
@@ -261,13 +269,38 @@ fn an_x32_call_is_killed_unless_its_architecture_is_listed() {
         .prints("ENOSYS\n");
 }
 
-fn odd_call_numbers_get_the_default_action() {
-    let profile = json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 99, "architectures": [X86_64],
-        "syscalls": docker()["syscalls"].clone()});
-    for number in ["600", "0x3fffffff", "-1"] {
-        with(&profile, &["helper", "nr", number])
-            .ok()
-            .prints("EADDRNOTAVAIL\n");
+fn numbers_beyond_the_last_named_call_do_not_exist() {
+    // A program that tries a call newer than the profile has to hear that there is none, and not that it may not.
+    let tries = "helper nr 600; helper nr 0x3fffffff; helper nr -1; helper nr 250 0 -3 0";
+    let profile = |action: &str| {
+        let mut profile = docker();
+        profile["defaultAction"] = json!(action);
+        profile["architectures"] = json!([X86_64]);
+        let fields = profile.as_object_mut().unwrap();
+        fields.retain(|name, _| !["archMap", "defaultErrnoRet"].contains(&name.as_str()));
+        profile
+    };
+    let mut b = Bundle::new();
+    let mut refusing = profile("SCMP_ACT_ERRNO");
+    refusing["defaultErrnoRet"] = json!(99);
+    b.set("/linux/seccomp", refusing).sh(tries);
+    // keyctl is below the last one, so the default is for it.
+    b.run_ok().prints("ENOSYS\nENOSYS\nENOSYS\nEADDRNOTAVAIL\n");
+    for action in ["SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP"] {
+        for number in ["600", "0x3fffffff", "-1"] {
+            let run = with(&profile(action), &["helper", "nr", number]);
+            run.ok().prints("ENOSYS\n");
+        }
+        with(&profile(action), &["helper", "nr", "250"]).ends(128 + 31);
+    }
+    // Where the default lets calls through, the kernel says so itself.
+    for action in ["SCMP_ACT_ALLOW", "SCMP_ACT_LOG"] {
+        let rule = json!([{"names": ["getppid"], "action": "SCMP_ACT_KILL_PROCESS"}]);
+        let profile = json!({"defaultAction": action, "architectures": [X86_64], "syscalls": rule});
+        for number in ["600", "0x3fffffff", "-1"] {
+            let run = with(&profile, &["helper", "nr", number]);
+            run.ok().prints("ENOSYS\n");
+        }
     }
 }
 
@@ -342,4 +375,170 @@ fn an_empty_profile_allows_everything() {
     )
     .ok()
     .prints("ok\n");
+}
+
+/// A filter that asks an agent about these calls.
+fn notifying(b: &Bundle, names: &[&str]) -> Value {
+    json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": [X86_64],
+        "listenerPath": b.text("agent"), "listenerMetadata": "what \"the\" agent knows",
+        "syscalls": [{"names": names, "action": "SCMP_ACT_NOTIFY"}]})
+}
+
+/// The agent at the bundle's listenerPath; it gives up when the writer drops.
+fn agent(b: &Bundle) -> (Running, PipeWriter) {
+    let _ = std::fs::remove_file(b.file("agent"));
+    let (reader, hold) = std::io::pipe().unwrap();
+    let agent = Cmd::new(&b.dir, host::helper())
+        .args(["agent", &b.text("agent")])
+        .stdin(File::from(OwnedFd::from(reader)))
+        .spawn();
+    wait_for("the agent listens", || agent.out().contains("up"));
+    (agent, hold)
+}
+
+/// What config-linux.md and runtime.md say the agent gets: one message, one descriptor, the container process state.
+#[track_caller]
+fn was_told(agent: &Output, b: &Bundle, pid: Option<i32>) {
+    let lines = agent.ok().lines();
+    assert_eq!(lines[1], "descriptors 1", "{agent}");
+    assert_eq!(lines[3], "more 0", "{agent}");
+    let message: Value = serde_json::from_str(agent.field("message ")).unwrap();
+    assert_eq!(message["ociVersion"], "1.3.0", "{agent}");
+    assert_eq!(message["fds"], json!(["seccompFd"]), "{agent}");
+    assert_eq!(message["metadata"], "what \"the\" agent knows", "{agent}");
+    assert!(message["pid"].as_i64().unwrap() > 1, "{agent}");
+    if let Some(pid) = pid {
+        assert_eq!(message["pid"], pid, "{agent}");
+    }
+    let state = &message["state"];
+    assert_eq!(state["id"], b.id.as_str(), "{agent}");
+    assert_eq!(state["pid"], message["pid"], "{agent}");
+    assert_eq!(state["bundle"], b.path().to_str().unwrap(), "{agent}");
+    assert_eq!(state["ociVersion"], message["ociVersion"], "{agent}");
+    assert!(state["status"].is_string(), "{agent}");
+}
+
+/// Calls that we ourselves might make between the load and the execve, and mkdir.
+const ASKED: [&[&str]; 3] = [
+    &["mkdir", "mkdirat"],
+    &["mkdir", "mkdirat", "read", "sendto", "close"],
+    &[
+        "mkdir",
+        "mkdirat",
+        "read",
+        "sendto",
+        "sendmsg",
+        "recvmsg",
+        "close",
+        "close_range",
+        "execve",
+        "prctl",
+        "capset",
+        "setresuid",
+        "setgroups",
+        "fchdir",
+        "fcntl",
+        "rt_sigprocmask",
+        "rt_sigaction",
+        "exit_group",
+    ],
+];
+
+fn an_agent_gets_the_listener_of_run_and_decides() {
+    for no_new_privileges in [true, false] {
+        for names in ASKED {
+            let mut b = Bundle::new();
+            b.set("/linux/seccomp", notifying(&b, names))
+                .set("/process/noNewPrivileges", json!(no_new_privileges))
+                .sh("helper mkdir /tmp/x; test -e /tmp/x || echo none; read line < /etc/passwd; echo $line");
+            let (agent, hold) = agent(&b);
+            let run = b.run();
+            run.ok()
+                .prints("mkdir: ENOMEDIUM\nnone\nroot:x:0:0:root:/root:/bin/sh\n");
+            // Everybody behind the listener is gone, so the agent ends by itself.
+            let agent = agent.wait();
+            drop(hold);
+            was_told(&agent, &b, None);
+            // 83 is mkdir, 0 read.
+            let asked = format!("{} ", agent.field("asked"));
+            assert!(asked.contains("83 "), "{agent}");
+            assert_eq!(asked.starts_with("0 "), names.contains(&"read"), "{agent}");
+            b.left_nothing();
+        }
+    }
+}
+
+fn an_agent_gets_the_listener_of_create_and_start_and_decides() {
+    for no_new_privileges in [true, false] {
+        for names in ASKED {
+            let mut b = Bundle::new();
+            b.set("/linux/seccomp", notifying(&b, names))
+                .set("/process/noNewPrivileges", json!(no_new_privileges))
+                .sh("helper mkdir /tmp/x > /tmp/out; echo end >> /tmp/out");
+            let (agent, hold) = agent(&b);
+            b.create().ok();
+            let pid = b.pid();
+            assert_eq!(b.status(), "created");
+            b.start().ok();
+            b.wait_for_status("stopped");
+            let out = std::fs::read_to_string(b.rootfs().join("tmp/out")).unwrap();
+            assert_eq!(out, "mkdir: ENOMEDIUM\nend\n");
+            b.delete(&[]).ok();
+            let agent = agent.wait();
+            drop(hold);
+            was_told(&agent, &b, Some(pid));
+            b.left_nothing();
+        }
+    }
+}
+
+fn notify_without_a_listener_path_is_refused() {
+    let rule = json!([{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]);
+    refused(allowing(rule), &["linux.seccomp.listenerPath"]);
+}
+
+fn notify_as_the_default_action_or_for_write_is_refused() {
+    let b = Bundle::empty();
+    let mut profile = notifying(&b, &["mkdir"]);
+    profile["defaultAction"] = json!("SCMP_ACT_NOTIFY");
+    refused(profile, &["linux.seccomp.defaultAction", "SCMP_ACT_NOTIFY"]);
+    let profile = notifying(&b, &["mkdir", "write"]);
+    refused(
+        profile,
+        &["linux.seccomp.syscalls[0]", "SCMP_ACT_NOTIFY", "write"],
+    );
+}
+
+fn a_listener_path_where_nobody_listens_is_an_error_that_leaves_nothing() {
+    for no_new_privileges in [true, false] {
+        let mut b = Bundle::new();
+        let agent = b.text("agent");
+        b.set("/linux/seccomp", notifying(&b, &["mkdir"]))
+            .set("/process/noNewPrivileges", json!(no_new_privileges))
+            .sh("echo ran");
+        // No such file, a file that is no socket, a socket whose owner is gone.
+        for made in 0..3 {
+            match made {
+                0 => {}
+                1 => std::fs::write(&agent, "").unwrap(),
+                _ => {
+                    std::fs::remove_file(&agent).unwrap();
+                    drop(std::os::unix::net::UnixListener::bind(&agent).unwrap());
+                }
+            }
+            let words = ["linux.seccomp.listenerPath", &agent];
+            b.run().fails(&words).prints("");
+            b.left_nothing();
+            // With create and start it is the start that loads the filter.
+            let create = b.create();
+            if create.status != 0 {
+                create.fails(&words);
+            } else {
+                b.start().fails(&words);
+                b.wait_for_status("stopped");
+                b.delete(&[]).ok();
+            }
+            b.left_nothing();
+        }
+    }
 }

@@ -11,12 +11,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
@@ -141,6 +144,55 @@ static int overwrite(char **a) {
     return 0;
 }
 
+// exec by descriptor, as fexecve(3): what runs then was named by no path.
+static int by_descriptor(char **a) {
+    int fd = open(a[0], O_RDONLY);
+    extern char **environ;
+    syscall(SYS_execveat, fd, "", a, environ, AT_EMPTY_PATH);
+    return 127;
+}
+
+// An agent at listenerPath: says what came in its one message, then refuses mkdir and lets all else go on, until nobody is
+// left behind the listener or our stdin closes. Says at the end which calls it was asked about.
+static int agent(char **a) {
+    struct sockaddr_un name = {AF_UNIX};
+    static char text[65536], asked[1024];
+    union { char space[CMSG_SPACE(16 * sizeof(int))]; struct cmsghdr align; } control;
+    strncpy(name.sun_path, a[0], sizeof name.sun_path - 1);
+    int s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (bind(s, (void *)&name, sizeof name) || listen(s, 4)) return say("listen", -1);
+    printf("up\n"); fflush(stdout);
+    struct pollfd first[2] = {{s, POLLIN, 0}, {0, POLLIN, 0}};
+    while (poll(first, 2, -1) < 0) {}
+    if (!first[0].revents) { printf("nobody came\n"); return 0; }
+    int c = accept(s, 0, 0);
+    struct iovec iov = {text, sizeof text - 1};
+    struct msghdr m = {0, 0, &iov, 1, &control, sizeof control, 0};
+    ssize_t n = recvmsg(c, &m, MSG_CMSG_CLOEXEC);
+    if (n < 0) return say("recvmsg", n);
+    int fds[16], count = 0;
+    for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h; h = CMSG_NXTHDR(&m, h))
+        if (h->cmsg_type == SCM_RIGHTS) for (unsigned i = 0; i < (h->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) memcpy(&fds[count++], CMSG_DATA(h) + i * sizeof(int), sizeof(int));
+    printf("descriptors %d\nmessage %.*s\n", count, (int)n, text); fflush(stdout);
+    printf("more %zd\n", recv(c, text, sizeof text, 0)); fflush(stdout);
+    struct pollfd both[2] = {{fds[0], POLLIN, 0}, {0, POLLIN, 0}};
+    while (count) {
+        if (poll(both, 2, -1) < 0) continue;
+        if (both[0].revents & POLLIN) {
+            struct seccomp_notif q = {0};
+            if (ioctl(fds[0], SECCOMP_IOCTL_NOTIF_RECV, &q)) continue;
+            struct seccomp_notif_resp r = {.id = q.id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
+            if (q.data.nr >= 0 && q.data.nr < 1024) asked[q.data.nr] = 1;
+            if (q.data.nr == SYS_mkdir || q.data.nr == SYS_mkdirat) r.flags = 0, r.error = -ENOMEDIUM;
+            ioctl(fds[0], SECCOMP_IOCTL_NOTIF_SEND, &r);
+        } else if (both[0].revents || both[1].revents) break;
+    }
+    printf("asked");
+    for (int i = 0; i < 1024; i++) if (asked[i]) printf(" %d", i);
+    printf("\n");
+    return 0;
+}
+
 static void on_signal(int s) { printf("signal %d\n", s); fflush(stdout); if (s != SIGWINCH) _exit(40 + s); }
 
 int main(int argc, char **argv) {
@@ -155,6 +207,8 @@ int main(int argc, char **argv) {
     if (!strcmp(verb, "nr")) return nr(a, n);
     if (!strcmp(verb, "int80")) { long r = int80(strtol(a[0], 0, 0)); printf("%s\n", r < 0 ? strerrorname_np(-r) : "ok"); return 0; }
     if (!strcmp(verb, "swap")) return swap(a);
+    if (!strcmp(verb, "by-descriptor")) return by_descriptor(a);
+    if (!strcmp(verb, "agent")) return agent(a);
     if (!strcmp(verb, "scan")) return scan(a);
     if (!strcmp(verb, "overwrite")) return overwrite(a);
     if (!strcmp(verb, "tiocsti")) { char c = 'x'; return say("tiocsti", ioctl(0, TIOCSTI, &c)); }
