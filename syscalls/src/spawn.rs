@@ -5,7 +5,7 @@ use crate::calls::{self, Clone, Cloned};
 use crate::report::{At, Call, Fault, Kind, Report, Text};
 use crate::slots::{Slot, Slots};
 use crate::step::Step;
-use crate::walk::walk;
+use crate::walk::{stay_closed, walk};
 use core::ffi::CStr;
 use linux_raw_sys::general::{CLONE_PARENT, SIGCHLD};
 use rustix::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -195,6 +195,7 @@ fn middle_process(
             fail(n as u16, errno);
         }
     }
+    let _ = stay_closed();
     // The child is our parent's: it gets our parent's exit signal, and its end.
     let clone = Clone {
         flags: clone.flags | u64::from(CLONE_PARENT),

@@ -17,10 +17,10 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
-use rustix::process::Signal;
+use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::UnshareFlags;
 
-type Walked<T = ()> = Result<T, Fault>;
+pub(crate) type Walked<T = ()> = Result<T, Fault>;
 
 /// What the child holds while it walks.
 struct Child<'a> {
@@ -47,6 +47,8 @@ pub(crate) fn walk(steps: &[Step<'_>], slots: &Slots<'_>, channel: OwnedFd) -> !
     };
     // Until the commit we die with our parent; the end of the channel tells of a parent that died earlier.
     let _ = die_with_parent();
+    // Joining a user namespace may have undone it (fs.suid_dumpable).
+    let _ = stay_closed();
     // Modes in the plan are meant as they stand.
     rustix::process::umask(Mode::empty());
     for (i, step) in steps.iter().enumerate() {
@@ -215,6 +217,12 @@ impl<'a> Child<'a> {
         }
         Ok(())
     }
+}
+
+/// Keeps everybody but the host's root from looking into us: a change of user or of user namespace makes a
+/// process dumpable again where fs.suid_dumpable says so.
+pub(crate) fn stay_closed() -> Walked {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Call::prctl)
 }
 
 /// Changing the user clears this, so whoever does that before the commit asks again.

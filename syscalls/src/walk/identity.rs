@@ -1,13 +1,13 @@
 //! Who the process is: root of its user namespace on the way, then the user, the groups and the
 //! capabilities of the spec, in the order the kernel wants (credentials(7), capabilities(7)).
 
-use super::{Child, Walked, die_with_parent};
+use super::{Child, Walked, die_with_parent, stay_closed};
 use crate::report::{At, Call};
 use crate::slots::Slot;
 use crate::step::{Identity, Rlimit};
 use core::ffi::CStr;
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, Gid, Uid};
+use rustix::process::{Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 impl Child<'_> {
@@ -29,11 +29,6 @@ impl Child<'_> {
     pub fn label(&self, procfs: Slot, path: &CStr, value: &CStr) -> Walked {
         self.write_procfs(procfs, path, value.to_bytes())
     }
-}
-
-/// A change of user makes the process dumpable again where fs.suid_dumpable says so.
-fn stay_closed() -> Walked {
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Call::prctl)
 }
 
 pub fn raise_limits(limits: &[Rlimit]) -> Walked {
