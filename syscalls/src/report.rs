@@ -99,9 +99,9 @@ impl Report {
         let n = loop {
             match rustix::net::recv(channel.as_fd(), &mut message[..], RecvFlags::empty()) {
                 Ok((n, _)) => break n,
-                Err(Errno::INTR) => {}
-                // The peer died with something of ours unread.
-                Err(Errno::CONNRESET) => break 0,
+                // A peer that ended with something of ours unread is told of once, and before what it
+                // had sent; that comes with the next call.
+                Err(Errno::INTR | Errno::CONNRESET) => {}
                 Err(e) => return Err(e),
             }
         };
