@@ -18,7 +18,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus};
 use syscalls::calls::{self, MountAttr};
 use syscalls::report::{Call, Fault, Kind, Report, Text};
@@ -191,7 +191,7 @@ fn bring_up<'a>(
     let granted = commits_early(plan);
     if granted {
         made.directory.commit()?;
-        go_on(channel.as_fd())?;
+        go_on(channel.as_fd());
     }
     let (state, hooks_ran) = (&made.state, Cell::new(false));
     let part = |point| match point {
@@ -265,7 +265,7 @@ pub fn converse(
             Kind::Born => {}
             Kind::Listener => {
                 listener(report.errno)?;
-                go_on(channel)?;
+                go_on(channel);
             }
             Kind::Meet => {
                 let Some(Step::Meet(point)) = plan.steps.get(usize::from(report.step)) else {
@@ -274,18 +274,16 @@ pub fn converse(
                 committed |= *point == Point::Commit;
                 if !(granted && *point == Point::Commit) {
                     part(*point)?;
-                    go_on(channel)?;
+                    go_on(channel);
                 }
             }
         }
     }
 }
 
-/// The byte the child waits for.
-pub fn go_on(channel: BorrowedFd<'_>) -> Result<()> {
-    rustix::io::write(channel, b"g")
-        .map(drop)
-        .during(|| "cannot speak to the container's process".into())
+/// The byte the child waits for. A child that is gone does not need it; the next report tells of that.
+pub fn go_on(channel: BorrowedFd<'_>) {
+    let _ = rustix::net::send(channel, b"g", SendFlags::NOSIGNAL);
 }
 
 /// The error behind a report. `steps` is how many the plan has, where that helps to place it.

@@ -126,7 +126,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         let listener = |number| notify::deliver(pidfd.as_fd(), number, &agent, RUNNING);
         let granted = commits_early(&plan);
         if granted {
-            go_on(channel.as_fd())?;
+            go_on(channel.as_fd());
         }
         converse(
             &plan,

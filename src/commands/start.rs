@@ -35,7 +35,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
             Kind::Ready => ready = true,
             Kind::Listener => {
                 notify::deliver(pidfd.as_fd(), report.errno, &state, CREATED)?;
-                go_on(socket.as_fd())?;
+                go_on(socket.as_fd());
             }
             _ => return Err(failure(&report, &text, None)),
         }
