@@ -28,7 +28,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     )
     .during(what)?;
     rustix::net::connect(&socket, &start_address(&directory)?).during(what)?;
-    rustix::io::write(&socket, b"s").during(what)?;
+    go_on(socket.as_fd());
     let (mut text, mut ready) = (Text::new(), false);
     while let Some(report) = Report::recv(socket.as_fd(), &mut text).during(what)? {
         match report.kind {
