@@ -22,7 +22,10 @@ fn traced(b: &Bundle, options: &[&str]) -> Output {
     let log = b.text("strace");
     words.push(&log);
     words.extend(options);
-    b.launch("create", &[]).through(words).deadline(30).output()
+    b.launch("create", &[])
+        .through(words)
+        .deadline(120)
+        .output()
 }
 
 /// How often the busiest process of `create` makes each call, from a run without faults.
@@ -170,6 +173,6 @@ fn delete_waits_for_a_frozen_container() {
     let freezer = host::controller("freezer").join(&b.id);
     fs::write(freezer.join("freezer.state"), "FROZEN").unwrap();
     // A v1-frozen task survives SIGKILL until it is thawed.
-    b.call(&["delete", "--force", &b.id]).deadline(20).ok();
+    b.call(&["delete", "--force", &b.id]).ok();
     b.left_nothing();
 }

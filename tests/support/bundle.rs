@@ -395,7 +395,7 @@ impl Bundle {
         assert!(mounts.is_empty(), "mounts left behind: {mounts:?}");
         // A killed child may take a moment to be reaped by whoever inherited it.
         let mut left = Vec::new();
-        for _ in 0..100 {
+        for _ in 0..3000 {
             left = host::processes_of(&self.dir);
             if left.is_empty() {
                 return;

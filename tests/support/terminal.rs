@@ -20,7 +20,7 @@ pub struct Terminal {
 /// Whether `fd` has something to say within ten seconds.
 fn readable(fd: BorrowedFd<'_>) -> bool {
     let timeout = Timespec {
-        tv_sec: 10,
+        tv_sec: 60,
         tv_nsec: 0,
     };
     poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)).is_ok_and(|n| n > 0)
@@ -70,7 +70,7 @@ impl Terminal {
     fn more(&mut self) -> bool {
         assert!(
             readable(self.master.as_fd()),
-            "the terminal is silent for 10 seconds after {:?}",
+            "the terminal is silent for a minute after {:?}",
             self.text
         );
         let mut buffer = [0; 65536];
