@@ -488,7 +488,7 @@ fn the_console_does_not_follow_a_link() {
         &["newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
     );
     b.set("/process/terminal", json!(true))
-        .sh("test -f /etc/passwd && cat /etc/passwd; grep -c ' /etc/passwd ' /proc/self/mountinfo");
+        .sh("test -f /etc/passwd && cat /etc/passwd; grep -c ' /etc/passwd ' /proc/self/mountinfo; test -c /dev/console && echo console");
     let (mut terminal, slave) = Terminal::open();
     let running = b
         .launch("run", &[])
@@ -499,7 +499,8 @@ fn the_console_does_not_follow_a_link() {
     let text = terminal.read_all().replace('\r', "");
     let status = running.wait().status;
     assert!(
-        status == 1 && !text.contains("root:x") || text == "root:x:0:0:root:/root:/bin/sh\n0\n",
+        status == 1 && !text.contains("root:x")
+            || text == "root:x:0:0:root:/root:/bin/sh\n0\nconsole\n",
         "{text:?}"
     );
     victim.is_untouched();
