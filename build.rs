@@ -6,7 +6,9 @@ const WITHOUT_UNWIND_TABLES: &str = "SECTIONS { /DISCARD/ : { *(.eh_frame) *(.eh
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-env-changed=RUNTIME_COMMIT");
+    println!("cargo:rerun-if-changed=.git/HEAD");
+    println!("cargo:rerun-if-changed=.git/refs/heads");
+    println!("cargo:rustc-env=RUNTIME_COMMIT={}", commit());
     let script = format!(
         "{}/sections.ld",
         std::env::var("OUT_DIR").expect("cargo sets OUT_DIR")
@@ -21,5 +23,18 @@ fn main() {
         "-Wl,--build-id=none,-z,norelro,--no-dynamic-linker,--no-eh-frame-hdr",
     ] {
         println!("cargo:rustc-link-arg-bins={arg}");
+    }
+}
+
+/// What `--version` names; a copy of the sources without their history has none.
+fn commit() -> String {
+    let git = std::process::Command::new("git")
+        .args(["rev-parse", "--short=12", "HEAD"])
+        .output();
+    match git {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
+        _ => "unknown".to_owned(),
     }
 }

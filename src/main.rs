@@ -72,7 +72,7 @@ fn run(start: Start, flags: &mut Flags<'static>, failed: &mut i32) -> Result<i32
     }
     match cli::parse(&args, flags)? {
         Request::Help(text) => commands::print(&text),
-        Request::Version => commands::print(&commands::version()),
+        Request::Version => commands::print(commands::VERSION),
         Request::Run { command, operands } => {
             if command == Command::Exec {
                 *failed = 255;

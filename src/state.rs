@@ -14,8 +14,16 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
 
+/// As a literal, for `concat!`.
+macro_rules! oci_version {
+    () => {
+        "1.3.0"
+    };
+}
+pub(crate) use oci_version;
+
 /// The version of the runtime-spec that this program implements.
-pub const OCI_VERSION: &str = "1.3.0";
+pub const OCI_VERSION: &str = oci_version!();
 /// As in the OCI state and in every engine that parses it.
 pub const CREATING: &str = "creating";
 pub const CREATED: &str = "created";
