@@ -33,6 +33,7 @@ runtime_tests::tests![
     destinations_with_dots_stay_inside,
     symlinked_destinations_stay_inside,
     a_racer_on_a_mount_destination_reaches_nothing,
+    a_racer_on_a_directory_that_we_make_reaches_nothing,
     a_copy_up_of_a_link_reaches_nothing,
     a_working_directory_behind_a_link_is_made_inside,
     a_passwd_file_of_the_image_cannot_hold_up_the_start,
@@ -635,6 +636,33 @@ fn a_racer_on_a_mount_destination_reaches_nothing() {
     fs::remove_dir_all(victim.0.join("deep")).unwrap();
     victim.is_untouched();
     assert!(host::mounts_beneath(&b.dir).is_empty());
+}
+
+fn a_racer_on_a_directory_that_we_make_reaches_nothing() {
+    let mut b = Bundle::new();
+    let victim = Victim::new(&b);
+    let (fresh, link) = (b.rootfs().join("fresh"), b.rootfs().join("link"));
+    b.mount("/fresh/x", "tmpfs", "tmpfs", &[]);
+    let (input, hold) = until_dropped();
+    // It can swap the two only from the moment on in which the missing one has been made.
+    let racer = Cmd::new(&b.dir, host::helper())
+        .arg("swap")
+        .args([&fresh, &link])
+        .stdin(input)
+        .spawn();
+    wait_for("the racer is up", || racer.out().contains("up"));
+    for _ in 0..200 {
+        // Neither follows a link, whichever of the two it is by now.
+        for path in [&fresh, &link] {
+            let _ = fs::remove_dir_all(path);
+            let _ = fs::remove_file(path);
+        }
+        let _ = symlink(victim.path(), &link);
+        b.run();
+        victim.is_untouched();
+    }
+    drop(hold);
+    racer.wait().ok();
 }
 
 fn a_copy_up_of_a_link_reaches_nothing() {
