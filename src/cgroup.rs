@@ -1,17 +1,21 @@
-//! The container's cgroup: made at its path in every hierarchy, limited, joined and removed. What differs
-//! between the versions is in v1.rs and v2.rs.
+//! The container's cgroup: made at its path in every hierarchy, limited, joined, frozen and removed. What
+//! differs between the versions is in v1.rs and v2.rs.
 
+mod devices;
+mod limit;
+pub mod stats;
 mod v1;
 mod v2;
 
 use crate::error::{Error, Result, fail};
-use crate::host::{CGROUPS, Cgroups, join};
-use crate::spec::Resources;
-use alloc::borrow::ToOwned;
+use crate::host::{self, CGROUPS, Cgroups, Host, join};
+use crate::spec::{Cpu, Resources};
+use alloc::borrow::{Cow, ToOwned};
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use rustix::fd::OwnedFd;
+use limit::{Current, Limit};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -54,47 +58,117 @@ pub fn directories(cgroups: &Cgroups, path: &str) -> Vec<String> {
 pub struct Cgroup<'h> {
     cgroups: &'h Cgroups,
     pub path: String,
+    /// Where there is cgroup v2, the directory to be born in.
+    directory: Option<OwnedFd>,
+}
+
+/// What is wrong with `linux.resources`, without touching anything.
+pub fn check(cgroups: &Cgroups, resources: &Resources<'_>) -> Result<()> {
+    limits(cgroups, resources, &Current(None))
+        .and_then(|_| match cgroups {
+            Cgroups::V2 => devices::rules(&resources.devices).map(drop),
+            Cgroups::V1(_) => devices::lines(&resources.devices).map(drop),
+        })
+        .map_err(of_config)
+}
+
+fn limits(
+    cgroups: &Cgroups,
+    resources: &Resources<'_>,
+    current: &Current<'_>,
+) -> Result<Vec<Limit>> {
+    match cgroups {
+        Cgroups::V2 => v2::limits(resources, current),
+        Cgroups::V1(_) => v1::limits(resources, current),
+    }
+}
+
+/// Errors below this room name fields below `linux.resources`.
+fn of_config(error: Error) -> Error {
+    Error::new(format!("config.json: linux.resources.{error}"))
+}
+
+/// Only the host's root can say which devices a cgroup may use.
+fn can_filter_devices(in_user_namespace: bool) -> bool {
+    !in_user_namespace && rustix::process::geteuid().is_root()
 }
 
 impl<'h> Cgroup<'h> {
     /// One that is there already.
-    pub fn existing(cgroups: &'h Cgroups, path: String) -> Self {
-        Self { cgroups, path }
+    pub fn existing(cgroups: &'h Cgroups, path: String) -> Result<Self> {
+        let directory = birthplace(cgroups, &path)?;
+        Ok(Self {
+            cgroups,
+            path,
+            directory,
+        })
     }
 
-    /// Makes the cgroup and sets its limits. On failure nothing of it is left.
-    pub fn make(cgroups: &'h Cgroups, path: &str, resources: &Resources<'_>) -> Result<Self> {
-        let made = Self {
-            cgroups,
-            path: path.to_owned(),
-        };
-        let result = match cgroups {
-            Cgroups::V2 => v2::make(path, resources),
-            Cgroups::V1(hierarchies) => v1::make(hierarchies, path, resources),
-        };
-        match result {
-            Ok(()) => Ok(made),
+    /// Makes the cgroup and sets its limits. On failure nothing of it is left, and a cgroup of others that was
+    /// in the way is as it was.
+    ///
+    /// `None`: an ordinary user may not make one, and has not asked for a limit either.
+    pub fn make(host: &'h Host, path: &str, resources: &Resources<'_>) -> Result<Option<Self>> {
+        let limits = limits(&host.cgroups, resources, &Current(None)).map_err(of_config)?;
+        let mut made = Vec::new();
+        match Self::build(host, path, &limits, resources, &mut made) {
+            Ok(cgroup) => Ok(Some(cgroup)),
+            Err(_)
+                if made.is_empty()
+                    && limits.is_empty()
+                    && !rustix::process::geteuid().is_root() =>
+            {
+                Ok(None)
+            }
             Err(error) => {
-                let _ = remove(cgroups, path);
+                for directory in made {
+                    let _ = remove_directory(&directory);
+                }
                 Err(error)
             }
         }
     }
 
-    /// The directory to be born in, where there is cgroup v2.
-    pub fn birthplace(&self) -> Result<Option<OwnedFd>> {
-        let directory = match self.cgroups {
-            Cgroups::V2 => join(CGROUPS, &self.path),
-            Cgroups::V1(hierarchies) => match hierarchies.iter().find(|h| h.is_v2()) {
-                Some(h) => join(&h.mountpoint, &self.path),
-                None => return Ok(None),
-            },
-        };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(CWD, directory.as_str(), flags, Mode::empty());
-        opened
-            .map(Some)
-            .map_err(|e| Error::from_errno(format!("cannot open the cgroup {directory}"), e))
+    /// `made` gets the directories that are ours.
+    fn build(
+        host: &'h Host,
+        path: &str,
+        limits: &[Limit],
+        resources: &Resources<'_>,
+        made: &mut Vec<String>,
+    ) -> Result<Self> {
+        let filter = !resources.devices.is_empty() && can_filter_devices(host.in_user_namespace);
+        match &host.cgroups {
+            Cgroups::V2 => v2::make(path, limits, made)?,
+            Cgroups::V1(hierarchies) => v1::make(hierarchies, path, limits, made)?,
+        }
+        let directory = birthplace(&host.cgroups, path)?;
+        if filter {
+            match (&host.cgroups, &directory) {
+                (Cgroups::V1(hierarchies), _) => v1::filter_devices(hierarchies, path, resources),
+                (_, Some(directory)) => v2::filter_devices(directory.as_fd(), resources),
+                _ => Ok(()),
+            }
+            .map_err(of_config)?;
+        }
+        Ok(Self {
+            cgroups: &host.cgroups,
+            path: path.to_owned(),
+            directory,
+        })
+    }
+
+    /// The directory to be born in, once.
+    pub fn birthplace(&mut self) -> Option<OwnedFd> {
+        self.directory.take()
+    }
+
+    /// Gives a v2 cgroup to this uid; on v1 that would not be safe.
+    pub fn delegate(&self, owner: u32) -> Result<()> {
+        match self.cgroups {
+            Cgroups::V2 => v2::delegate(&self.path, owner),
+            Cgroups::V1(_) => Ok(()),
+        }
     }
 
     /// Moves a process into the v1 hierarchies.
@@ -106,10 +180,84 @@ impl<'h> Cgroup<'h> {
     }
 }
 
-/// Makes a directory and those above it that are missing, below `mountpoint`; `each` sees every new one.
+/// Where there is cgroup v2, the directory to be born in.
+fn birthplace(cgroups: &Cgroups, path: &str) -> Result<Option<OwnedFd>> {
+    let mountpoint = match cgroups {
+        Cgroups::V2 => Some(CGROUPS),
+        Cgroups::V1(hierarchies) => hierarchies
+            .iter()
+            .find(|h| h.is_v2())
+            .map(|h| h.mountpoint.as_str()),
+    };
+    mountpoint
+        .map(|mountpoint| open(&join(mountpoint, path)))
+        .transpose()
+}
+
+fn open(directory: &str) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, directory, flags, Mode::empty())
+        .map_err(|e| Error::from_errno(format!("cannot open the cgroup {directory}"), e))
+}
+
+/// Sets new limits on a container that lives. What `resources` does not speak of stays as it is, and so does
+/// all of it when a part fails.
+pub fn update(cgroups: &Cgroups, path: &str, resources: &Resources<'_>) -> Result<()> {
+    let directory = |controller: &str| match cgroups {
+        Cgroups::V2 => Ok(join(CGROUPS, path)),
+        Cgroups::V1(hierarchies) => v1::directory(hierarchies, controller, path),
+    };
+    let read = |file: &str| {
+        let directory = directory(file.split('.').next().unwrap_or_default()).ok()?;
+        let text = crate::files::read(CWD, join(&directory, file).as_str()).ok()?;
+        String::from_utf8(text).ok()
+    };
+    let limits = limits(cgroups, resources, &Current(Some(&read)))?;
+    if *cgroups == Cgroups::V2 {
+        v2::enable(path, &limits)?;
+    }
+    let undo = limit::replace(&limits, directory)?;
+    if resources.devices.is_empty() || !can_filter_devices(host::in_user_namespace()?) {
+        return Ok(());
+    }
+    let devices = match cgroups {
+        Cgroups::V2 => v2::replace_devices(path, resources),
+        Cgroups::V1(hierarchies) => v1::replace_devices(hierarchies, path, resources),
+    };
+    devices.inspect_err(|_| undo.undo())
+}
+
+/// How many seconds a cgroup may take to freeze or thaw.
+const PATIENCE: u32 = 10;
+
+/// Stops every process of the cgroup where it is, or lets them go on; back when that is so.
+pub fn freeze(cgroups: &Cgroups, path: &str, frozen: bool) -> Result<()> {
+    match cgroups {
+        Cgroups::V2 => v2::freeze(path, frozen),
+        Cgroups::V1(hierarchies) => v1::freeze(hierarchies, path, frozen),
+    }
+}
+
+pub fn is_frozen(cgroups: &Cgroups, path: &str) -> bool {
+    match cgroups {
+        Cgroups::V2 => v2::is_frozen(path),
+        Cgroups::V1(hierarchies) => v1::is_frozen(hierarchies, path),
+    }
+}
+
+/// Lets what is frozen on v1 run again: there a frozen process does not even die of SIGKILL. On v2 it does.
+pub fn thaw(cgroups: &Cgroups, path: &str) {
+    if let Cgroups::V1(hierarchies) = cgroups {
+        v1::thaw(hierarchies, path);
+    }
+}
+
+/// Makes a directory and those above it that are missing, below `mountpoint`; `each` sees every new one, and
+/// `made` gets it once it is ours.
 fn make_directories(
     mountpoint: &str,
     path: &str,
+    made: &mut Vec<String>,
     each: impl Fn(&str, &str) -> Result<()>,
 ) -> Result<()> {
     let directory = join(mountpoint, path);
@@ -121,8 +269,16 @@ fn make_directories(
         ))
     };
     match make(&directory) {
-        Ok(()) => return each(parent(&directory), &directory),
-        Err(Errno::EXIST) => return check_empty(&directory),
+        Ok(()) => {
+            made.push(directory);
+            let new = &made[made.len() - 1];
+            return each(parent(new), new);
+        }
+        Err(Errno::EXIST) => {
+            check_empty(&directory)?;
+            made.push(directory);
+            return Ok(());
+        }
         Err(Errno::NOENT) => {}
         Err(errno) => return failed(&directory, errno),
     }
@@ -130,6 +286,10 @@ fn make_directories(
     for name in path.split('/').filter(|name| !name.is_empty()) {
         at = join(&at, name);
         match make(&at) {
+            Ok(()) if at == directory => {
+                made.push(directory.clone());
+                each(parent(&at), &at)?;
+            }
             Ok(()) => each(parent(&at), &at)?,
             Err(Errno::EXIST) => {}
             Err(errno) => return failed(&at, errno),
@@ -180,16 +340,19 @@ fn remove_directory(directory: &str) -> Result<()> {
                 ));
             }
         }
-        let pause = rustix::time::Timespec {
-            tv_sec: 0,
-            tv_nsec: 100_000 << (attempt / 20).min(8),
-        };
-        let _ = rustix::thread::nanosleep(&pause);
+        pause(100_000 << (attempt / 20).min(8));
     }
     fail!(
         "cannot remove the cgroup {directory}: processes {} are still in it",
         members(directory).join(", ")
     )
+}
+
+fn pause(nanoseconds: i64) {
+    let _ = rustix::thread::nanosleep(&rustix::time::Timespec {
+        tv_sec: 0,
+        tv_nsec: nanoseconds,
+    });
 }
 
 fn subdirectories(directory: &str) -> Vec<String> {
@@ -239,50 +402,104 @@ pub fn processes(cgroups: &Cgroups, path: &str) -> Vec<i32> {
 
 /// Sends SIGKILL to everything in the cgroup: at once where the kernel can (cgroup.kill, 5.14).
 pub fn kill(cgroups: &Cgroups, path: &str) {
-    if *cgroups == Cgroups::V2 {
-        let file = join(&join(CGROUPS, path), "cgroup.kill");
-        if crate::files::write(CWD, file.as_str(), b"1").is_ok() {
+    const SIGKILL: i32 = 9;
+    let hierarchies = match cgroups {
+        Cgroups::V2 => {
+            let file = join(&join(CGROUPS, path), "cgroup.kill");
+            let _ = crate::files::write(CWD, file.as_str(), b"1");
             return;
         }
-    }
-    const SIGKILL: i32 = 9;
-    for pid in processes(cgroups, path) {
-        let _ = syscalls::calls::kill(pid, SIGKILL);
-    }
-}
-
-/// Lets a frozen cgroup run again: on v1 a frozen process is not ended even by SIGKILL.
-pub fn thaw(cgroups: &Cgroups, path: &str) {
-    let (directory, file, value) = match cgroups {
-        Cgroups::V2 => (join(CGROUPS, path), "cgroup.freeze", "0"),
-        Cgroups::V1(hierarchies) => match hierarchies.iter().find(|h| h.has("freezer")) {
-            Some(freezer) => (join(&freezer.mountpoint, path), "freezer.state", "THAWED"),
-            None => return,
-        },
+        Cgroups::V1(hierarchies) => hierarchies,
     };
-    // One that was never frozen, or is gone, needs nothing.
-    let _ = crate::files::write(CWD, join(&directory, file).as_str(), value.as_bytes());
+    let mut pids = processes(cgroups, path);
+    if pids.len() > 1 {
+        // Frozen, none of them can fork away from us meanwhile.
+        let _ = v1::freeze(hierarchies, path, true);
+        pids = processes(cgroups, path);
+    }
+    for pid in &pids {
+        let _ = syscalls::calls::kill(*pid, SIGKILL);
+    }
+    if !pids.is_empty() {
+        v1::thaw(hierarchies, path);
+    }
 }
 
-/// Writes one limit, named by its field when that fails.
-fn set(directory: &str, file: &str, value: &str, field: &str) -> Result<()> {
-    let path = join(directory, file);
-    crate::files::write(CWD, path.as_str(), value.as_bytes()).map_err(|errno| {
-        let what =
-            format!("config.json: linux.resources.{field}: cannot write {value:?} to {path}");
-        if errno == Errno::NOENT {
-            return Error::new(format!("{what}: this host's cgroups have no such limit"));
-        }
-        Error::from_errno(what, errno)
-    })
-}
-
-/// pids.max for a limit of the spec: negative is no limit, and 0 allows no fork.
+/// The `pids` limit of the spec: negative is no limit, and 0 allows no fork.
 fn pids_max(limit: i64) -> String {
     match limit {
         ..0 => "max".to_owned(),
         // A cgroup of no process at all could not be born into; one of one process cannot fork.
         0 => "1".to_owned(),
         n => format!("{n}"),
+    }
+}
+
+fn cpuset(cpu: &Cpu<'_>, limits: &mut Vec<Limit>) {
+    limit::texts(
+        limits,
+        &[
+            ("cpuset.cpus", cpu.cpus.as_deref(), "cpu.cpus"),
+            ("cpuset.mems", cpu.mems.as_deref(), "cpu.mems"),
+        ],
+    );
+}
+
+/// Huge pages by their size; the files that count reservations came later and may be missing.
+fn hugepages(resources: &Resources<'_>, files: [&str; 2], limits: &mut Vec<Limit>) -> Result<()> {
+    for (n, page) in resources.hugepage_limits.iter().enumerate() {
+        let field = format!("hugepageLimits[{n}]");
+        let size = &page.page_size;
+        let digits = size.trim_end_matches("KB").trim_end_matches("MB");
+        let digits = digits.trim_end_matches("GB");
+        let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        if !is_number || digits.len() + 2 != size.len() || digits.starts_with('0') {
+            fail!("{field}.pageSize: expected a size such as 2MB, found {size:?}");
+        }
+        let [now, reserved] = files.map(|file| format!("hugetlb.{size}.{file}"));
+        let (field, value) = (Cow::from(field), page.limit.to_string());
+        limits.push(Limit::of(now.into(), value.clone(), field.clone()));
+        limits.push(Limit::of(reserved.into(), value, field).or_ignored());
+    }
+    Ok(())
+}
+
+fn rdma(resources: &Resources<'_>, limits: &mut Vec<Limit>) -> Result<()> {
+    for (device, limit) in &resources.rdma {
+        let field = format!("rdma[{device:?}]");
+        if device.is_empty() || device.contains(char::is_whitespace) {
+            fail!("{field}: expected the name of a device");
+        }
+        let mut value = device.as_ref().to_owned();
+        for (name, n) in [
+            ("hca_handle", limit.hca_handles),
+            ("hca_object", limit.hca_objects),
+        ] {
+            if let Some(n) = n {
+                value += &format!(" {name}={n}");
+            }
+        }
+        if value.len() == device.len() {
+            fail!("{field}: needs hcaHandles or hcaObjects");
+        }
+        limits.push(Limit::of("rdma.max".into(), value, field.into()).keyed());
+    }
+    Ok(())
+}
+
+/// A weight of blockIO; 0 is none.
+fn io_weight(weight: Option<u16>, field: &str) -> Result<Option<u16>> {
+    match weight {
+        None | Some(0) => Ok(None),
+        Some(weight @ 10..=1000) => Ok(Some(weight)),
+        Some(weight) => fail!("{field}: expected a number from 10 to 1000, found {weight}"),
+    }
+}
+
+/// `MAJOR:MINOR` of a block device.
+fn device_number(major: i64, minor: i64, field: &str) -> Result<String> {
+    match (u32::try_from(major), u32::try_from(minor)) {
+        (Ok(major), Ok(minor)) => Ok(format!("{major}:{minor}")),
+        _ => fail!("{field}: expected the numbers of a device, found {major}:{minor}"),
     }
 }

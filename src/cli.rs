@@ -26,6 +26,11 @@ pub enum Command {
     Features,
     Exec,
     Seccomp,
+    Pause,
+    Resume,
+    Ps,
+    Update,
+    Events,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +75,27 @@ pub enum Flag {
     SubCgroup,
     IgnorePaused,
     Explain,
+    Resources,
+    BlkioWeight,
+    CpuPeriod,
+    CpuQuota,
+    CpuBurst,
+    CpuShare,
+    CpuRtPeriod,
+    CpuRtRuntime,
+    CpuIdle,
+    CpusetCpus,
+    CpusetMems,
+    KernelMemory,
+    KernelMemoryTcp,
+    Memory,
+    MemoryReservation,
+    MemorySwap,
+    PidsLimit,
+    L3CacheSchema,
+    MemBwSchema,
+    Interval,
+    Stats,
 }
 
 /// What a flag takes.
@@ -178,6 +204,27 @@ mod flags {
     pub const PROCESS_LABEL: Info = info(Flag::ProcessLabel, "process-label", None, Text("LABEL"), "the SELinux label of the process");
     pub const SUB_CGROUP: Info = info(Flag::SubCgroup, "cgroup", None, Text("PATH"), "a cgroup below the container's own, which must exist");
     pub const IGNORE_PAUSED: Info = info(Flag::IgnorePaused, "ignore-paused", None, Switch, "do not refuse a paused container");
+    pub const RESOURCES: Info = info(Flag::Resources, "resources", Some('r'), Text("FILE"), "read the resources as JSON from this file, or from stdin for -; other flags are then ignored");
+    pub const BLKIO_WEIGHT: Info = info(Flag::BlkioWeight, "blkio-weight", None, Text("N"), "weight of block I/O, from 10 to 1000");
+    pub const CPU_PERIOD: Info = info(Flag::CpuPeriod, "cpu-period", None, Text("US"), "period of the CPU quota, in microseconds");
+    pub const CPU_QUOTA: Info = info(Flag::CpuQuota, "cpu-quota", None, Text("US"), "CPU time in a period, in microseconds; -1 for no limit");
+    pub const CPU_BURST: Info = info(Flag::CpuBurst, "cpu-burst", None, Text("US"), "CPU time that may be saved up beyond the quota, in microseconds");
+    pub const CPU_SHARE: Info = info(Flag::CpuShare, "cpu-share", None, Text("N"), "CPU time relative to other containers");
+    pub const CPU_RT_PERIOD: Info = info(Flag::CpuRtPeriod, "cpu-rt-period", None, Text("US"), "period of realtime scheduling, in microseconds (cgroup v1)");
+    pub const CPU_RT_RUNTIME: Info = info(Flag::CpuRtRuntime, "cpu-rt-runtime", None, Text("US"), "realtime CPU time in a period, in microseconds (cgroup v1)");
+    pub const CPU_IDLE: Info = info(Flag::CpuIdle, "cpu-idle", None, Text("N"), "1 to run only when nobody else wants the CPU, 0 not to");
+    pub const CPUSET_CPUS: Info = info(Flag::CpusetCpus, "cpuset-cpus", None, Text("LIST"), "CPUs to use, such as 0-2,5");
+    pub const CPUSET_MEMS: Info = info(Flag::CpusetMems, "cpuset-mems", None, Text("LIST"), "memory nodes to use");
+    pub const KERNEL_MEMORY: Info = info(Flag::KernelMemory, "kernel-memory", None, Text("BYTES"), "accepted and ignored");
+    pub const KERNEL_MEMORY_TCP: Info = info(Flag::KernelMemoryTcp, "kernel-memory-tcp", None, Text("BYTES"), "accepted and ignored");
+    pub const MEMORY: Info = info(Flag::Memory, "memory", None, Text("BYTES"), "limit of memory, such as 512m; -1 for no limit");
+    pub const MEMORY_RESERVATION: Info = info(Flag::MemoryReservation, "memory-reservation", None, Text("BYTES"), "memory to be left to the container when it gets scarce");
+    pub const MEMORY_SWAP: Info = info(Flag::MemorySwap, "memory-swap", None, Text("BYTES"), "limit of memory and swap together; -1 for no limit of swap");
+    pub const PIDS_LIMIT: Info = info(Flag::PidsLimit, "pids-limit", None, Text("N"), "how many processes and threads there may be; -1 for no limit");
+    pub const L3_CACHE_SCHEMA: Info = info(Flag::L3CacheSchema, "l3-cache-schema", None, Text("TEXT"), "not supported");
+    pub const MEM_BW_SCHEMA: Info = info(Flag::MemBwSchema, "mem-bw-schema", None, Text("TEXT"), "not supported");
+    pub const INTERVAL: Info = info(Flag::Interval, "interval", None, Text("TIME"), "time between statistics (default: 5s)");
+    pub const STATS: Info = info(Flag::Stats, "stats", None, Switch, "print the statistics once and return");
     pub const ROOTLESS_SPEC: Info = info(Flag::RootlessSpec, "rootless", None, Switch, "for a container of an ordinary user");
 }
 
@@ -278,6 +325,50 @@ const COMMANDS: &[Entry] = &[
         operands: &[],
         flags: &[],
         example: "runtime features",
+    },
+    Entry {
+        command: Command::Pause,
+        name: "pause",
+        help: "stop every process of a container where it is",
+        operands: &[Required("ID")],
+        flags: &[],
+        example: "runtime pause box",
+    },
+    Entry {
+        command: Command::Resume,
+        name: "resume",
+        help: "let the processes of a paused container go on",
+        operands: &[Required("ID")],
+        flags: &[],
+        example: "runtime resume box",
+    },
+    Entry {
+        command: Command::Ps,
+        name: "ps",
+        help: "list the processes of a container, by the host's ps (default: -ef)",
+        operands: &[Required("ID"), Rest("PS-ARGUMENTS")],
+        flags: &[&LIST_FORMAT],
+        example: "runtime ps box -o pid,args",
+    },
+    Entry {
+        command: Command::Update,
+        name: "update",
+        help: "change the limits of a container; those not given stay",
+        operands: &[Required("ID")],
+        flags: &[
+            &RESOURCES, &BLKIO_WEIGHT, &CPU_PERIOD, &CPU_QUOTA, &CPU_BURST, &CPU_SHARE, &CPU_RT_PERIOD, &CPU_RT_RUNTIME,
+            &CPU_IDLE, &CPUSET_CPUS, &CPUSET_MEMS, &KERNEL_MEMORY, &KERNEL_MEMORY_TCP, &MEMORY, &MEMORY_RESERVATION,
+            &MEMORY_SWAP, &PIDS_LIMIT, &L3_CACHE_SCHEMA, &MEM_BW_SCHEMA,
+        ],
+        example: "runtime update --memory 512m --pids-limit 100 box",
+    },
+    Entry {
+        command: Command::Events,
+        name: "events",
+        help: "print what a container uses every few seconds, and when it runs out of memory",
+        operands: &[Required("ID")],
+        flags: &[&INTERVAL, &STATS],
+        example: "runtime events --stats box",
     },
 ];
 

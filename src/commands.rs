@@ -2,13 +2,17 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
+mod pause;
+mod ps;
 mod seccomp;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 use crate::Context;
 use crate::cli::{Command, Flag};
@@ -33,6 +37,11 @@ pub fn run(command: Command, context: &Context<'_>) -> Result<i32> {
         Command::Exec => exec::run(context),
         Command::Seccomp => seccomp::run(context),
         Command::Features => features::run(context),
+        Command::Pause => pause::pause(context),
+        Command::Resume => pause::resume(context),
+        Command::Ps => ps::run(context),
+        Command::Update => update::run(context),
+        Command::Events => events::run(context),
     }
 }
 

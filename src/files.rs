@@ -32,6 +32,14 @@ pub fn read_open(file: &OwnedFd) -> rustix::io::Result<Vec<u8>> {
     }
 }
 
+/// Reads the beginning of a file, in one read and without allocating.
+pub fn read_into(path: &str, bytes: &mut [u8]) -> Result<usize> {
+    let what = || format!("cannot read {path}");
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty()).during(what)?;
+    rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *bytes)).during(what)
+}
+
 /// Writes a value into an existing file, in one write.
 pub fn write<P: Arg + Copy>(dir: impl AsFd, path: P, value: &[u8]) -> rustix::io::Result<()> {
     let file = rustix::fs::openat(dir, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;

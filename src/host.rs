@@ -56,13 +56,6 @@ impl Hierarchy {
 
 impl Host {
     pub fn probe() -> Result<Self> {
-        let namespace = rustix::fs::statx(
-            CWD,
-            c"/proc/self/ns/user",
-            AtFlags::empty(),
-            StatxFlags::INO,
-        )
-        .during(|| "cannot look at /proc/self/ns/user (is /proc mounted?)".to_owned())?;
         // Capabilities without a gap: 40 was the last one for years.
         let known = |n: u32| rustix::thread::capability_is_in_bounding_set(bit(n)).is_ok();
         let mut last_capability = 40;
@@ -73,12 +66,20 @@ impl Host {
             last_capability += 1;
         }
         Ok(Self {
-            in_user_namespace: namespace.stx_ino != FIRST_USER_NAMESPACE,
+            in_user_namespace: in_user_namespace()?,
             last_capability,
             has_kcore: rustix::fs::access(c"/proc/kcore", rustix::fs::Access::EXISTS).is_ok(),
             cgroups: Cgroups::probe()?,
         })
     }
+}
+
+/// Whether we are in another user namespace than the first.
+pub fn in_user_namespace() -> Result<bool> {
+    let path = c"/proc/self/ns/user";
+    let namespace = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::INO)
+        .during(|| "cannot look at /proc/self/ns/user (is /proc mounted?)".to_owned())?;
+    Ok(namespace.stx_ino != FIRST_USER_NAMESPACE)
 }
 
 fn bit(n: u32) -> rustix::thread::CapabilitySet {

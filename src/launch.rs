@@ -139,17 +139,18 @@ fn bring_up<'a>(
     let birthplace: Slot = plan.slots;
     let mut born_in = None;
     if let Some(path) = &plan.cgroup {
-        cgroup = Some(Cgroup::make(&host.cgroups, path, resources)?);
-        made.cgroup = true;
+        cgroup = Cgroup::make(host, path, resources)?;
+        made.cgroup = cgroup.is_some();
+        if cgroup.is_none() {
+            made.state.cgroup = None;
+        }
+        if let (Some(cgroup), Some(owner)) = (&cgroup, plan.cgroup_owner) {
+            cgroup.delegate(owner)?;
+        }
         for open in plan.opens.iter().filter(|open| open.in_cgroup) {
             open_into(open, &slots)?;
         }
-        if let Some(directory) = cgroup
-            .as_ref()
-            .map(Cgroup::birthplace)
-            .transpose()?
-            .flatten()
-        {
+        if let Some(directory) = cgroup.as_mut().and_then(Cgroup::birthplace) {
             slots.fill(birthplace, directory);
             born_in = Some(birthplace);
         }

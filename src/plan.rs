@@ -1,6 +1,7 @@
 //! The plan: a pure function of the spec and the host's facts. It validates everything, decides
 //! everything, and compiles it into one list of steps; it makes no system call that changes anything.
 
+mod cgroup;
 mod devices;
 mod identity;
 mod mounts;
@@ -97,6 +98,8 @@ pub struct Plan {
     pub console: Option<Slot>,
     /// The cgroup's path below each hierarchy; `None` for none.
     pub cgroup: Option<String>,
+    /// The uid on the host that the cgroup is given to.
+    pub cgroup_owner: Option<u32>,
     pub rootfs: String,
     pub oom_score_adj: Option<i32>,
     pub hooks: Hooks,
@@ -166,7 +169,7 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
     };
     b.refuse_what_is_missing()?;
     if let Some(resources) = &spec.linux.resources {
-        devices::check_rules(&resources.devices)?;
+        crate::cgroup::check(&host.cgroups, resources)?;
     }
     let rootfs = absolute(options.bundle, &root.path);
     let joins = b.joins()?;
@@ -205,6 +208,7 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
     b.steps.extend(listener.map(Step::Await));
     b.process()?;
 
+    let cgroup_owner = b.cgroup_owner();
     let hook = |kind: &str, hooks: &[SpecHook<'_>]| -> Result<Vec<Hook>> {
         hooks
             .iter()
@@ -222,6 +226,7 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         slots: b.slots,
         listener,
         console,
+        cgroup_owner,
         cgroup,
         rootfs,
         oom_score_adj: oom_score_adj(spec)?,
@@ -304,6 +309,7 @@ pub fn plan_exec(
         slots: b.slots,
         listener: None,
         console,
+        cgroup_owner: None,
         cgroup: cgroup.map(str::to_owned),
         rootfs: String::new(),
         oom_score_adj: oom_score_adj(spec)?,

@@ -29,6 +29,8 @@ pub const CREATING: &str = "creating";
 pub const CREATED: &str = "created";
 pub const RUNNING: &str = "running";
 pub const STOPPED: &str = "stopped";
+/// Not of the OCI state; the engines' own word.
+pub const PAUSED: &str = "paused";
 
 const STATE: &str = "state.json";
 const CONFIG: &str = "config.json";

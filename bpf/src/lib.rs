@@ -1,4 +1,5 @@
 //! OCI seccomp profiles (`linux.seccomp` of config.json) compiled to classic BPF, in-process and without libseccomp.
+//! Beside them the device rules of `linux.resources`, compiled to eBPF by [`compile_devices`].
 //! Pure functions over data: no system calls, no unsafe code, no dependency.
 //!
 //! [`compile`] makes the program, [`explain`] says what a profile does with one call and by which rule, [`disassemble`],
@@ -64,6 +65,7 @@ mod arch;
 mod assembler;
 mod checks;
 mod compile;
+mod devices;
 mod disassemble;
 mod explain;
 mod profile;
@@ -75,6 +77,7 @@ mod tables;
 
 pub use arch::Arch;
 pub use compile::{Program, compile};
+pub use devices::{DeviceKind, DeviceRule, MKNOD, READ, WRITE, compile_devices};
 pub use disassemble::disassemble;
 pub use explain::{Reason, Verdict, explain};
 pub use profile::{Action, ActionError, Condition, Error, Operator, Profile, Rule};

@@ -1,27 +1,44 @@
 //! cgroup v1: one directory per hierarchy, joined by writing the pid; devices by lists of rules.
 //! Source: Documentation/admin-guide/cgroup-v1 of the kernel.
 
-use super::{make_directories, set};
-use crate::error::{Error, Result};
+use super::limit::{Current, Limit, numbers, set};
+use super::{devices, make_directories};
+use crate::error::{Error, Result, fail};
 use crate::files;
 use crate::host::{Hierarchy, join as path_in};
-use crate::spec::Resources;
+use crate::spec::{BlockIo, Cpu, Memory, Resources};
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use rustix::fs::CWD;
 
-pub fn make(hierarchies: &[Hierarchy], path: &str, resources: &Resources<'_>) -> Result<()> {
+pub fn make(
+    hierarchies: &[Hierarchy],
+    path: &str,
+    limits: &[Limit],
+    made: &mut Vec<String>,
+) -> Result<()> {
     for hierarchy in hierarchies {
-        make_directories(&hierarchy.mountpoint, path, |parent, new| {
+        make_directories(&hierarchy.mountpoint, path, made, |parent, new| {
             if hierarchy.has("cpuset") {
                 inherit_cpuset(parent, new)
             } else {
                 Ok(())
             }
         })?;
-        limit(hierarchy, &path_in(&hierarchy.mountpoint, path), resources)?;
     }
-    Ok(())
+    super::limit::write(limits, |controller| {
+        directory(hierarchies, controller, path)
+    })
+    .map_err(super::of_config)
+}
+
+/// The cgroup's directory in the hierarchy of this controller.
+pub fn directory(hierarchies: &[Hierarchy], controller: &str, path: &str) -> Result<String> {
+    match hierarchies.iter().find(|h| h.has(controller)) {
+        Some(hierarchy) => Ok(path_in(&hierarchy.mountpoint, path)),
+        None => fail!("the cgroup controller {controller} is needed and not mounted on this host"),
+    }
 }
 
 /// A new cpuset has no CPUs and takes no process until it is given some: the parent's.
@@ -34,140 +51,245 @@ fn inherit_cpuset(parent: &str, new: &str) -> Result<()> {
     Ok(())
 }
 
-fn limit(hierarchy: &Hierarchy, directory: &str, resources: &Resources<'_>) -> Result<()> {
-    if hierarchy.has("memory") {
-        memory(directory, resources)?;
+pub fn limits(resources: &Resources<'_>, current: &Current<'_>) -> Result<Vec<Limit>> {
+    if let Some((file, _)) = resources.unified.first() {
+        fail!("unified[{file:?}]: needs cgroup v2, and this host has v1");
     }
-    if hierarchy.has("cpu") {
-        let cpu = &resources.cpu;
-        if let Some(shares) = cpu.shares.filter(|n| *n != 0) {
-            set(directory, "cpu.shares", &shares.to_string(), "cpu.shares")?;
-        }
-        if let Some(period) = cpu.period.filter(|n| *n != 0) {
-            set(
-                directory,
-                "cpu.cfs_period_us",
-                &period.to_string(),
-                "cpu.period",
-            )?;
-        }
-        if let Some(quota) = cpu.quota.filter(|n| *n != 0) {
-            set(
-                directory,
-                "cpu.cfs_quota_us",
-                &quota.to_string(),
-                "cpu.quota",
-            )?;
-        }
+    let mut limits = Vec::new();
+    memory(&resources.memory, current, &mut limits)?;
+    cpu(&resources.cpu, current, &mut limits);
+    if let Some(limit) = resources.pids.limit {
+        limits.push(Limit::new("pids.max", super::pids_max(limit), "pids.limit"));
     }
-    if hierarchy.has("cpuset") {
-        if let Some(cpus) = &resources.cpu.cpus {
-            set(directory, "cpuset.cpus", cpus, "cpu.cpus")?;
-        }
-        if let Some(mems) = &resources.cpu.mems {
-            set(directory, "cpuset.mems", mems, "cpu.mems")?;
-        }
+    block_io(&resources.block_io, &mut limits)?;
+    super::hugepages(
+        resources,
+        ["limit_in_bytes", "rsvd.limit_in_bytes"],
+        &mut limits,
+    )?;
+    super::rdma(resources, &mut limits)?;
+    let network = &resources.network;
+    let class = set(network.class_id);
+    numbers(
+        &mut limits,
+        &[("net_cls.classid", class, "network.classID")],
+    );
+    for (n, priority) in network.priorities.iter().enumerate() {
+        let value = format!("{} {}", priority.name, priority.priority);
+        let field = format!("network.priorities[{n}]");
+        limits.push(Limit::of("net_prio.ifpriomap".into(), value, field.into()).keyed());
     }
-    if hierarchy.has("pids")
-        && let Some(limit) = resources.pids.limit
+    Ok(limits)
+}
+
+/// The swappiness, if one is asked for: engines write the greatest number of all for none.
+pub fn swappiness(memory: &Memory) -> Result<Option<u64>> {
+    match memory.swappiness {
+        None | Some(u64::MAX) => Ok(None),
+        Some(n @ 0..=100) => Ok(Some(n)),
+        Some(n) => fail!("memory.swappiness: expected a number from 0 to 100, found {n}"),
+    }
+}
+
+fn memory(memory: &Memory, current: &Current<'_>, limits: &mut Vec<Limit>) -> Result<()> {
+    let (limit, total) = (
+        memory.limit.filter(|n| *n != 0),
+        memory.swap.filter(|n| *n != 0),
+    );
+    if let (Some(limit @ 0..), Some(total @ 0..)) = (limit, total)
+        && total < limit
     {
-        set(directory, "pids.max", &super::pids_max(limit), "pids.limit")?;
+        fail!("memory.swap: {total} is less than memory.limit, which is {limit}");
     }
-    if hierarchy.has("devices") {
-        devices(directory, resources)?;
+    // Without a limit of the memory there is none of both together.
+    let both = total.or(limit.filter(|n| *n < 0)).map(|n| {
+        let both = Limit::new("memory.memsw.limit_in_bytes", n.to_string(), "memory.swap");
+        if n < 0 { both.or_ignored() } else { both }
+    });
+    if let (Some(limit), None, Some(most)) =
+        (limit, &both, current.number("memory.memsw.limit_in_bytes"))
+        && limit > most
+    {
+        fail!("memory.limit: {limit} is more than memory.swap, which is {most}");
     }
+    let alone = limit.map(|n| Limit::new("memory.limit_in_bytes", n.to_string(), "memory.limit"));
+    // Both together may never be less than the memory alone: on the way up it goes first.
+    let now = current.number("memory.limit_in_bytes");
+    let up = now.is_some_and(|now| total.is_some_and(|total| total < 0 || now < total));
+    let up = up || now.is_some() && limit.is_some_and(|n| n < 0);
+    match up {
+        true => limits.extend([both, alone].into_iter().flatten()),
+        false => limits.extend([alone, both].into_iter().flatten()),
+    }
+    let no_killer = (memory.disable_oom_killer == Some(true)).then_some(1);
+    numbers(
+        limits,
+        &[
+            (
+                "memory.soft_limit_in_bytes",
+                set(memory.reservation),
+                "memory.reservation",
+            ),
+            (
+                "memory.swappiness",
+                swappiness(memory)?.map(Into::into),
+                "memory.swappiness",
+            ),
+            ("memory.oom_control", no_killer, "memory.disableOOMKiller"),
+        ],
+    );
     Ok(())
 }
 
-fn memory(directory: &str, resources: &Resources<'_>) -> Result<()> {
-    let memory = &resources.memory;
-    if let Some(limit) = memory.limit.filter(|n| *n != 0) {
-        set(
-            directory,
-            "memory.limit_in_bytes",
-            &limit.to_string(),
-            "memory.limit",
-        )?;
-    }
-    if let Some(swap) = memory.swap.filter(|n| *n != 0) {
-        set(
-            directory,
-            "memory.memsw.limit_in_bytes",
-            &swap.to_string(),
-            "memory.swap",
-        )?;
-    }
-    if let Some(reservation) = memory.reservation.filter(|n| *n != 0) {
-        set(
-            directory,
-            "memory.soft_limit_in_bytes",
-            &reservation.to_string(),
-            "memory.reservation",
-        )?;
-    }
-    if let Some(swappiness) = memory.swappiness {
-        set(
-            directory,
-            "memory.swappiness",
-            &swappiness.to_string(),
-            "memory.swappiness",
-        )?;
-    }
-    if memory.disable_oom_killer == Some(true) {
-        set(
-            directory,
-            "memory.oom_control",
-            "1",
-            "memory.disableOOMKiller",
-        )?;
-    }
-    Ok(())
-}
-
-/// What every container may use, after the rules of the config: making any node, and the devices of
-/// the spec's default list, which the runtime itself supplies.
-const DEFAULT_DEVICES: [&str; 10] = [
-    "c *:* m",
-    "b *:* m",
-    "c 1:3 rwm",
-    "c 1:5 rwm",
-    "c 1:7 rwm",
-    "c 1:8 rwm",
-    "c 1:9 rwm",
-    "c 5:0 rwm",
-    "c 5:2 rwm",
-    "c 136:* rwm",
-];
-
-fn devices(directory: &str, resources: &Resources<'_>) -> Result<()> {
-    if resources.devices.is_empty() {
-        return Ok(());
-    }
-    let file = |allow| {
-        if allow {
-            "devices.allow"
-        } else {
-            "devices.deny"
-        }
+fn cpu(cpu: &Cpu<'_>, current: &Current<'_>, limits: &mut Vec<Limit>) {
+    let now = |file, default| current.number(file).map_or(default, i128::from);
+    let (quota, period) = (set(cpu.quota), set(cpu.period));
+    // On the way from one pair to the other the share is never above both, which a parent might refuse, and
+    // the burst never above the quota.
+    let longer = period.is_some_and(|n| n > now("cpu.cfs_period_us", 100_000));
+    let lower = quota.is_some_and(|n| n > 0 && n < now("cpu.cfs_quota_us", -1));
+    let quota = ("cpu.cfs_quota_us", quota, "cpu.quota");
+    let period = ("cpu.cfs_period_us", period, "cpu.period");
+    let burst = |now: bool| {
+        let burst = cpu.burst.filter(|_| now).map(Into::into);
+        ("cpu.cfs_burst_us", burst, "cpu.burst")
     };
-    for (n, rule) in resources.devices.iter().enumerate() {
-        let number = |n: Option<i64>| {
-            n.filter(|n| *n >= 0)
-                .map_or("*".to_string(), |n| n.to_string())
-        };
-        let kind = rule.kind.as_deref().unwrap_or("a");
-        let access = rule.access.as_deref().unwrap_or("rwm");
-        let line = format!(
-            "{kind} {}:{} {access}",
-            number(rule.major),
-            number(rule.minor)
+    numbers(
+        limits,
+        &[
+            ("cpu.idle", cpu.idle.map(Into::into), "cpu.idle"),
+            // The kernel refuses shares for a cgroup that only gets what nobody else wants.
+            (
+                "cpu.shares",
+                set(cpu.shares.filter(|_| cpu.idle != Some(1))),
+                "cpu.shares",
+            ),
+            burst(lower),
+            if longer { period } else { quota },
+            if longer { quota } else { period },
+            burst(!lower),
+            (
+                "cpu.rt_period_us",
+                set(cpu.realtime_period),
+                "cpu.realtimePeriod",
+            ),
+            (
+                "cpu.rt_runtime_us",
+                set(cpu.realtime_runtime),
+                "cpu.realtimeRuntime",
+            ),
+        ],
+    );
+    super::cpuset(cpu, limits);
+}
+
+fn block_io(io: &BlockIo, limits: &mut Vec<Limit>) -> Result<()> {
+    if let Some(weight) = super::io_weight(io.weight, "blockIO.weight")? {
+        limits.push(
+            Limit::new("blkio.weight", weight.to_string(), "blockIO.weight")
+                .or("blkio.bfq.weight", weight.to_string()),
         );
-        set(directory, file(rule.allow), &line, &format!("devices[{n}]"))?;
     }
-    for line in DEFAULT_DEVICES {
-        set(directory, file(true), line, "devices")?;
+    let leaf = super::io_weight(io.leaf_weight, "blockIO.leafWeight")?;
+    numbers(
+        limits,
+        &[(
+            "blkio.leaf_weight",
+            leaf.map(Into::into),
+            "blockIO.leafWeight",
+        )],
+    );
+    for (n, device) in io.weight_device.iter().enumerate() {
+        let field = format!("blockIO.weightDevice[{n}]");
+        let key = super::device_number(device.major, device.minor, &field)?;
+        if let Some(weight) = super::io_weight(device.weight, &format!("{field}.weight"))? {
+            let value = format!("{key} {weight}");
+            limits.push(
+                Limit::of(
+                    "blkio.weight_device".into(),
+                    value.clone(),
+                    field.clone().into(),
+                )
+                .keyed()
+                .or("blkio.bfq.weight_device", value),
+            );
+        }
+        if let Some(weight) = super::io_weight(device.leaf_weight, &format!("{field}.leafWeight"))?
+        {
+            let value = format!("{key} {weight}");
+            limits.push(Limit::of("blkio.leaf_weight_device".into(), value, field.into()).keyed());
+        }
+    }
+    for (devices, file, field) in [
+        (
+            &io.throttle_read_bps_device,
+            "blkio.throttle.read_bps_device",
+            "throttleReadBpsDevice",
+        ),
+        (
+            &io.throttle_write_bps_device,
+            "blkio.throttle.write_bps_device",
+            "throttleWriteBpsDevice",
+        ),
+        (
+            &io.throttle_read_iops_device,
+            "blkio.throttle.read_iops_device",
+            "throttleReadIOPSDevice",
+        ),
+        (
+            &io.throttle_write_iops_device,
+            "blkio.throttle.write_iops_device",
+            "throttleWriteIOPSDevice",
+        ),
+    ] {
+        for (n, device) in devices.iter().enumerate() {
+            let field = format!("blockIO.{field}[{n}]");
+            let key = super::device_number(device.major, device.minor, &field)?;
+            let value = format!("{key} {}", device.rate);
+            limits.push(Limit::of(file.into(), value, field.into()).keyed());
+        }
     }
     Ok(())
+}
+
+/// Writes the device rules, in their order, into the lists of a new cgroup.
+pub fn filter_devices(
+    hierarchies: &[Hierarchy],
+    path: &str,
+    resources: &Resources<'_>,
+) -> Result<()> {
+    write_devices(
+        &directory(hierarchies, "devices", path)?,
+        &devices::lines(&resources.devices)?,
+    )
+}
+
+fn write_devices(directory: &str, lines: &[devices::Line]) -> Result<()> {
+    for line in lines {
+        let file = match line.allow {
+            true => "devices.allow",
+            false => "devices.deny",
+        };
+        let path = path_in(directory, file);
+        files::write(CWD, path.as_str(), line.text.as_bytes()).map_err(|errno| {
+            let what = format!("devices: cannot write {:?} to {path}", line.text);
+            Error::from_errno(what, errno)
+        })?;
+    }
+    Ok(())
+}
+
+/// Changes the lists to what other rules would have made of them, without taking away what stays allowed.
+pub fn replace_devices(
+    hierarchies: &[Hierarchy],
+    path: &str,
+    resources: &Resources<'_>,
+) -> Result<()> {
+    let directory = directory(hierarchies, "devices", path)?;
+    let now = files::read(CWD, path_in(&directory, "devices.list").as_str())?;
+    let lines = devices::lines(&resources.devices)?;
+    let lines = devices::difference(&String::from_utf8_lossy(&now), lines);
+    write_devices(&directory, &lines)
 }
 
 pub fn join(hierarchies: &[Hierarchy], path: &str, pid: i32) -> Result<()> {
@@ -179,4 +301,47 @@ pub fn join(hierarchies: &[Hierarchy], path: &str, pid: i32) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+pub fn is_frozen(hierarchies: &[Hierarchy], path: &str) -> bool {
+    directory(hierarchies, "freezer", path)
+        .and_then(|directory| files::read(CWD, path_in(&directory, "freezer.state").as_str()))
+        .is_ok_and(|state| !state.starts_with(b"THAWED"))
+}
+
+/// Thaws without asking whether that is needed, and without waiting.
+pub fn thaw(hierarchies: &[Hierarchy], path: &str) {
+    if let Ok(directory) = directory(hierarchies, "freezer", path) {
+        let _ = files::write(
+            CWD,
+            path_in(&directory, "freezer.state").as_str(),
+            b"THAWED",
+        );
+    }
+}
+
+/// Freezes or thaws. Freezing takes a while when a process forks meanwhile; the kernel then wants to be
+/// asked again, and tells nobody when it is done.
+pub fn freeze(hierarchies: &[Hierarchy], path: &str, frozen: bool) -> Result<()> {
+    let file = path_in(&directory(hierarchies, "freezer", path)?, "freezer.state");
+    let wanted = if frozen { "FROZEN" } else { "THAWED" };
+    let set = |state: &str| {
+        files::write(CWD, file.as_str(), state.as_bytes())
+            .map_err(|errno| Error::from_errno(format!("cannot write {file}"), errno))
+    };
+    for attempt in 0..1000 * super::PATIENCE {
+        set(wanted)?;
+        let mut state = [0; 16];
+        let n = files::read_into(file.as_str(), &mut state)?;
+        if state[..n].trim_ascii_end() == wanted.as_bytes() {
+            return Ok(());
+        }
+        // Now and then a task can only be caught when the others have run on for a moment.
+        if frozen && attempt % 50 == 49 {
+            set("THAWED")?;
+        }
+        super::pause(1_000_000);
+    }
+    let _ = set("THAWED");
+    fail!("{file} does not become {wanted}")
 }

@@ -1,91 +1,173 @@
 //! cgroup v2: one directory, controllers handed down only as far as a limit asks for them; processes
 //! are born in it. Source: Documentation/admin-guide/cgroup-v2.rst of the kernel.
 
-use super::{make_directories, set};
-use crate::error::{Error, Result};
+use super::limit::{Current, Limit, numbers, set, texts};
+use super::{devices, make_directories};
+use crate::error::{Error, Result, fail};
 use crate::files;
 use crate::host::{CGROUPS, join};
-use crate::spec::Resources;
+use crate::spec::{BlockIo, Cpu, Memory, Resources};
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use rustix::fs::CWD;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use syscalls::calls;
 
-pub fn make(path: &str, resources: &Resources<'_>) -> Result<()> {
-    make_directories(CGROUPS, path, |_, _| Ok(()))?;
-    let limits = limits(resources)?;
-    enable(path, &limits)?;
+pub fn make(path: &str, limits: &[Limit], made: &mut Vec<String>) -> Result<()> {
+    make_directories(CGROUPS, path, made, |_, _| Ok(()))?;
     let directory = join(CGROUPS, path);
-    limits
-        .iter()
-        .try_for_each(|limit| set(&directory, limit.file, &limit.value, limit.field))
+    enable(path, limits)
+        .and_then(|()| super::limit::write(limits, |_| Ok(directory.clone())))
+        .map_err(super::of_config)
 }
 
-/// One file to write. The controller is what stands before the file's first dot.
-struct Limit {
-    file: &'static str,
-    value: String,
-    field: &'static str,
-}
-
-fn limits(resources: &Resources<'_>) -> Result<Vec<Limit>> {
+pub fn limits(resources: &Resources<'_>, current: &Current<'_>) -> Result<Vec<Limit>> {
     let mut limits = Vec::new();
-    let mut push = |file, value: String, field| limits.push(Limit { file, value, field });
-    let bytes = |n: i64| {
-        if n < 0 {
-            "max".to_owned()
-        } else {
-            n.to_string()
+    memory(&resources.memory, current, &mut limits)?;
+    cpu(&resources.cpu, current, &mut limits)?;
+    if let Some(limit) = resources.pids.limit {
+        limits.push(Limit::new("pids.max", super::pids_max(limit), "pids.limit"));
+    }
+    block_io(&resources.block_io, &mut limits)?;
+    super::hugepages(resources, ["max", "rsvd.max"], &mut limits)?;
+    super::rdma(resources, &mut limits)?;
+    if resources.network.class_id.is_some() || !resources.network.priorities.is_empty() {
+        fail!("network: cgroup v2 has no network controller");
+    }
+    unified(resources, &mut limits)?;
+    Ok(limits)
+}
+
+fn max_or(n: i64) -> String {
+    match n {
+        ..0 => "max".to_owned(),
+        n => n.to_string(),
+    }
+}
+
+fn memory(memory: &Memory, current: &Current<'_>, limits: &mut Vec<Limit>) -> Result<()> {
+    let (limit, total) = (
+        memory.limit.filter(|n| *n != 0),
+        memory.swap.filter(|n| *n != 0),
+    );
+    if memory.check_before_update == Some(true)
+        && let Some(usage) = current.number("memory.current")
+    {
+        let swapped = current.number("memory.swap.current").unwrap_or(0);
+        for (field, limit, usage) in [("limit", limit, usage), ("swap", total, usage + swapped)] {
+            if let Some(limit) = limit.filter(|n| (0..=usage).contains(n)) {
+                fail!("memory.{field}: {limit} is not above the {usage} bytes in use");
+            }
+        }
+    }
+    // The spec counts memory and swap together, v2 swap alone.
+    let swap = match (total, limit) {
+        (Some(..0), _) | (None, Some(..0)) => Some(-1),
+        (Some(total), limit) => match limit.or_else(|| current.number("memory.max")) {
+            // All of the memory: what is left is a limit of the swap.
+            Some(..0) => Some(total),
+            Some(limit) if total >= limit => Some(total - limit),
+            Some(limit) => {
+                fail!("memory.swap: {total} is less than memory.limit, which is {limit}")
+            }
+            None => fail!("memory.swap: needs memory.limit"),
+        },
+        // The sum stays when the memory's part of it changes.
+        (None, Some(limit)) => match (
+            current.number("memory.max"),
+            current.number("memory.swap.max"),
+        ) {
+            (Some(memory), Some(swap)) if memory + swap >= limit => Some(memory + swap - limit),
+            (Some(memory), Some(swap)) => fail!(
+                "memory.limit: {limit} is more than memory.swap, which is {}",
+                memory + swap
+            ),
+            _ => None,
+        },
+        (None, None) => None,
+    };
+    if let Some(swap) = swap {
+        let limit_of_swap = Limit::new("memory.swap.max", max_or(swap), "memory.swap");
+        // A kernel that counts no swap has none to limit, or none to take away.
+        limits.push(match swap {
+            ..=0 => limit_of_swap.or_ignored(),
+            _ => limit_of_swap,
+        });
+    }
+    let reservation = memory.reservation.filter(|n| *n != 0).map(max_or);
+    texts(
+        limits,
+        &[
+            ("memory.max", limit.map(max_or).as_deref(), "memory.limit"),
+            ("memory.low", reservation.as_deref(), "memory.reservation"),
+        ],
+    );
+    if super::v1::swappiness(memory)?.is_some() {
+        fail!("memory.swappiness: cgroup v2 has none");
+    }
+    if memory.disable_oom_killer == Some(true) {
+        fail!("memory.disableOOMKiller: cgroup v2 cannot do without it");
+    }
+    Ok(())
+}
+
+fn cpu(cpu: &Cpu<'_>, current: &Current<'_>, limits: &mut Vec<Limit>) -> Result<()> {
+    for (field, asked) in [
+        ("realtimeRuntime", set(cpu.realtime_runtime)),
+        ("realtimePeriod", set(cpu.realtime_period)),
+    ] {
+        if asked.is_some() {
+            fail!("cpu.{field}: cgroup v2 has no realtime limits");
+        }
+    }
+    // The kernel refuses a weight for a cgroup that only gets what nobody else wants.
+    let shares = cpu.shares.filter(|n| *n != 0 && cpu.idle != Some(1));
+    numbers(
+        limits,
+        &[
+            ("cpu.idle", cpu.idle.map(Into::into), "cpu.idle"),
+            ("cpu.weight", shares.map(|n| weight(n).into()), "cpu.shares"),
+        ],
+    );
+    let quota = cpu.quota.filter(|n| *n != 0);
+    let period = cpu.period.filter(|n| *n != 0);
+    let max = match (quota, period) {
+        (None, None) => None,
+        // Without a period the kernel keeps the one there is, and so do we with the quota.
+        (Some(quota), None) => Some((max_or(quota), "cpu.quota")),
+        (Some(quota), Some(period)) => Some((format!("{} {period}", max_or(quota)), "cpu.quota")),
+        (None, Some(period)) => {
+            let now = current.text("cpu.max").unwrap_or_default();
+            let quota = now.split(' ').next().filter(|q| !q.is_empty());
+            Some((format!("{} {period}", quota.unwrap_or("max")), "cpu.period"))
         }
     };
-    let memory = &resources.memory;
-    if let Some(limit) = memory.limit.filter(|n| *n != 0) {
-        push("memory.max", bytes(limit), "memory.limit");
-    }
-    if let Some(swap) = memory.swap.filter(|n| *n != 0) {
-        // The spec counts memory and swap together, v2 swap alone.
-        let value = match (swap, memory.limit) {
-            (-1, _) => -1,
-            (swap, Some(limit)) if limit > 0 && swap >= limit => swap - limit,
-            _ => {
-                return Err(Error::new(
-                    "config.json: linux.resources.memory.swap: needs memory.limit, and to be at least as large",
-                ));
-            }
-        };
-        push("memory.swap.max", bytes(value), "memory.swap");
-    }
-    if let Some(reservation) = memory.reservation.filter(|n| *n != 0) {
-        push("memory.low", bytes(reservation), "memory.reservation");
-    }
-    let cpu = &resources.cpu;
-    if let Some(shares) = cpu.shares.filter(|n| *n != 0) {
-        push("cpu.weight", weight(shares).to_string(), "cpu.shares");
-    }
-    if cpu.quota.is_some_and(|n| n != 0) || cpu.period.is_some_and(|n| n != 0) {
-        let quota = cpu
-            .quota
-            .filter(|n| *n > 0)
-            .map_or("max".to_owned(), |n| n.to_string());
-        let period = cpu.period.filter(|n| *n != 0).unwrap_or(100_000);
-        push("cpu.max", format!("{quota} {period}"), "cpu.quota");
-    }
-    if let Some(cpus) = &cpu.cpus {
-        push("cpuset.cpus", cpus.as_ref().to_owned(), "cpu.cpus");
-    }
-    if let Some(mems) = &cpu.mems {
-        push("cpuset.mems", mems.as_ref().to_owned(), "cpu.mems");
-    }
-    if let Some(limit) = resources.pids.limit {
-        push("pids.max", super::pids_max(limit), "pids.limit");
-    }
-    Ok(limits)
+    // The burst may never be above the quota: which goes first depends on which way the quota goes.
+    let now = current.text("cpu.max").unwrap_or_default();
+    let now = now.split(' ').next().and_then(|q| q.parse::<i64>().ok());
+    let lower = quota.is_some_and(|quota| quota > 0 && now.is_some_and(|now| quota < now));
+    let burst = cpu.burst.map(|n| n.to_string());
+    let burst = ("cpu.max.burst", burst.as_deref(), "cpu.burst");
+    let max = match &max {
+        Some((value, field)) => ("cpu.max", Some(value.as_str()), *field),
+        None => ("cpu.max", None, ""),
+    };
+    let order = if lower { [burst, max] } else { [max, burst] };
+    texts(limits, &order);
+    super::cpuset(cpu, limits);
+    Ok(())
 }
 
 /// cpu.shares (2 to 262144) as cpu.weight (1 to 10000), as runc converts since 2025: a curve through
 /// (2, 1), (1024, 100) and (262144, 10000), so that the two defaults meet:
 /// 10 ^ ((log2(shares)² + 125 · log2(shares)) / 612 − 7 / 34), rounded up.
+///
+/// Apart from the default no weight comes nearer to a whole number than 2·10⁻⁶, so that these series and
+/// any other floating-point code agree on every one.
 fn weight(shares: u64) -> u64 {
     if shares <= 2 {
         return 1;
@@ -132,35 +214,267 @@ fn exp2(x: f64) -> f64 {
     sum * f64::from(1u32 << whole)
 }
 
+fn block_io(io: &BlockIo, limits: &mut Vec<Limit>) -> Result<()> {
+    // From 10..1000 to 1..10000, as runc and systemd convert.
+    let converted = |weight: u16| 1 + (u64::from(weight) - 10) * 9999 / 990;
+    if let Some(weight) = super::io_weight(io.weight, "blockIO.weight")? {
+        limits.push(
+            Limit::new("io.bfq.weight", weight.to_string(), "blockIO.weight")
+                .or("io.weight", converted(weight).to_string()),
+        );
+    }
+    if io.leaf_weight.is_some_and(|n| n != 0) {
+        fail!("blockIO.leafWeight: cgroup v2 has none");
+    }
+    for (n, device) in io.weight_device.iter().enumerate() {
+        let field = format!("blockIO.weightDevice[{n}]");
+        if device.leaf_weight.is_some_and(|n| n != 0) {
+            fail!("{field}.leafWeight: cgroup v2 has none");
+        }
+        if let Some(weight) = super::io_weight(device.weight, &format!("{field}.weight"))? {
+            let key = super::device_number(device.major, device.minor, &field)?;
+            let other = format!("{key} {}", converted(weight));
+            limits.push(
+                Limit::of(
+                    "io.bfq.weight".into(),
+                    format!("{key} {weight}"),
+                    field.into(),
+                )
+                .keyed()
+                .or("io.weight", other),
+            );
+        }
+    }
+    for (devices, name, field) in [
+        (
+            &io.throttle_read_bps_device,
+            "rbps",
+            "throttleReadBpsDevice",
+        ),
+        (
+            &io.throttle_write_bps_device,
+            "wbps",
+            "throttleWriteBpsDevice",
+        ),
+        (
+            &io.throttle_read_iops_device,
+            "riops",
+            "throttleReadIOPSDevice",
+        ),
+        (
+            &io.throttle_write_iops_device,
+            "wiops",
+            "throttleWriteIOPSDevice",
+        ),
+    ] {
+        for (n, device) in devices.iter().enumerate() {
+            let field = format!("blockIO.{field}[{n}]");
+            let key = super::device_number(device.major, device.minor, &field)?;
+            // 0 takes the limit away, as it does on v1.
+            let value = match device.rate {
+                0 => format!("{key} {name}=max"),
+                rate => format!("{key} {name}={rate}"),
+            };
+            limits.push(Limit::of("io.max".into(), value, field.into()).keyed());
+        }
+    }
+    Ok(())
+}
+
+/// Files of the cgroup by name. Those that hold processes or states of them are not limits.
+fn unified(resources: &Resources<'_>, limits: &mut Vec<Limit>) -> Result<()> {
+    for (file, value) in &resources.unified {
+        let field = format!("unified[{file:?}]");
+        if file.contains('/') || !file.contains('.') || file.starts_with('.') {
+            fail!("{field}: expected the name of a file of the cgroup, such as memory.high");
+        }
+        if file.starts_with("cgroup.") && !file.starts_with("cgroup.max.") {
+            fail!("{field}: is not a limit");
+        }
+        // The kernel takes one line at a time.
+        for line in value.lines().filter(|line| !line.is_empty()) {
+            let key = line.split(' ').next().unwrap_or_default();
+            let name = file.as_ref().to_owned();
+            let limit = Limit::of(name.into(), line.to_owned(), field.clone().into());
+            let keyed = key.contains(':') || line.contains('=');
+            limits.push(if keyed { limit.keyed() } else { limit });
+        }
+    }
+    Ok(())
+}
+
 /// Hands the controllers that the limits need down from the root to the parent of the cgroup.
-fn enable(path: &str, limits: &[Limit]) -> Result<()> {
-    let mut controllers: Vec<&str> = limits
-        .iter()
-        .filter_map(|l| l.file.split('.').next())
-        .collect();
-    controllers.sort_unstable();
-    controllers.dedup();
+pub fn enable(path: &str, limits: &[Limit]) -> Result<()> {
+    let mut controllers: Vec<&str> = Vec::new();
+    for controller in limits.iter().map(Limit::controller) {
+        if controller != "cgroup" && !controllers.contains(&controller) {
+            controllers.push(controller);
+        }
+    }
     if controllers.is_empty() {
+        return Ok(());
+    }
+    let lacks = |file: &str| -> Result<Vec<&str>> {
+        let there = files::read(CWD, file)?;
+        let there = String::from_utf8_lossy(&there).into_owned();
+        let is_there = |controller: &&&str| there.split_whitespace().any(|e| e == **controller);
+        Ok(controllers
+            .iter()
+            .filter(|controller| !is_there(controller))
+            .copied()
+            .collect())
+    };
+    // What every start asks first, since on most hosts they have been handed down before.
+    if lacks(&join(&join(CGROUPS, path), "cgroup.controllers"))?.is_empty() {
         return Ok(());
     }
     let mut at = CGROUPS.to_owned();
     for name in path.split('/').filter(|name| !name.is_empty()) {
         let file = join(&at, "cgroup.subtree_control");
-        let enabled = files::read(CWD, file.as_str())?;
-        let enabled = String::from_utf8_lossy(&enabled).into_owned();
-        for controller in &controllers {
-            if !enabled.split_whitespace().any(|e| e == *controller) {
-                files::write(CWD, file.as_str(), format!("+{controller}").as_bytes()).map_err(
-                    |errno| {
-                        Error::from_errno(
-                            format!("cannot enable the cgroup controller {controller} in {at}"),
-                            errno,
-                        )
-                    },
-                )?;
-            }
+        for controller in lacks(&file)? {
+            files::write(CWD, file.as_str(), format!("+{controller}").as_bytes()).map_err(
+                |errno| {
+                    let field = limits
+                        .iter()
+                        .find(|limit| limit.controller() == controller)
+                        .map_or("", |limit| &limit.field);
+                    let what = format!(
+                        "{field}: cannot enable the cgroup controller {controller} in {at}"
+                    );
+                    match errno {
+                        Errno::NOENT => {
+                            Error::new(format!("{what}: this host has no such controller"))
+                        }
+                        Errno::BUSY => Error::new(format!(
+                            "{what}: it has processes of its own, and then cannot hand controllers down"
+                        )),
+                        Errno::OPNOTSUPP => Error::new(format!("{what}: it is {}", kind(&at))),
+                        _ => Error::from_errno(what, errno),
+                    }
+                },
+            )?;
         }
         at = join(&at, name);
     }
     Ok(())
+}
+
+/// What cgroup.type says, for errors.
+pub fn kind(directory: &str) -> String {
+    let kind = files::read(CWD, join(directory, "cgroup.type").as_str()).unwrap_or_default();
+    let kind = String::from_utf8_lossy(&kind).trim().to_owned();
+    format!("of type {kind:?}, where only threads may be limited")
+}
+
+/// By this name our program is told from those that others attach.
+const PROGRAM: [u8; 16] = *b"runtime_devices\0";
+
+/// Attaches the device rules to a new cgroup.
+pub fn filter_devices(directory: BorrowedFd<'_>, resources: &Resources<'_>) -> Result<()> {
+    attach(directory, resources, None)
+}
+
+fn attach(
+    directory: BorrowedFd<'_>,
+    resources: &Resources<'_>,
+    old: Option<BorrowedFd<'_>>,
+) -> Result<()> {
+    let Some(program) = bpf::compile_devices(&devices::rules(&resources.devices)?) else {
+        fail!("devices: there are too many rules");
+    };
+    calls::bpf_load_device_program(&program, &PROGRAM)
+        .and_then(|program| calls::bpf_attach_device_program(directory, program.as_fd(), old))
+        .map_err(|errno| Error::from_errno("devices: cannot attach the rules (bpf)", errno))
+}
+
+/// Puts other device rules in the place of ours, without a moment between. A cgroup whose programs are all
+/// of others was taken over by them (vendors of devices do that) and is left to them.
+pub fn replace_devices(path: &str, resources: &Resources<'_>) -> Result<()> {
+    let directory = open(path)?;
+    let mut ids = [0; 64];
+    let found = calls::bpf_query_device_programs(directory.as_fd(), &mut ids)
+        .map_err(|errno| Error::from_errno("devices: cannot ask for the rules (bpf)", errno))?;
+    for id in &ids[..found] {
+        if let Ok(program) = calls::bpf_program_by_id(*id)
+            && calls::bpf_program_name(program.as_fd()) == Ok(PROGRAM)
+        {
+            return attach(directory.as_fd(), resources, Some(program.as_fd()));
+        }
+    }
+    match found {
+        0 => attach(directory.as_fd(), resources, None),
+        _ => Ok(()),
+    }
+}
+
+pub fn open(path: &str) -> Result<OwnedFd> {
+    super::open(&join(CGROUPS, path))
+}
+
+/// Gives the cgroup to the user who runs the container (config-linux.md, Cgroup ownership).
+pub fn delegate(path: &str, owner: u32) -> Result<()> {
+    let directory = join(CGROUPS, path);
+    let chown = |at: &str| rustix::fs::chown(at, Some(rustix::process::Uid::from_raw(owner)), None);
+    let failed = |at: &str, errno| {
+        Error::from_errno(format!("cannot give the cgroup {at} to uid {owner}"), errno)
+    };
+    chown(&directory).map_err(|errno| failed(&directory, errno))?;
+    let list = files::read(CWD, "/sys/kernel/cgroup/delegate")
+        .unwrap_or_else(|_| b"cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".into());
+    for file in String::from_utf8_lossy(&list).lines() {
+        match chown(&join(&directory, file)) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(failed(file, errno)),
+        }
+    }
+    Ok(())
+}
+
+pub fn is_frozen(path: &str) -> bool {
+    files::read(CWD, join(&join(CGROUPS, path), "cgroup.freeze").as_str())
+        .is_ok_and(|text| text.starts_with(b"1"))
+}
+
+/// Freezes or thaws, and waits until the kernel says that it is done.
+pub fn freeze(path: &str, frozen: bool) -> Result<()> {
+    let directory = join(CGROUPS, path);
+    let (file, events) = (
+        join(&directory, "cgroup.freeze"),
+        join(&directory, "cgroup.events"),
+    );
+    let set = |frozen: bool| {
+        let value: &[u8] = if frozen { b"1" } else { b"0" };
+        files::write(CWD, file.as_str(), value)
+            .map_err(|errno| Error::from_errno(format!("cannot write {file}"), errno))
+    };
+    set(frozen)?;
+    let wanted = if frozen { "frozen 1" } else { "frozen 0" };
+    let what = |errno| Error::from_errno(format!("cannot watch {events}"), errno);
+    let watched = rustix::fs::openat(
+        CWD,
+        events.as_str(),
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(what)?;
+    let mut left = super::PATIENCE;
+    loop {
+        let mut text = [0; 256];
+        let n = rustix::io::pread(&watched, &mut text[..], 0).map_err(what)?;
+        if String::from_utf8_lossy(&text[..n]).contains(wanted) {
+            return Ok(());
+        }
+        if left == 0 {
+            let _ = set(!frozen);
+            fail!("{events} does not say {wanted:?}");
+        }
+        // The kernel wakes us at each change of the file; a second is only the bound.
+        left -= 1;
+        let second = Timespec {
+            tv_sec: 1,
+            tv_nsec: 0,
+        };
+        let mut fds = [PollFd::new(&watched, PollFlags::PRI)];
+        let _ = rustix::event::poll(&mut fds, Some(&second));
+    }
 }

@@ -3,12 +3,13 @@
 use crate::cgroup::Cgroup;
 use crate::cli::{Flag, integer};
 use crate::commands::create::{listen_fds, protect};
+use crate::commands::pause::status;
 use crate::error::{During, Result, fail};
 use crate::host::Host;
 use crate::launch::{commits_early, connect_console, converse, go_on, reap, unborn};
 use crate::plan::{Options, plan_exec};
 use crate::spec::{self, Capabilities, Process, Spec};
-use crate::state::{self, CREATED, Directory, RUNNING};
+use crate::state::{self, CREATED, Directory, PAUSED, RUNNING};
 use crate::{Context, console, files, log, notify};
 use alloc::borrow::Cow;
 use alloc::format;
@@ -56,6 +57,10 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         fail!("a terminal needs --console-socket, unless the process runs in the foreground");
     }
     let host = Host::probe()?;
+    let paused = status(&directory, &state, &host.cgroups) == PAUSED;
+    if paused && !flags.has(Flag::IgnorePaused) {
+        fail!("cannot exec in container {id:?}: it is paused (--ignore-paused waits for resume)");
+    }
     let options = Options {
         id,
         bundle: &state.bundle,
@@ -85,12 +90,10 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
             .during(|| "cannot duplicate a descriptor".into())?,
     );
     let console = connect_console(&plan, &slots, console_socket)?;
-    let cgroup = cgroup.map(|path| Cgroup::existing(&host.cgroups, path));
-    let birthplace = cgroup
-        .as_ref()
-        .map(Cgroup::birthplace)
-        .transpose()?
-        .flatten();
+    let mut cgroup = cgroup
+        .map(|path| Cgroup::existing(&host.cgroups, path))
+        .transpose()?;
+    let birthplace = cgroup.as_mut().and_then(Cgroup::birthplace);
     let born_in = birthplace.is_some().then_some(plan.slots);
     birthplace
         .into_iter()

@@ -15,10 +15,15 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     let directory = Directory::open(context.root, id)?;
     let state = directory.read()?;
     let (status, pidfd) = directory.status(&state);
+    const SIGKILL: i32 = 9;
     if context.flags.has(Flag::All) {
         // As runc: whoever is left in the cgroup, also when the container has stopped.
         if let Some(path) = &state.cgroup {
             let cgroups = Cgroups::probe()?;
+            if signal == SIGKILL {
+                cgroup::kill(&cgroups, path);
+                return Ok(0);
+            }
             for pid in cgroup::processes(&cgroups, path) {
                 let _ = syscalls::calls::kill(pid, signal);
             }
@@ -29,7 +34,6 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         Some(pidfd) => {
             syscalls::calls::pidfd_send_signal(pidfd.as_fd(), signal)
                 .during(|| alloc::format!("cannot send signal {signal} to container {id:?}"))?;
-            const SIGKILL: i32 = 9;
             if let Some(path) = state.cgroup.as_deref().filter(|_| signal == SIGKILL) {
                 cgroup::thaw(&Cgroups::probe()?, path);
             }

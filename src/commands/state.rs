@@ -1,9 +1,10 @@
 //! `state` and `list`: what is written down, and what the kernel says now.
 
-use super::print;
+use super::{pause, print};
 use crate::Context;
 use crate::cli::Flag;
 use crate::error::{Error, Result};
+use crate::host::Cgroups;
 use crate::state::{Directory, STOPPED, Shown, State};
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -14,7 +15,7 @@ use rustix::fs::{AtFlags, CWD};
 pub fn state(context: &Context<'_>) -> Result<i32> {
     let directory = Directory::open(context.root, context.operands[0])?;
     let state = directory.read()?;
-    let (status, _) = directory.status(&state);
+    let status = pause::status(&directory, &state, &Cgroups::probe()?);
     print(&(json(&state.shown(status))? + "\n"))
 }
 
@@ -32,6 +33,7 @@ struct Row<'a> {
 
 pub fn list(context: &Context<'_>) -> Result<i32> {
     let mut containers: Vec<(State, &'static str, String)> = Vec::new();
+    let cgroups = Cgroups::probe()?;
     for id in Directory::list(context.root)? {
         // One that vanishes meanwhile is not listed.
         let Ok(Some(directory)) = Directory::find(context.root, &id) else {
@@ -40,7 +42,7 @@ pub fn list(context: &Context<'_>) -> Result<i32> {
         let Ok(state) = directory.read() else {
             continue;
         };
-        let (status, _) = directory.status(&state);
+        let status = pause::status(&directory, &state, &cgroups);
         containers.push((state, status, owner(context.root, &id)));
     }
     if context.flags.has(Flag::Quiet) {

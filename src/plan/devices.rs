@@ -4,7 +4,7 @@
 use super::namespaces::Kind;
 use super::{Builder, What, leak_text};
 use crate::error::{Result, fail};
-use crate::spec::{Device as SpecDevice, DeviceRule};
+use crate::spec::Device as SpecDevice;
 use alloc::format;
 use linux_raw_sys::general::{S_IFBLK, S_IFCHR, S_IFIFO};
 use syscalls::step::{Attributes, Bind, Device, Step};
@@ -130,26 +130,4 @@ fn device_of(device: &SpecDevice<'_>, field: &str) -> Result<Device<'static>> {
         uid: device.uid.unwrap_or(0),
         gid: device.gid.unwrap_or(0),
     })
-}
-
-/// Checks linux.resources.devices, before any of it is written or compiled.
-pub fn check_rules(rules: &[DeviceRule<'_>]) -> Result<()> {
-    for (n, rule) in rules.iter().enumerate() {
-        let field = format!("config.json: linux.resources.devices[{n}]");
-        if let Some(kind) = rule
-            .kind
-            .as_deref()
-            .filter(|kind| !matches!(*kind, "a" | "b" | "c"))
-        {
-            fail!("{field}.type: expected a, b or c, found {kind:?}");
-        }
-        if let Some(access) = rule
-            .access
-            .as_deref()
-            .filter(|access| !access.chars().all(|c| "rwm".contains(c)))
-        {
-            fail!("{field}.access: expected letters of \"rwm\", found {access:?}");
-        }
-    }
-    Ok(())
 }

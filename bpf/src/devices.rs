@@ -1,0 +1,172 @@
+//! Device rules of config.json as an eBPF program of type cgroup-device, assembled by hand: the kernel runs it
+//! whenever a process of the cgroup opens or makes a device node, and what it returns allows or refuses that.
+//!
+//! The last rule that speaks of an access decides it, bit by bit: who asks to read and write is refused when the
+//! last word on writing is a refusal. What no rule speaks of is refused.
+
+use alloc::vec::Vec;
+
+/// What an access asks for, and what a rule is about (`BPF_DEVCG_ACC_*`, include/uapi/linux/bpf.h).
+pub const MKNOD: u8 = 1;
+pub const READ: u8 = 2;
+pub const WRITE: u8 = 4;
+const EVERYTHING: u8 = MKNOD | READ | WRITE;
+
+/// Which kind of node; the number is the kernel's (`BPF_DEVCG_DEV_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceKind {
+    Block = 1,
+    Char = 2,
+}
+
+/// One rule; `None` is every kind or every number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceRule {
+    pub allow: bool,
+    pub kind: Option<DeviceKind>,
+    pub major: Option<u32>,
+    pub minor: Option<u32>,
+    /// Of `MKNOD`, `READ` and `WRITE`.
+    pub access: u8,
+}
+
+impl DeviceRule {
+    /// It speaks of every access to every device, so what stands before it says nothing.
+    pub fn is_about_everything(&self) -> bool {
+        self.kind.is_none()
+            && self.major.is_none()
+            && self.minor.is_none()
+            && self.access == EVERYTHING
+    }
+}
+
+/// One eBPF instruction, `struct bpf_insn` as the kernel reads it on a little-endian machine:
+/// opcode, `dst | src << 4`, a jump's offset (16 bits), an immediate value (32 bits).
+pub type Instruction = u64;
+
+// Documentation/bpf/standardization/instruction-set.rst of the kernel.
+const LOAD_WORD: u8 = 0x61;
+const MOVE: u8 = 0xb7;
+const MOVE_REGISTER: u8 = 0xbf;
+const AND: u8 = 0x57;
+const SHIFT_RIGHT: u8 = 0x77;
+const EXIT: u8 = 0x95;
+const JUMP: u8 = 0x05;
+// These compare the low 32 bits, which an immediate value can hold all of.
+const JUMP_IF_EQUAL: u8 = 0x16;
+const JUMP_IF_NOT_EQUAL: u8 = 0x56;
+const JUMP_IF_ANY: u8 = 0x46;
+
+const RESULT: u8 = 0;
+const CONTEXT: u8 = 1;
+const KIND: u8 = 2;
+/// What is asked for and no rule has allowed yet.
+const ACCESS: u8 = 3;
+const MAJOR: u8 = 4;
+const MINOR: u8 = 5;
+
+fn instruction(code: u8, to: u8, from: u8, offset: i16, value: u32) -> Instruction {
+    u64::from(code)
+        | u64::from(to | from << 4) << 8
+        | u64::from(offset as u16) << 16
+        | u64::from(value) << 32
+}
+
+/// Where a jump leads; all are forward.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Label {
+    NextRule,
+    Refuse,
+    Allow,
+}
+
+#[derive(Default)]
+struct Assembler {
+    program: Vec<Instruction>,
+    jumps: Vec<(usize, Label)>,
+}
+
+impl Assembler {
+    fn push(&mut self, code: u8, to: u8, from: u8, offset: i16, value: u32) {
+        self.program
+            .push(instruction(code, to, from, offset, value));
+    }
+
+    fn jump(&mut self, code: u8, register: u8, value: u32, label: Label) {
+        self.jumps.push((self.program.len(), label));
+        self.push(code, register, 0, 0, value);
+    }
+
+    /// The label is here; false when a jump to it is too far.
+    fn place(&mut self, label: Label) -> bool {
+        let here = self.program.len();
+        let mut near = true;
+        let program = &mut self.program;
+        self.jumps.retain(|&(at, wanted)| {
+            if wanted != label {
+                return true;
+            }
+            match u16::try_from(here - at - 1) {
+                Ok(offset) if offset <= i16::MAX as u16 => program[at] |= u64::from(offset) << 16,
+                _ => near = false,
+            }
+            false
+        });
+        near
+    }
+}
+
+/// Compiles the rules, in their order in config.json. `None`: they are too many for one program.
+pub fn compile_devices(rules: &[DeviceRule]) -> Option<Vec<Instruction>> {
+    let mut asm = Assembler::default();
+    // struct bpf_cgroup_dev_ctx: access_type (what is asked for above 16 bits of kind), major, minor.
+    asm.push(LOAD_WORD, KIND, CONTEXT, 0, 0);
+    asm.push(MOVE_REGISTER, ACCESS, KIND, 0, 0);
+    asm.push(SHIFT_RIGHT, ACCESS, 0, 0, 16);
+    asm.push(AND, KIND, 0, 0, 0xffff);
+    asm.push(LOAD_WORD, MAJOR, CONTEXT, 4, 0);
+    asm.push(LOAD_WORD, MINOR, CONTEXT, 8, 0);
+    let mut decided = false;
+    for rule in rules.iter().rev() {
+        if let Some(kind) = rule.kind {
+            asm.jump(JUMP_IF_NOT_EQUAL, KIND, kind as u32, Label::NextRule);
+        }
+        if let Some(major) = rule.major {
+            asm.jump(JUMP_IF_NOT_EQUAL, MAJOR, major, Label::NextRule);
+        }
+        if let Some(minor) = rule.minor {
+            asm.jump(JUMP_IF_NOT_EQUAL, MINOR, minor, Label::NextRule);
+        }
+        match (rule.allow, rule.access) {
+            (true, EVERYTHING) => asm.jump(JUMP, 0, 0, Label::Allow),
+            (false, EVERYTHING) => asm.jump(JUMP, 0, 0, Label::Refuse),
+            (true, access) => {
+                asm.push(AND, ACCESS, 0, 0, u32::from(EVERYTHING & !access));
+                asm.jump(JUMP_IF_EQUAL, ACCESS, 0, Label::Allow);
+            }
+            (false, access) => {
+                asm.jump(JUMP_IF_ANY, ACCESS, u32::from(access), Label::Refuse);
+            }
+        }
+        if !asm.place(Label::NextRule) {
+            return None;
+        }
+        // The verifier refuses instructions that are never reached.
+        if rule.is_about_everything() {
+            decided = true;
+            break;
+        }
+    }
+    for (label, result) in [(Label::Refuse, 0), (Label::Allow, 1)] {
+        let reached = asm.jumps.iter().any(|(_, wanted)| *wanted == label)
+            || label == Label::Refuse && !decided;
+        if !asm.place(label) {
+            return None;
+        }
+        if reached {
+            asm.push(MOVE, RESULT, 0, 0, result);
+            asm.push(EXIT, 0, 0, 0, 0);
+        }
+    }
+    Some(asm.program)
+}
