@@ -53,7 +53,7 @@ macro_rules! calls {
 calls! {
     accept4 capset chdir chroot clone3 close_range dup3 execve fchdir fchownat fchown fsconfig fsmount fsopen
     fstatfs getdents64 interpreter ioctl ioctl_tty keyctl linkat mkdirat mknodat mount mount_setattr move_mount
-    not_a_directory not_a_null_device not_a_terminal not_the_same_kind open_tree openat2 personality pivot_root prctl prlimit read
+    not_a_directory not_a_null_device not_a_terminal not_the_same_kind open_tree openat2 personality pivot_root prctl prlimit ptmx read
     readlinkat recv sched_setattr seccomp send sendmsg setdomainname setgroups sethostname setns setresgid setresuid
     setsid shutdown ioprio_set socket statx symlinkat too_long umount2 unshare write hook hook_timeout hook_status hook_signal
 }

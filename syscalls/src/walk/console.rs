@@ -4,7 +4,7 @@
 use super::mounts::copy;
 use super::paths::{self, Make, openat2, parent};
 use super::{Child, Walked};
-use crate::report::{At, Call};
+use crate::report::{At, Call, Fault};
 use crate::slots::Slot;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
@@ -61,7 +61,11 @@ impl Child<'_> {
     fn open_master(&self) -> Walked<OwnedFd> {
         let flags = OFlags::RDWR | OFlags::NOCTTY;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-        let master = openat2(self.root()?, c"/dev/pts/ptmx", flags, resolve)?;
+        let master =
+            openat2(self.root()?, c"/dev/pts/ptmx", flags, resolve).map_err(|fault| Fault {
+                call: Call::ptmx,
+                ..fault
+            })?;
         let magic = rustix::fs::fstatfs(&master).at(Call::fstatfs)?.f_type;
         if magic as u64 != DEVPTS_SUPER_MAGIC {
             return Err(Errno::NOTTY).at(Call::not_a_terminal);
