@@ -8,6 +8,7 @@ mod contract;
 mod devices;
 mod engines;
 mod errors;
+mod exec;
 mod faults;
 mod golden;
 mod hooks;
@@ -17,6 +18,7 @@ mod namespaces;
 mod process;
 mod roots;
 mod seccomp;
+mod seccomp_command;
 mod terminal;
 
 use runtime_tests::{harness, host};
@@ -31,7 +33,9 @@ fn main() {
         cgroup::tests(),
         hooks::tests(),
         seccomp::tests(),
+        seccomp_command::tests(),
         terminal::tests(),
+        exec::tests(),
         errors::tests(),
         contract::tests(),
         attacks::tests(),
