@@ -471,6 +471,8 @@ fn resources(dice: &mut Dice) -> Result<LinuxResources, OciSpecError> {
         );
         rules.push(rule.build()?);
     }
+    // cgroup v1 cannot take back a part of what it has given, and says so: the refusals come first.
+    rules.sort_by_key(|rule| rule.allow());
 
     let limit = dice.pick(&[-1_i64, 64 << 20, 1 << 40]);
     let mut memory = LinuxMemoryBuilder::default();
