@@ -33,9 +33,15 @@ struct ProcessState<'a> {
     state: Shown<'a>,
 }
 
-/// Takes the listener and hands it over. The child has said that it will be descriptor `number`, and waits
+/// Takes the listener of process `pid` and hands it over. The child has said that it will be descriptor `number`, and waits
 /// for our byte once it is: what it may still call is the profile's to decide, so it says no more.
-pub fn deliver(pidfd: BorrowedFd<'_>, number: i32, state: &State, status: &str) -> Result<()> {
+pub fn deliver(
+    pidfd: BorrowedFd<'_>,
+    number: i32,
+    pid: i32,
+    state: &State,
+    status: &str,
+) -> Result<()> {
     let Some(agent) = &state.agent else {
         fail!("config.json: linux.seccomp.listenerPath: required for SCMP_ACT_NOTIFY");
     };
@@ -44,7 +50,7 @@ pub fn deliver(pidfd: BorrowedFd<'_>, number: i32, state: &State, status: &str) 
     let process = ProcessState {
         oci_version: OCI_VERSION,
         fds: ["seccompFd"],
-        pid: state.pid,
+        pid,
         metadata: &agent.metadata,
         state: state.shown(status),
     };

@@ -9,7 +9,7 @@ use crate::host::Host;
 use crate::launch::{commits_early, connect_console, converse, go_on, reap, unborn};
 use crate::plan::{Options, plan_exec};
 use crate::spec::{self, Capabilities, Process, Spec};
-use crate::state::{self, CREATED, Directory, PAUSED, RUNNING};
+use crate::state::{CREATED, Directory, PAUSED, RUNNING};
 use crate::{Context, console, files, log, notify};
 use alloc::borrow::Cow;
 use alloc::format;
@@ -53,6 +53,9 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         .is_some_and(|process| process.terminal);
     let detach = flags.has(Flag::Detach);
     let console_socket = flags.text(Flag::ConsoleSocket);
+    if !terminal && console_socket.is_some() {
+        fail!("--console-socket: the process has no terminal to send");
+    }
     if terminal && detach && console_socket.is_none() {
         fail!("a terminal needs --console-socket, unless the process runs in the foreground");
     }
@@ -122,11 +125,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
             Point::Cgroup => cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.join(pid)),
             _ => Ok(()),
         };
-        let agent = state::State {
-            pid,
-            ..state.clone()
-        };
-        let listener = |number| notify::deliver(pidfd.as_fd(), number, &agent, RUNNING);
+        let listener = |number| notify::deliver(pidfd.as_fd(), number, pid, &state, RUNNING);
         let granted = commits_early(&plan);
         if granted {
             go_on(channel.as_fd());

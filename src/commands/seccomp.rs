@@ -23,7 +23,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     let seccomp = if head.default_action.is_some() {
         spec::read::<Seccomp<'_>>(file, &text)?
     } else {
-        match Spec::read(&text)?.linux.seccomp {
+        match spec::read::<Spec<'_>>(file, &text)?.linux.seccomp {
             Some(seccomp) => seccomp,
             None => fail!(
                 "{file}: there is no seccomp profile: neither defaultAction nor linux.seccomp"

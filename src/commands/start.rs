@@ -34,7 +34,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         match report.kind {
             Kind::Ready => ready = true,
             Kind::Listener => {
-                notify::deliver(pidfd.as_fd(), report.errno, &state, CREATED)?;
+                notify::deliver(pidfd.as_fd(), report.errno, state.pid, &state, CREATED)?;
                 go_on(socket.as_fd());
             }
             _ => return Err(failure(&report, &text, None)),

@@ -69,6 +69,12 @@ impl Builder<'_> {
             self.steps.push(Step::Execute(execute));
             return Ok(());
         };
+        if !process.cwd.starts_with('/') {
+            fail!(
+                "config.json: process.cwd: expected an absolute path, found {:?}",
+                process.cwd
+            );
+        }
         let limits = identity::limits(&process.rlimits)?;
         let identity = self.identity(process)?;
         let (mut early, mut late) = (None, None);
@@ -133,7 +139,6 @@ impl Builder<'_> {
                 fail!("config.json: process.env[{n}]: expected NAME=VALUE, found {entry:?}");
             }
         }
-        // The last of several wins, as in every shell.
         let value = |name: &str| {
             process
                 .env
@@ -150,7 +155,19 @@ impl Builder<'_> {
                 candidates.push(leak_text(&format!("{dir}/{name}"), "process.args[0]")?);
             }
         }
-        let mut envp = arguments(&process.env, "process.env")?.to_vec();
+        // The last of several wins, as in every shell, also for programs that take the first.
+        let env: Vec<&str> = process.env.iter().map(AsRef::as_ref).collect();
+        let last = |(n, entry): &(usize, &&str)| {
+            let name = entry.split_inclusive('=').next().unwrap_or(entry);
+            !env[n + 1..].iter().any(|later| later.starts_with(name))
+        };
+        let env: Vec<&str> = env
+            .iter()
+            .enumerate()
+            .filter(last)
+            .map(|(_, entry)| *entry)
+            .collect();
+        let mut envp = arguments(&env, "process.env")?.to_vec();
         if self.options.listen_fds > 0 {
             // For the process, which is the first of its pid namespace.
             for entry in [

@@ -14,7 +14,7 @@ use rustix::io::{Errno, IoSlice};
 use rustix::mount::MoveMountFlags;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::pty::OpenptFlags;
-use rustix::termios::{OptionalActions, OutputModes, Winsize};
+use rustix::termios::Winsize;
 
 /// include/uapi/linux/magic.h
 const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
@@ -41,10 +41,6 @@ impl Child<'_> {
             };
             rustix::termios::tcsetwinsize(&slave, size).at(Call::ioctl_tty)?;
         }
-        // As runc: the engine at the other end turns line ends into what it wants.
-        let mut modes = rustix::termios::tcgetattr(&slave).at(Call::ioctl_tty)?;
-        modes.output_modes.remove(OutputModes::ONLCR);
-        rustix::termios::tcsetattr(&slave, OptionalActions::Now, &modes).at(Call::ioctl_tty)?;
         // A user namespace may not map the user; the terminal works for its owner all the same.
         let _ = rustix::fs::fchown(&slave, Some(Uid::from_raw(uid)), None);
         if bind {
