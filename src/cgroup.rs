@@ -163,6 +163,14 @@ impl<'h> Cgroup<'h> {
         self.directory.take()
     }
 
+    /// Why no process can be born in it, if that is so: a v2 cgroup below one of threads takes none.
+    pub fn refusal(&self) -> Option<Error> {
+        match self.cgroups {
+            Cgroups::V2 => v2::refusal(&self.path),
+            Cgroups::V1(_) => None,
+        }
+    }
+
     /// Gives a v2 cgroup to this uid; on v1 that would not be safe.
     pub fn delegate(&self, owner: u32) -> Result<()> {
         match self.cgroups {

@@ -136,9 +136,11 @@ enum Operand {
     Optional(&'static str),
     /// All that follows, flags of others included: a command line.
     Rest(&'static str),
+    /// All that follows the operand before, flags first included: the arguments of another program.
+    Raw(&'static str),
 }
 
-use Operand::{Optional, Required, Rest};
+use Operand::{Optional, Raw, Required, Rest};
 use Takes::{Number, OneOf, Switch, Text};
 
 const fn info(
@@ -346,7 +348,7 @@ const COMMANDS: &[Entry] = &[
         command: Command::Ps,
         name: "ps",
         help: "list the processes of a container, by the host's ps (default: -ef)",
-        operands: &[Required("ID"), Rest("PS-ARGUMENTS")],
+        operands: &[Required("ID"), Raw("PS-ARGUMENTS")],
         flags: &[&LIST_FORMAT],
         example: "runtime ps box -o pid,args",
     },
@@ -475,7 +477,11 @@ pub fn parse<'a>(args: &[&'a str], flags: &mut Flags<'a>) -> Result<Request<'a>>
                 break;
             }
             Word::Operand(operand) if operands.len() < entry.operands.len() => {
-                operands.push(operand)
+                operands.push(operand);
+                if let Some(Raw(_)) = entry.operands.get(operands.len()) {
+                    operands.extend(words.rest);
+                    break;
+                }
             }
             Word::Operand(operand) => {
                 return Err(wrong(
@@ -656,7 +662,7 @@ fn help_on(entry: &Entry) -> String {
         let _ = match operand {
             Required(name) => write!(help, " {name}"),
             Optional(name) => write!(help, " [{name}]"),
-            Rest(name) => write!(help, " [{name} ...]"),
+            Rest(name) | Raw(name) => write!(help, " [{name} ...]"),
         };
     }
     help.push_str("\n\nflags:\n");

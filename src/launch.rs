@@ -171,7 +171,10 @@ fn bring_up<'a>(
         pid,
         pidfd,
         channel,
-    } = spawn(&birth, &slots).map_err(unborn)?;
+    } = spawn(&birth, &slots).map_err(|why| {
+        let refusal = cgroup.as_ref().and_then(Cgroup::refusal);
+        refusal.unwrap_or_else(|| unborn(why))
+    })?;
     made.child = Some(
         pidfd
             .try_clone()

@@ -16,6 +16,7 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
+mod resources;
 mod roots;
 mod seccomp;
 mod seccomp_command;
@@ -31,6 +32,7 @@ fn main() {
         mounts::tests(),
         devices::tests(),
         cgroup::tests(),
+        resources::tests(),
         hooks::tests(),
         seccomp::tests(),
         seccomp_command::tests(),

@@ -359,8 +359,15 @@ pub fn enable(path: &str, limits: &[Limit]) -> Result<()> {
     Ok(())
 }
 
+pub fn refusal(path: &str) -> Option<Error> {
+    let directory = join(CGROUPS, path);
+    let what = format!("no process can be in the cgroup {directory}");
+    let kind = kind(&directory);
+    (!kind.contains("\"domain\"")).then(|| Error::new(format!("{what}: it is {kind}")))
+}
+
 /// What cgroup.type says, for errors.
-pub fn kind(directory: &str) -> String {
+fn kind(directory: &str) -> String {
     let kind = files::read(CWD, join(directory, "cgroup.type").as_str()).unwrap_or_default();
     let kind = String::from_utf8_lossy(&kind).trim().to_owned();
     format!("of type {kind:?}, where only threads may be limited")

@@ -254,6 +254,14 @@ int main(int argc, char **argv) {
         printf("ate %s\n", a[0]);
         return 0;
     }
+    if (!strcmp(verb, "direct")) { // write that many MiB past the page cache
+        int fd = open(a[0], O_WRONLY | O_DIRECT), mib = atoi(a[1]);
+        void *block;
+        if (fd < 0 || posix_memalign(&block, 4096, 1 << 20)) return say("open", -1);
+        for (int i = 0; i < mib; i++) if (write(fd, block, 1 << 20) != 1 << 20) return say("write", -1);
+        printf("wrote %d\n", mib);
+        return 0;
+    }
     if (!strcmp(verb, "fork")) { // how many children can live at once
         int made = 0;
         while (made < 100) { pid_t p = fork(); if (p == 0) { pause(); _exit(0); } if (p < 0) break; made++; }
