@@ -111,7 +111,7 @@ impl<'h> Cgroup<'h> {
     pub fn make(host: &'h Host, path: &str, resources: &Resources<'_>) -> Result<Option<Self>> {
         let limits = limits(&host.cgroups, resources, &Current(None)).map_err(of_config)?;
         let mut made = Vec::new();
-        match Self::build(host, path, &limits, resources, &mut made) {
+        match Self::build(host, path, &limits, &mut made) {
             Ok(cgroup) => Ok(Some(cgroup)),
             Err(_)
                 if made.is_empty()
@@ -130,27 +130,12 @@ impl<'h> Cgroup<'h> {
     }
 
     /// `made` gets the directories that are ours.
-    fn build(
-        host: &'h Host,
-        path: &str,
-        limits: &[Limit],
-        resources: &Resources<'_>,
-        made: &mut Vec<String>,
-    ) -> Result<Self> {
-        let filter = !resources.devices.is_empty() && can_filter_devices(host.in_user_namespace);
+    fn build(host: &'h Host, path: &str, limits: &[Limit], made: &mut Vec<String>) -> Result<Self> {
         match &host.cgroups {
             Cgroups::V2 => v2::make(path, limits, made)?,
             Cgroups::V1(hierarchies) => v1::make(hierarchies, path, limits, made)?,
         }
         let directory = birthplace(&host.cgroups, path)?;
-        if filter {
-            match (&host.cgroups, &directory) {
-                (Cgroups::V1(hierarchies), _) => v1::filter_devices(hierarchies, path, resources),
-                (_, Some(directory)) => v2::filter_devices(directory.as_fd(), resources),
-                _ => Ok(()),
-            }
-            .map_err(of_config)?;
-        }
         Ok(Self {
             cgroups: &host.cgroups,
             path: path.to_owned(),
@@ -158,9 +143,26 @@ impl<'h> Cgroup<'h> {
         })
     }
 
-    /// The directory to be born in, once.
-    pub fn birthplace(&mut self) -> Option<OwnedFd> {
-        self.directory.take()
+    /// The directory to be born in.
+    pub fn birthplace(&self) -> Result<Option<OwnedFd>> {
+        let directory = self.directory.as_ref().map(OwnedFd::try_clone);
+        directory
+            .transpose()
+            .map_err(|e| Error::from_errno("cannot duplicate a descriptor", e))
+    }
+
+    /// Sets the device rules. Apart from `make`, because loading them takes its time and only has to be
+    /// done before the program begins: the child sets itself up meanwhile.
+    pub fn filter_devices(&self, host: &Host, resources: &Resources<'_>) -> Result<()> {
+        if resources.devices.is_empty() || !can_filter_devices(host.in_user_namespace) {
+            return Ok(());
+        }
+        match (self.cgroups, &self.directory) {
+            (Cgroups::V1(hierarchies), _) => v1::filter_devices(hierarchies, &self.path, resources),
+            (_, Some(directory)) => v2::filter_devices(directory.as_fd(), resources),
+            _ => Ok(()),
+        }
+        .map_err(of_config)
     }
 
     /// Why no process can be born in it, if that is so: a v2 cgroup below one of threads takes none.

@@ -150,7 +150,12 @@ fn bring_up<'a>(
         for open in plan.opens.iter().filter(|open| open.in_cgroup) {
             open_into(open, &slots)?;
         }
-        if let Some(directory) = cgroup.as_mut().and_then(Cgroup::birthplace) {
+        if let Some(directory) = cgroup
+            .as_ref()
+            .map(Cgroup::birthplace)
+            .transpose()?
+            .flatten()
+        {
             slots.fill(birthplace, directory);
             born_in = Some(birthplace);
         }
@@ -189,6 +194,9 @@ fn bring_up<'a>(
         files::write(CWD, path.as_str(), value.to_string().as_bytes()).during(|| {
             format!("config.json: process.oomScoreAdj: cannot write {value} to {path}")
         })?;
+    }
+    if let Some(cgroup) = &cgroup {
+        cgroup.filter_devices(host, resources)?;
     }
     made.directory.prepare(&made.state)?;
     made.directory.keep_config(request.config)?;

@@ -93,10 +93,14 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
             .during(|| "cannot duplicate a descriptor".into())?,
     );
     let console = connect_console(&plan, &slots, console_socket)?;
-    let mut cgroup = cgroup
+    let cgroup = cgroup
         .map(|path| Cgroup::existing(&host.cgroups, path))
         .transpose()?;
-    let birthplace = cgroup.as_mut().and_then(Cgroup::birthplace);
+    let birthplace = cgroup
+        .as_ref()
+        .map(Cgroup::birthplace)
+        .transpose()?
+        .flatten();
     let born_in = birthplace.is_some().then_some(plan.slots);
     birthplace
         .into_iter()
