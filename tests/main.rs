@@ -21,7 +21,6 @@ mod roots;
 mod seccomp;
 mod seccomp_command;
 mod terminal;
-mod vm;
 
 use runtime_tests::{harness, host};
 
@@ -46,7 +45,6 @@ fn main() {
         engines::tests(),
         golden::tests(),
         roots::tests(),
-        vm::tests(),
     ];
     let arguments = libtest_mimic::Arguments::from_args();
     harness::keep_panics();

@@ -342,8 +342,7 @@ pub fn enable(path: &str, limits: &[Limit]) -> Result<()> {
                         "{field}: cannot enable the cgroup controller {controller} in {at}"
                     );
                     match errno {
-                        // Not on this host, and not in any kernel.
-                        Errno::NOENT | Errno::INVAL => {
+                        Errno::NOENT => {
                             Error::new(format!("{what}: this host has no such controller"))
                         }
                         Errno::BUSY => Error::new(format!(

@@ -224,15 +224,7 @@ fn compile(name: &str, source: &str, flags: &[&str]) -> PathBuf {
 /// The static helper (`helper.c`), for what busybox cannot do inside a container.
 pub fn helper() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| match std::env::var_os("RUNTIME_HELPER") {
-        // In a guest, which has no compiler.
-        Some(built) => {
-            let path = scratch().join("helper");
-            fs::copy(built, &path).unwrap();
-            path
-        }
-        None => compile("helper", include_str!("helper.c"), &["-static"]),
-    })
+    PATH.get_or_init(|| compile("helper", include_str!("helper.c"), &["-static"]))
 }
 
 /// A program whose ELF interpreter is /proc/self/exe, that is whoever executes it.
