@@ -184,11 +184,6 @@ const CHUNK: usize = 16 * 1024;
 impl Relay {
     fn new(master: OwnedFd) -> Result<Self> {
         copy_size(master.as_fd());
-        // Line ends are for the caller's terminal to turn, once.
-        if let Ok(mut modes) = rustix::termios::tcgetattr(&master) {
-            modes.output_modes.remove(OutputModes::ONLCR);
-            let _ = rustix::termios::tcsetattr(&master, OptionalActions::Now, &modes);
-        }
         // A container that does not read must not stop us from taking what it writes.
         rustix::io::ioctl_fionbio(&master, true).during(|| "cannot prepare the terminal".into())?;
         Ok(Self {

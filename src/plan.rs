@@ -42,6 +42,8 @@ pub struct Options<'a> {
     pub preserve_fds: u32,
     /// Of these, how many come from a service manager (sd_listen_fds(3)).
     pub listen_fds: u32,
+    /// The terminal goes to a relay of ours, not to a console socket.
+    pub relays: bool,
     /// Rows and columns of the terminal we run in, for a container that relays to it.
     pub console_size: Option<(u16, u16)>,
     /// `--cgroup-manager disabled`.

@@ -83,6 +83,7 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         no_new_keyring: flags.has(Flag::NoNewKeyring),
         preserve_fds,
         listen_fds: listen_fds(context),
+        relays: flags.text(Flag::ConsoleSocket).is_none(),
         console_size: (mode == Mode::Foreground).then(console::size).flatten(),
         no_cgroup: flags.text(Flag::CgroupManager) == Some("disabled"),
     };

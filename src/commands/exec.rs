@@ -72,6 +72,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         no_new_keyring: state.no_new_keyring,
         preserve_fds,
         listen_fds: listen_fds(context),
+        relays: flags.text(Flag::ConsoleSocket).is_none(),
         console_size: if detach { None } else { console::size() },
         no_cgroup: state.cgroup.is_none(),
     };

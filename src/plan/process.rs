@@ -49,6 +49,7 @@ impl Builder<'_> {
             size,
             uid,
             bind: self.starts,
+            relayed: self.options.relays,
         });
         Ok(Some(socket))
     }

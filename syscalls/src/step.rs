@@ -248,6 +248,8 @@ pub enum Step<'a> {
         size: Option<(u16, u16)>,
         uid: u32,
         bind: bool,
+        /// It goes to a relay of ours: line ends are left to the caller's terminal, which turns them once.
+        relayed: bool,
     },
     /// Give stdio to the user, so that /dev/stdout can be opened anew.
     Stdio {

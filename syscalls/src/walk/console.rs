@@ -14,7 +14,7 @@ use rustix::io::{Errno, IoSlice};
 use rustix::mount::MoveMountFlags;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::pty::OpenptFlags;
-use rustix::termios::Winsize;
+use rustix::termios::{OptionalActions, OutputModes, Winsize};
 
 /// include/uapi/linux/magic.h
 const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
@@ -27,6 +27,7 @@ impl Child<'_> {
         size: Option<(u16, u16)>,
         uid: u32,
         bind: bool,
+        relayed: bool,
     ) -> Walked {
         let master = self.open_master()?;
         rustix::pty::unlockpt(&master).at(Call::ioctl_tty)?;
@@ -40,6 +41,11 @@ impl Child<'_> {
                 ws_ypixel: 0,
             };
             rustix::termios::tcsetwinsize(&slave, size).at(Call::ioctl_tty)?;
+        }
+        if relayed {
+            let mut modes = rustix::termios::tcgetattr(&slave).at(Call::ioctl_tty)?;
+            modes.output_modes.remove(OutputModes::ONLCR);
+            rustix::termios::tcsetattr(&slave, OptionalActions::Now, &modes).at(Call::ioctl_tty)?;
         }
         // A user namespace may not map the user; the terminal works for its owner all the same.
         let _ = rustix::fs::fchown(&slave, Some(Uid::from_raw(uid)), None);
