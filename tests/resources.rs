@@ -900,7 +900,7 @@ fn kill_all_reaches_every_process() {
 
 fn two_hundred_containers_leave_nothing() {
     let bundle = |n: usize| {
-        let mut b = if n % 2 == 0 {
+        let mut b = if n.is_multiple_of(2) {
             Bundle::new()
         } else {
             on_pure_v2()
@@ -919,14 +919,14 @@ fn two_hundred_containers_leave_nothing() {
                     }
                     let b = bundle(n);
                     b.create().ok();
-                    if n % 2 == 0 {
+                    if n.is_multiple_of(2) {
                         command(&b, &["update", "--pids-limit", "50"]).ok();
                     }
-                    if n % 3 == 0 {
+                    if n.is_multiple_of(3) {
                         b.start().ok();
                     }
                     command(&b, &["pause"]).ok();
-                    if n % 4 == 0 {
+                    if n.is_multiple_of(4) {
                         b.kill("KILL").ok();
                         b.wait_for_status("stopped");
                         b.delete(&[]).ok();
