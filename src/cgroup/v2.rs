@@ -342,7 +342,8 @@ pub fn enable(path: &str, limits: &[Limit]) -> Result<()> {
                         "{field}: cannot enable the cgroup controller {controller} in {at}"
                     );
                     match errno {
-                        Errno::NOENT => {
+                        // Not on this host, and not in any kernel.
+                        Errno::NOENT | Errno::INVAL => {
                             Error::new(format!("{what}: this host has no such controller"))
                         }
                         Errno::BUSY => Error::new(format!(
