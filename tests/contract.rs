@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 
 runtime_tests::tests![
     the_file_is_static_without_interpreter_or_dynamic_section,
-    the_file_is_under_700_kilobytes,
+    the_file_is_under_600_kilobytes,
     version_is_three_lines_with_name_commit_and_spec,
     every_command_has_its_help,
     flags_are_accepted_in_every_spelling,
@@ -56,9 +56,9 @@ fn the_file_is_static_without_interpreter_or_dynamic_section() {
     );
 }
 
-fn the_file_is_under_700_kilobytes() {
+fn the_file_is_under_600_kilobytes() {
     let size = fs::metadata(host::runtime()).unwrap().size();
-    assert!(size < 700_000, "{size} bytes");
+    assert!(size < 600_000, "{size} bytes");
 }
 
 fn version_is_three_lines_with_name_commit_and_spec() {
