@@ -1,6 +1,7 @@
 //! From a plan to a container: opens what the steps need, writes the state, makes the cgroup, clones once,
 //! meets the child at the agreed points, and undoes everything when anything fails.
 
+use crate::cgroup::systemd::Unit;
 use crate::cgroup::{self, Cgroup};
 use crate::error::{During, Error, Reason, Result, fail};
 use crate::host::Host;
@@ -50,6 +51,7 @@ struct Made<'a> {
     state: State,
     host: &'a Host,
     cgroup: bool,
+    unit: Option<&'a Unit>,
     child: Option<OwnedFd>,
     hooks_ran: bool,
     pid_file: Option<&'a str>,
@@ -67,6 +69,7 @@ impl Made<'_> {
         }
         if let Some(path) = self.state.cgroup.as_deref().filter(|_| self.cgroup) {
             cgroup::kill(&self.host.cgroups, path);
+            let _ = self.unit.map(Unit::stop);
             let _ = cgroup::remove(&self.host.cgroups, path);
         }
         if let Some(path) = self.pid_file {
@@ -107,6 +110,7 @@ pub fn launch(
         state,
         host,
         cgroup: false,
+        unit: plan.unit.as_ref(),
         child: None,
         hooks_ran: false,
         pid_file: None,
@@ -126,7 +130,7 @@ pub fn launch(
 }
 
 fn bring_up<'a>(
-    plan: &Plan,
+    plan: &'a Plan,
     host: &'a Host,
     resources: &Resources<'_>,
     request: &Request<'a>,
@@ -139,12 +143,15 @@ fn bring_up<'a>(
     let birthplace: Slot = plan.slots;
     let mut born_in = None;
     if let Some(path) = &plan.cgroup {
-        cgroup = Cgroup::make(host, path, resources)?;
-        made.cgroup = cgroup.is_some();
+        cgroup = match &plan.unit {
+            None => Cgroup::make(host, path, resources)?,
+            Some(_) => Some(Cgroup::of_scope(host, path)?),
+        };
+        made.cgroup = cgroup.is_some() && (plan.unit.is_none() || host.cgroups.has_v1());
         if cgroup.is_none() {
             made.state.cgroup = None;
         }
-        if let (Some(cgroup), Some(owner)) = (&cgroup, plan.cgroup_owner) {
+        if let (Some(cgroup), Some(owner), None) = (&cgroup, plan.cgroup_owner, &plan.unit) {
             cgroup.delegate(owner)?;
         }
         for open in plan.opens.iter().filter(|open| open.in_cgroup) {
@@ -152,6 +159,7 @@ fn bring_up<'a>(
         }
         if let Some(directory) = cgroup
             .as_ref()
+            .filter(|_| plan.unit.is_none())
             .map(Cgroup::birthplace)
             .transpose()?
             .flatten()
@@ -195,7 +203,7 @@ fn bring_up<'a>(
             format!("config.json: process.oomScoreAdj: cannot write {value} to {path}")
         })?;
     }
-    if let Some(cgroup) = &cgroup {
+    if let (Some(cgroup), None) = (&cgroup, &plan.unit) {
         cgroup.filter_devices(host, resources)?;
     }
     made.directory.prepare(&made.state)?;
@@ -206,9 +214,19 @@ fn bring_up<'a>(
         go_on(channel.as_fd());
     }
     let (state, hooks_ran) = (&made.state, Cell::new(false));
+    let has_cgroup = Cell::new(made.cgroup);
     let part = |point| match point {
         Point::Mappings => write_mappings(plan.mappings.as_ref(), pid),
-        Point::Cgroup => cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.join(pid)),
+        Point::Cgroup => match (&cgroup, &plan.unit) {
+            (Some(cgroup), Some(unit)) => {
+                cgroup.start_scope(unit, pid, resources)?;
+                // From here on it is ours to remove.
+                has_cgroup.set(true);
+                cgroup.settle(host, pid, resources, plan.cgroup_owner)
+            }
+            (Some(cgroup), None) => cgroup.join(pid),
+            (None, _) => Ok(()),
+        },
         Point::Hooks => {
             hooks_ran.set(true);
             hooks::run("prestart", &plan.hooks.prestart, state, state::CREATED)?;
@@ -230,7 +248,7 @@ fn bring_up<'a>(
         part,
         listener,
     );
-    made.hooks_ran = hooks_ran.get();
+    (made.hooks_ran, made.cgroup) = (hooks_ran.get(), has_cgroup.get());
     result?;
     if let Some(path) = request.pid_file {
         made.pid_file = Some(path);
@@ -578,7 +596,13 @@ pub fn connect_console(
 pub fn shown(plan: &Plan) -> String {
     let mut lines: Vec<String> = Vec::new();
     if let Some(path) = &plan.cgroup {
-        lines.push(format!("make the cgroup {path}"));
+        lines.push(match &plan.unit {
+            Some(unit) => format!(
+                "have systemd start the unit {} in the cgroup {path}",
+                unit.name
+            ),
+            None => format!("make the cgroup {path}"),
+        });
     }
     for join in &plan.joins {
         lines.push(format!(

@@ -11,6 +11,8 @@ mod options;
 mod process;
 mod security;
 
+use crate::cgroup::Driver;
+use crate::cgroup::systemd::Unit;
 use crate::error::{Error, Result, fail};
 use crate::host::Host;
 use crate::notify::Agent;
@@ -46,8 +48,7 @@ pub struct Options<'a> {
     pub relays: bool,
     /// Rows and columns of the terminal we run in, for a container that relays to it.
     pub console_size: Option<(u16, u16)>,
-    /// `--cgroup-manager disabled`.
-    pub no_cgroup: bool,
+    pub cgroups: &'a Driver,
 }
 
 /// Something launch opens before the clone and puts into a slot.
@@ -100,6 +101,8 @@ pub struct Plan {
     pub console: Option<Slot>,
     /// The cgroup's path below each hierarchy; `None` for none.
     pub cgroup: Option<String>,
+    /// The scope that it is, where systemd makes it.
+    pub unit: Option<Unit>,
     /// The uid on the host that the cgroup is given to.
     pub cgroup_owner: Option<u32>,
     pub rootfs: String,
@@ -162,12 +165,17 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         procfs: None,
         starts: true,
     };
-    let cgroup = match options.no_cgroup {
-        true => None,
-        false => Some(crate::cgroup::path(
-            spec.linux.cgroups_path.as_deref(),
-            options.id,
-        )?),
+    let cgroups_path = spec.linux.cgroups_path.as_deref();
+    let mut unit = None;
+    let cgroup = match options.cgroups {
+        Driver::Disabled => None,
+        Driver::Cgroupfs => Some(crate::cgroup::path(cgroups_path, options.id)?),
+        Driver::Systemd(manager) => {
+            let new = Unit::new(manager, cgroups_path, options.id, &spec.annotations)?;
+            let path = new.path()?;
+            unit = Some(new);
+            Some(path)
+        }
     };
     b.refuse_what_is_missing()?;
     if let Some(resources) = &spec.linux.resources {
@@ -184,7 +192,7 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
     } else if b.namespaces.has(Kind::User) {
         b.steps.push(Step::ContainerRoot);
     }
-    if cgroup.is_some() && host.cgroups.has_v1() {
+    if cgroup.is_some() && (host.cgroups.has_v1() || unit.is_some()) {
         b.steps.push(Step::Meet(Point::Cgroup));
     }
     if b.namespaces.is_new(Kind::Cgroup) {
@@ -233,6 +241,7 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         console,
         cgroup_owner,
         cgroup,
+        unit,
         rootfs,
         oom_score_adj: oom_score_adj(spec)?,
         hooks: Hooks {
@@ -316,6 +325,7 @@ pub fn plan_exec(
         console,
         cgroup_owner: None,
         cgroup: cgroup.map(str::to_owned),
+        unit: None,
         rootfs: String::new(),
         oom_score_adj: oom_score_adj(spec)?,
         hooks: Hooks::default(),

@@ -1,6 +1,6 @@
 //! `exec`: one more process in a container that is created or runs, described by flags or by a file.
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Driver};
 use crate::cli::{Flag, integer};
 use crate::commands::create::{listen_fds, protect};
 use crate::commands::pause::status;
@@ -74,7 +74,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         listen_fds: listen_fds(context),
         relays: flags.text(Flag::ConsoleSocket).is_none(),
         console_size: if detach { None } else { console::size() },
-        no_cgroup: state.cgroup.is_none(),
+        cgroups: &Driver::Cgroupfs,
     };
     let cgroup = match (&state.cgroup, flags.text(Flag::SubCgroup)) {
         (Some(path), Some(below)) => Some(crate::cgroup::path(

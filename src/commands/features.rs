@@ -27,7 +27,7 @@ struct Features<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Linux<'a> {
-    namespaces: Vec<&'a str>,
+    namespaces: Vec<String>,
     capabilities: Vec<String>,
     cgroup: Cgroup,
     seccomp: Seccomp<'a>,
@@ -103,8 +103,8 @@ pub fn run(_: &Context<'_>) -> Result<i32> {
             cgroup: Cgroup {
                 v1,
                 v2,
-                systemd: false,
-                systemd_user: false,
+                systemd: true,
+                systemd_user: true,
                 rdma: false,
             },
             seccomp: Seccomp {
