@@ -17,6 +17,8 @@ mod mounts;
 mod namespaces;
 mod process;
 mod resources;
+mod rootless;
+mod rootless_ids;
 mod roots;
 mod seccomp;
 mod seccomp_command;
@@ -45,6 +47,8 @@ fn main() {
         engines::tests(),
         golden::tests(),
         roots::tests(),
+        rootless::tests(),
+        rootless_ids::tests(),
     ];
     let arguments = libtest_mimic::Arguments::from_args();
     harness::keep_panics();
