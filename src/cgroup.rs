@@ -116,18 +116,20 @@ impl<'h> Cgroup<'h> {
     /// Makes the cgroup and sets its limits. On failure nothing of it is left, and a cgroup of others that was
     /// in the way is as it was.
     ///
-    /// `None`: an ordinary user may not make one, and has not asked for a limit either.
+    /// `None`: whoever is not the host's root may not make one, and has not asked for a limit either.
     pub fn make(host: &'h Host, path: &str, resources: &Resources<'_>) -> Result<Option<Self>> {
         let limits = limits(&host.cgroups, resources, &Current(None)).map_err(of_config)?;
         let mut made = Vec::new();
         match Self::build(host, path, &limits, &mut made) {
             Ok(cgroup) => Ok(Some(cgroup)),
-            Err(_)
-                if made.is_empty()
-                    && limits.is_empty()
-                    && !rustix::process::geteuid().is_root() =>
-            {
-                Ok(None)
+            Err(error) if made.is_empty() && error.is_denied() && !host.is_root() => {
+                match limits.first() {
+                    None => Ok(None),
+                    Some(limit) => Err(of_config(Error::new(format!(
+                        "{}: needs a cgroup: {error}",
+                        limit.field
+                    )))),
+                }
             }
             Err(error) => {
                 for directory in made {

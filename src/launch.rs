@@ -5,27 +5,27 @@ use crate::cgroup::systemd::Unit;
 use crate::cgroup::{self, Cgroup};
 use crate::error::{During, Error, Reason, Result, fail};
 use crate::host::Host;
-use crate::plan::{Idmap, Mappings, Open, Plan, What};
+use crate::plan::{Idmap, Open, Plan, What};
 use crate::spec::Resources;
 use crate::state::{self, Directory, State};
-use crate::{console, files, hooks, notify};
+use crate::{console, files, hooks, mappings, notify, oom};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::Cell;
-use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::OpenTreeFlags;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus};
 use syscalls::calls::{self, MountAttr};
 use syscalls::report::{Call, Fault, Kind, Report, Text};
 use syscalls::slots::{Slot, Slots};
 use syscalls::spawn::{Spawn, Spawned, Unborn, spawn};
-use syscalls::step::{Detailed, Lossy, Point, Step};
+use syscalls::step::{Detailed, Lossy, Point, Step, Tree};
+
+const OOM: &str = "config.json: process.oomScoreAdj";
 
 /// What the command line says about this start.
 pub struct Request<'a> {
@@ -34,6 +34,8 @@ pub struct Request<'a> {
     pub root: &'a str,
     pub console_socket: Option<&'a str>,
     pub pid_file: Option<&'a str>,
+    /// PATH of our caller.
+    pub path: Option<&'a str>,
 }
 
 /// A container whose process waits for `start` or runs.
@@ -173,6 +175,7 @@ fn bring_up<'a>(
         None => None,
     };
     calls::block_signals();
+    let lent = oom::lend(plan.oom_score_adj, host, OOM)?;
     let birth = Spawn {
         namespaces: plan.namespaces,
         joins: &plan.joins,
@@ -193,16 +196,12 @@ fn bring_up<'a>(
             .try_clone()
             .during(|| "cannot duplicate a descriptor".into())?,
     );
+    drop(lent);
     // The child has its own copies; ours would keep its mounts busy.
     drop((slots, waiting));
     made.state.pid = pid;
     made.state.start_time = state::stat(pid).map_or(0, |(_, started)| started);
-    if let Some(value) = plan.oom_score_adj {
-        let path = format!("/proc/{pid}/oom_score_adj");
-        files::write(CWD, path.as_str(), value.to_string().as_bytes()).during(|| {
-            format!("config.json: process.oomScoreAdj: cannot write {value} to {path}")
-        })?;
-    }
+    oom::give(plan.oom_score_adj, host, pid, OOM)?;
     if let (Some(cgroup), None) = (&cgroup, &plan.unit) {
         cgroup.filter_devices(host, resources)?;
     }
@@ -216,7 +215,10 @@ fn bring_up<'a>(
     let (state, hooks_ran) = (&made.state, Cell::new(false));
     let has_cgroup = Cell::new(made.cgroup);
     let part = |point| match point {
-        Point::Mappings => write_mappings(plan.mappings.as_ref(), pid),
+        Point::Mappings => match &plan.mappings {
+            Some(mappings) => mappings::write(mappings, pid, request.path),
+            None => Ok(()),
+        },
         Point::Cgroup => match (&cgroup, &plan.unit) {
             (Some(cgroup), Some(unit)) => {
                 cgroup.start_scope(unit, pid, resources)?;
@@ -294,7 +296,16 @@ pub fn converse(
         };
         match report.kind {
             // The last word counts: it says most.
-            Kind::Failed => failed = Some(failure(&report, &text, Some(plan.steps.len()))),
+            Kind::Failed => {
+                failed = Some(match plan.steps.get(usize::from(report.step)) {
+                    Some(Step::Open { field, tree, .. }) => {
+                        let errno = Errno::from_raw_os_error(report.errno);
+                        let call = report.call;
+                        no_tree(field, tree, Fault { call, errno })
+                    }
+                    _ => failure(&report, &text, Some(plan.steps.len())),
+                });
+            }
             Kind::Ready => ready = true,
             Kind::Born => {}
             Kind::Listener => {
@@ -446,64 +457,44 @@ pub fn unborn(unborn: Unborn<'_>) -> Error {
     }
 }
 
-fn write_mappings(mappings: Option<&Mappings>, pid: i32) -> Result<()> {
-    let Some(mappings) = mappings else {
-        return Ok(());
-    };
-    for (file, text, field) in [
-        ("uid_map", &mappings.uid, "uidMappings"),
-        ("gid_map", &mappings.gid, "gidMappings"),
-    ] {
-        let path = format!("/proc/{pid}/{file}");
-        files::write(CWD, path.as_str(), text.as_bytes())
-            .during(|| format!("config.json: linux.{field}: cannot write {path}"))?;
-    }
-    Ok(())
-}
-
 fn open_into(open: &Open, slots: &Slots<'_>) -> Result<()> {
     let fd = match &open.what {
         What::Namespace { path } => {
             let flags = OFlags::RDONLY | OFlags::CLOEXEC;
             rustix::fs::openat(CWD, *path, flags, Mode::empty())
-                .during(|| cannot_open(open, path))?
+                .during(|| format!("config.json: {}: cannot open {}", open.field, Lossy(path)))?
         }
-        What::Tree {
-            path,
-            recursive,
-            attributes,
-            idmap,
-        } => {
-            let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-            if *recursive {
-                flags |= OpenTreeFlags::AT_RECURSIVE;
-            }
-            let tree =
-                rustix::mount::open_tree(CWD, *path, flags).during(|| cannot_open(open, path))?;
-            for (recursive, attr) in [(false, attributes.own), (true, attributes.tree)] {
-                if attr != MountAttr::NONE {
-                    calls::mount_setattr(tree.as_fd(), recursive, attr, None).during(|| {
-                        format!(
-                            "config.json: {}: cannot set the attributes of {}",
-                            open.field,
-                            Lossy(path)
-                        )
-                    })?;
-                }
-            }
+        What::Tree { tree, idmap } => {
+            let copy =
+                syscalls::open_tree(tree).map_err(|fault| no_tree(&open.field, tree, fault))?;
             if let Some(idmap) = idmap {
-                map_ids(tree.as_fd(), idmap)
+                map_ids(copy.as_fd(), idmap)
                     .map_err(|e| Error::new(format!("config.json: {}: {e}", open.field)))?;
             }
-            tree
+            copy
         }
     };
     slots.fill(open.slot, fd);
     Ok(())
 }
 
-fn cannot_open(open: &Open, path: &CStr) -> String {
-    format!("config.json: {}: cannot open {}", open.field, Lossy(path))
+/// Why there is no copy of a tree, whoever tried to make it.
+fn no_tree(field: &str, tree: &Tree<'_>, fault: Fault) -> Error {
+    let (path, reason) = (Lossy(tree.path), Reason(fault.errno));
+    let what = match fault.call {
+        Call::mount_setattr => "set the attributes of",
+        _ => "open",
+    };
+    // mount_namespaces(7): what lies below mounts of the host stays hidden.
+    let hint = match (fault.call, fault.errno) {
+        (Call::open_tree, Errno::INVAL) if !tree.recursive => {
+            " (in a user namespace, what has mounts below it is bound with them: rbind)"
+        }
+        _ => "",
+    };
+    Error::new(format!(
+        "config.json: {field}: cannot {what} {path}: {reason}{hint}"
+    ))
 }
 
 /// Maps the ids of a detached tree by a user namespace that is made for it, in a process that only waits.
@@ -520,7 +511,7 @@ fn map_ids(tree: BorrowedFd<'_>, idmap: &Idmap) -> Result<()> {
     let none = Slots::new(&[]);
     let holder = spawn(&birth, &none).map_err(unborn)?;
     let result = (|| {
-        write_mappings(Some(&idmap.mappings), holder.pid)?;
+        mappings::write(&idmap.mappings, holder.pid, None)?;
         let path = format!("/proc/{}/ns/user", holder.pid);
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let userns = rustix::fs::openat(CWD, path.as_str(), flags, Mode::empty())
@@ -614,7 +605,13 @@ pub fn shown(plan: &Plan) -> String {
     lines.push(format!("clone with new namespaces {:#x}", plan.namespaces));
     if let Some(mappings) = &plan.mappings {
         for (kind, map) in [("uids", &mappings.uid), ("gids", &mappings.gid)] {
-            lines.push(format!("map {kind} {}", map.trim_end().replace('\n', ", ")));
+            let helper = if map.helped {
+                " (by newuidmap or newgidmap)"
+            } else {
+                ""
+            };
+            let map = map.text.trim_end().replace('\n', ", ");
+            lines.push(format!("map {kind} {map}{helper}"));
         }
     }
     if let Some(value) = plan.oom_score_adj {

@@ -30,7 +30,7 @@ pub use security::{compiled, with_profile, word};
 use syscalls::calls::Arg;
 use syscalls::slots::Slot;
 use syscalls::spawn::Join;
-use syscalls::step::{Attributes, Point, Step};
+use syscalls::step::{Point, Step, Tree};
 
 /// What the command line adds to the spec.
 pub struct Options<'a> {
@@ -64,9 +64,7 @@ pub struct Open {
 pub enum What {
     /// A detached copy of a tree, with its attributes set.
     Tree {
-        path: &'static CStr,
-        recursive: bool,
-        attributes: Attributes,
+        tree: Tree<'static>,
         idmap: Option<Idmap>,
     },
     /// A namespace.
@@ -79,11 +77,21 @@ pub struct Idmap {
     pub recursive: bool,
 }
 
-/// The text of uid_map and gid_map.
+/// The id mappings of a user namespace.
 #[derive(Clone)]
 pub struct Mappings {
-    pub uid: String,
-    pub gid: String,
+    pub uid: Mapping,
+    pub gid: Mapping,
+    /// Without CAP_SETGID one's own gid can be mapped where setgroups(2) is forbidden.
+    pub deny_setgroups: bool,
+}
+
+#[derive(Clone)]
+pub struct Mapping {
+    /// As uid_map and gid_map take it, a line for each range.
+    pub text: String,
+    /// Ids that are not one's own are mapped by newuidmap and newgidmap, which look up whose they are.
+    pub helped: bool,
 }
 
 /// Everything that is going to happen, in the order it happens.
@@ -152,6 +160,9 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         fail!("config.json: root: required field is missing")
     };
     let namespaces = namespaces::read(spec)?;
+    if !host.privileged {
+        namespaces.check_ordinary()?;
+    }
     let mut b = Builder {
         spec,
         host,
@@ -187,6 +198,9 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
     let mappings = b.mappings()?;
 
     if mappings.is_some() {
+        if !host.privileged {
+            b.steps.push(Step::Reachable);
+        }
         b.steps
             .extend([Step::Meet(Point::Mappings), Step::ContainerRoot]);
     } else if b.namespaces.has(Kind::User) {

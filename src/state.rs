@@ -1,7 +1,7 @@
 //! A container's directory under the root and the state written there. What can go stale is never
 //! written: whether it is created, running or stopped is asked of the kernel each time.
 
-use crate::error::{During, Error, Result, fail};
+use crate::error::{During, Error, Reason, Result, fail};
 use crate::files;
 use crate::notify::Agent;
 use alloc::borrow::ToOwned;
@@ -148,13 +148,12 @@ fn open_root(root: &str, make: bool) -> Result<OwnedFd> {
     match open() {
         Err(Errno::NOENT) if make => {
             for (at, _) in root.match_indices('/').skip(1).chain([(root.len(), "")]) {
-                match rustix::fs::mkdirat(CWD, &root[..at], Mode::from_raw_mode(0o700)) {
+                // The sticky bit keeps those away who clean up $XDG_RUNTIME_DIR.
+                match rustix::fs::mkdirat(CWD, &root[..at], Mode::from_raw_mode(0o1700)) {
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(errno) => {
-                        return Err(Error::from_errno(
-                            format!("cannot make the directory {}", &root[..at]),
-                            errno,
-                        ));
+                        let what = format!("cannot make the directory {}", &root[..at]);
+                        return Err(no_root(what, errno));
                     }
                 }
             }
@@ -162,7 +161,17 @@ fn open_root(root: &str, make: bool) -> Result<OwnedFd> {
         }
         other => other,
     }
-    .during(|| format!("cannot open the root directory {root}"))
+    .map_err(|errno| no_root(format!("cannot open the root directory {root}"), errno))
+}
+
+fn no_root(what: String, errno: Errno) -> Error {
+    match errno {
+        Errno::ACCESS => Error::new(format!(
+            "{what}: {} (an ordinary user needs XDG_RUNTIME_DIR in the environment, or --root)",
+            Reason(errno)
+        )),
+        _ => Error::from_errno(what, errno),
+    }
 }
 
 impl Directory {
@@ -204,7 +213,9 @@ impl Directory {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let parent = match rustix::fs::openat(CWD, root, flags, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(None),
-            other => other.during(|| format!("cannot open the root directory {root}"))?,
+            other => other.map_err(|errno| {
+                no_root(format!("cannot open the root directory {root}"), errno)
+            })?,
         };
         match open_directory(parent.as_fd(), id) {
             Ok(fd) => Ok(Some(Self {
@@ -223,7 +234,9 @@ impl Directory {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = match rustix::fs::openat(CWD, root, flags, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(ids),
-            other => other.during(|| format!("cannot open the root directory {root}"))?,
+            other => other.map_err(|errno| {
+                no_root(format!("cannot open the root directory {root}"), errno)
+            })?,
         };
         let mut buffer = Vec::with_capacity(8192);
         let mut entries = rustix::fs::RawDir::new(dir, buffer.spare_capacity_mut());

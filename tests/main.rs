@@ -18,6 +18,8 @@ mod namespaces;
 mod process;
 mod program;
 mod resources;
+mod rootless;
+mod rootless_ids;
 mod roots;
 mod seccomp;
 mod seccomp_command;
@@ -47,6 +49,8 @@ fn main() {
         engines::tests(),
         golden::tests(),
         roots::tests(),
+        rootless::tests(),
+        rootless_ids::tests(),
     ];
     let arguments = libtest_mimic::Arguments::from_args();
     harness::keep_panics();

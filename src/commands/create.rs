@@ -76,7 +76,7 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
     let (bundle, directory) = open_bundle(flags.text(Flag::Bundle).unwrap_or("."))?;
     let text = files::read(&directory, "config.json").map_err(|error| no_config(&bundle, error))?;
     let spec = Spec::read(&text)?;
-    let host = Host::probe()?;
+    let host = Host::probe(context.start)?;
     let cgroups = match flags.text(Flag::CgroupManager) {
         Some("disabled") => Driver::Disabled,
         Some("systemd") => Driver::Systemd(Manager::find(context.start)?),
@@ -134,6 +134,7 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         root: context.root,
         console_socket,
         pid_file: flags.text(Flag::PidFile),
+        path: context.start.var("PATH"),
     };
     launch(&plan, &host, resources, state, &request).map(Some)
 }

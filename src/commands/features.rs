@@ -76,8 +76,8 @@ struct Annotations<'a> {
     version: &'a str,
 }
 
-pub fn run(_: &Context<'_>) -> Result<i32> {
-    let host = Host::probe()?;
+pub fn run(context: &Context<'_>) -> Result<i32> {
+    let host = Host::probe(context.start)?;
     let v1 = matches!(&host.cgroups, Cgroups::V1(h) if h.iter().any(|h| !h.is_v2()));
     let v2 = match &host.cgroups {
         Cgroups::V2 => true,

@@ -44,7 +44,7 @@ pub struct Bundle {
     /// The binary driven; the attack on the binary itself puts a copy here.
     pub runtime: PathBuf,
     /// Words before every call of the runtime, see [`Bundle::in_pure_v2`].
-    launcher: Vec<String>,
+    pub launcher: Vec<String>,
 }
 
 impl Default for Bundle {
