@@ -21,6 +21,7 @@ mod roots;
 mod seccomp;
 mod seccomp_command;
 mod terminal;
+mod vm;
 
 use runtime_tests::{harness, host};
 
@@ -45,6 +46,7 @@ fn main() {
         engines::tests(),
         golden::tests(),
         roots::tests(),
+        vm::tests(),
     ];
     let arguments = libtest_mimic::Arguments::from_args();
     harness::keep_panics();

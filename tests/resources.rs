@@ -44,14 +44,9 @@ runtime_tests::tests![
     two_hundred_containers_leave_nothing,
 ];
 
-/// Whether the machine has cgroup v2 alone; otherwise there are v1 hierarchies.
-fn v2() -> bool {
-    host::hierarchies() == [Path::new("/sys/fs/cgroup")]
-}
-
 /// Where the cgroup of this test is for a controller; the test is skipped when there is none.
 fn cgroup(b: &Bundle, controller: &str) -> PathBuf {
-    if !v2() {
+    if !host::v2() {
         return host::controller(controller).join(&b.id);
     }
     let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap();
@@ -64,7 +59,7 @@ fn cgroup(b: &Bundle, controller: &str) -> PathBuf {
 /// What a file of the container's cgroup says, by its name on v1 or v2.
 #[track_caller]
 fn value(b: &Bundle, on_v1: &str, on_v2: &str) -> String {
-    let file = if v2() { on_v2 } else { on_v1 };
+    let file = if host::v2() { on_v2 } else { on_v1 };
     let controller = file.split('.').next().unwrap();
     let path = cgroup(b, controller).join(file);
     let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -73,24 +68,19 @@ fn value(b: &Bundle, on_v1: &str, on_v2: &str) -> String {
 
 /// Skips the test where neither version has the controller.
 fn needs(on_v1: &str, on_v2: &str) {
-    cgroup(&Bundle::empty(), if v2() { on_v2 } else { on_v1 });
+    cgroup(&Bundle::empty(), if host::v2() { on_v2 } else { on_v1 });
 }
 
 /// A bundle whose calls see v2 alone, whether that is the machine's own or the view.
 fn on_pure_v2() -> Bundle {
     let mut b = Bundle::new();
-    if !v2() {
-        b.in_pure_v2();
-    }
+    b.in_pure_v2();
     b
 }
 
 /// The directory of the container's cgroup there.
 fn v2_directory(b: &Bundle) -> PathBuf {
-    match v2() {
-        true => Path::new("/sys/fs/cgroup").join(&b.id),
-        false => host::controller("unified").join(&b.id),
-    }
+    host::controller("unified").join(&b.id)
 }
 
 #[track_caller]
@@ -201,7 +191,7 @@ fn cpu_shares_become_the_weights_of_runc() {
         (262_144, 10_000),
     ] {
         command(&b, &["update", "--cpu-share", &shares.to_string()]).ok();
-        let expected = if v2() { weight } else { shares };
+        let expected = if host::v2() { weight } else { shares };
         assert_eq!(
             value(&b, "cpu.shares", "cpu.weight"),
             expected.to_string(),
@@ -259,7 +249,7 @@ fn every_limit_is_written_where_it_belongs() {
     );
     b.set("/linux/resources/pids", json!({"limit": 0}));
     b.create().ok();
-    if v2() {
+    if host::v2() {
         assert_eq!(value(&b, "", "cpu.max"), "30000 60000");
     } else {
         assert_eq!(value(&b, "cpu.cfs_quota_us", ""), "30000");
@@ -486,7 +476,7 @@ fn a_limit_that_cannot_be_is_an_error_before_anything_is_made() {
 
 fn unified_needs_v2_and_the_names_of_limits() {
     let mut b = Bundle::new();
-    if !v2() {
+    if !host::v2() {
         b.set("/linux/resources/unified", json!({"memory.high": "max"}));
         b.run()
             .fails(&["linux.resources.unified[\"memory.high\"]", "cgroup v2"]);
@@ -590,7 +580,7 @@ fn update_changes_what_is_given_and_nothing_else() {
         );
     b.create().ok();
     let all = || {
-        let cpu = match v2() {
+        let cpu = match host::v2() {
             true => value(&b, "", "cpu.max"),
             false => format!(
                 "{} {}",
@@ -700,7 +690,7 @@ fn memory_and_swap_can_go_up_and_down_together() {
     b.create().ok();
     let swap = || value(&b, "memory.memsw.limit_in_bytes", "memory.swap.max");
     let swap_is = |total: u64, memory: u64| {
-        let expected = if v2() { total - memory } else { total };
+        let expected = if host::v2() { total - memory } else { total };
         assert_eq!(swap(), (expected << 20).to_string());
     };
     swap_is(96, 64);
@@ -794,7 +784,7 @@ fn ps_prints_numbers_or_what_ps_prints() {
         pids.contains(&b.pid()) && pids.len() == 2
     });
     host::program("ps");
-    if v2() {
+    if host::v2() {
         // The guest's ps is busybox's.
         runtime_tests::skip!("no ps but busybox's on this machine");
     }
@@ -831,7 +821,7 @@ fn events_tell_what_is_used() {
         assert!(s[key].is_object(), "{key}");
     }
     assert!(s["network_interfaces"].is_null());
-    if v2() && Path::new("/proc/pressure/cpu").exists() {
+    if host::v2() && Path::new("/proc/pressure/cpu").exists() {
         for key in ["cpu", "memory", "blkio"] {
             assert!(s[key]["psi"]["some"]["avg10"].is_number(), "{key}: {s}");
         }
