@@ -1,7 +1,7 @@
 //! Limits by what they do and not only by what the files say, and the commands around them: update, pause, resume, ps,
 //! events. The same tests run on v1 and, in a guest of their own, on v2 with every controller.
 
-use runtime_tests::{Bundle, Output, Value, host, json, wait_for};
+use runtime_tests::{Bundle, Output, Running, Value, host, json, wait_for};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -40,6 +40,7 @@ runtime_tests::tests![
     ps_prints_numbers_or_what_ps_prints,
     events_tell_what_is_used,
     events_tell_of_a_process_killed_for_its_memory,
+    events_tell_each_kill_once,
     kill_all_reaches_every_process,
     two_hundred_containers_leave_nothing,
 ];
@@ -783,9 +784,10 @@ fn ps_prints_numbers_or_what_ps_prints() {
         let pids: Vec<i32> = serde_json::from_str(&json).unwrap();
         pids.contains(&b.pid()) && pids.len() == 2
     });
-    host::program("ps");
-    if host::v2() {
-        // The guest's ps is busybox's.
+    if fs::canonicalize(host::program("ps"))
+        .unwrap()
+        .ends_with("busybox")
+    {
         runtime_tests::skip!("no ps but busybox's on this machine");
     }
     let table = b.call(&["ps", &b.id]).ok();
@@ -843,6 +845,15 @@ fn events_tell_what_is_used() {
     }
 }
 
+/// Waits until `events` sleeps in poll, which is when it watches.
+fn is_watching(events: &Running) {
+    let call = format!("/proc/{}/syscall", events.pid());
+    let ppoll = "271 "; // x86_64
+    wait_for("it watches", || {
+        fs::read_to_string(&call).is_ok_and(|text| text.starts_with(ppoll))
+    });
+}
+
 fn events_tell_of_a_process_killed_for_its_memory() {
     needs("memory", "memory");
     let mut b = Bundle::new();
@@ -857,20 +868,47 @@ fn events_tell_of_a_process_killed_for_its_memory() {
         .sh("echo up; until grep -q go /go; do sleep 0.05; done; helper eat 128; echo survived; exec sleep 1000")
         .up();
     let events = b.call(&["events", "--interval", "1h", &b.id]).spawn();
-    // The watch begins some time after the command does; nothing tells when.
-    std::thread::sleep(Duration::from_millis(300));
+    is_watching(&events);
     fs::write(&go, "go").unwrap();
     wait_for("the hog dies", || running.out().contains("survived"));
     let expected = format!("{{\"type\":\"oom\",\"id\":\"{}\"}}\n", b.id);
-    wait_for("it is told", || events.out().starts_with(&expected));
+    wait_for("it is told", || events.out() == expected);
+    // And is not told again when the cgroup goes away.
     b.delete(&["--force"]).ok();
-    // The kernel may wake the watch more than once for one process.
-    let told = events.wait();
-    let lines = told.ok().lines();
-    assert!(
-        lines.iter().all(|line| *line == expected.trim_end()),
-        "{told}"
+    events.wait().ok().prints(&expected);
+}
+
+fn events_tell_each_kill_once() {
+    needs("memory", "memory");
+    let mut b = Bundle::new();
+    b.set(
+        "/linux/resources/memory",
+        json!({"limit": 32 << 20, "swap": 32 << 20}),
     );
+    // Every one of them asks for memory while another is being killed.
+    let hogs = "for i in 1 2 3; do (helper eat 128; helper eat 128) & done; wait";
+    let running = b
+        .sh(&format!(
+            "echo up; read line; {hogs}; echo over; exec sleep 1000"
+        ))
+        .launch("run", &[]);
+    let (stdin, mut go) = std::io::pipe().unwrap();
+    let running = running.stdin(std::os::fd::OwnedFd::from(stdin)).spawn();
+    wait_for("the container is up", || running.out().contains("up"));
+    let events = b.call(&["events", "--interval", "1h", &b.id]).spawn();
+    is_watching(&events);
+    std::io::Write::write_all(&mut go, b"go\n").unwrap();
+    wait_for("the hogs are dead", || running.out().contains("over"));
+    let kills = value(&b, "memory.oom_control", "memory.events");
+    let kills: usize = kills
+        .lines()
+        .find_map(|l| l.strip_prefix("oom_kill ")?.parse().ok())
+        .unwrap();
+    assert!(kills >= 6, "{kills}");
+    wait_for("each is told", || events.out().lines().count() >= kills);
+    b.delete(&["--force"]).ok();
+    let told = events.wait();
+    assert_eq!(told.ok().lines().len(), kills, "{told}");
 }
 
 fn kill_all_reaches_every_process() {
