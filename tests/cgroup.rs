@@ -27,6 +27,8 @@ runtime_tests::tests![
     a_cgroup_mount_shows_the_containers_cgroup_read_only,
     a_cgroup_mount_on_pure_v2_is_cgroup2,
     a_cgroup_mount_is_not_writable_without_a_cgroup_namespace,
+    a_cgroup_mount_leaves_the_options_of_the_hosts,
+    a_cgroup_mount_without_a_cgroup_namespace_works_in_a_user_namespace,
     a_cgroups_path_with_dots_is_refused,
     an_existing_cgroup_with_other_processes_survives,
     a_resource_of_zero_is_not_an_unset_one,
@@ -372,6 +374,48 @@ fn a_cgroup_mount_is_not_writable_without_a_cgroup_namespace() {
             .all(|l| l.ends_with("Read-only file system"));
         assert!(!run.out.is_empty() && refused, "{run}");
     }
+}
+
+/// What the kernel says of the host's cgroup2, after the dash: its source and options.
+fn options_of_cgroup2() -> String {
+    let info = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let line = info.lines().find(|l| l.contains(" - cgroup2 "));
+    line.and_then(|l| l.split(" - ").nth(1))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn a_cgroup_mount_leaves_the_options_of_the_hosts() {
+    host::controller("unified");
+    let before = options_of_cgroup2();
+    if !before.contains("nsdelegate") {
+        runtime_tests::skip!("cgroup2 has no options on this machine that could be lost: {before}");
+    }
+    for namespace in [false, true] {
+        let mut b = Bundle::new();
+        b.in_pure_v2();
+        if namespace {
+            b.namespace("cgroup", None);
+        }
+        b.mount("/sys/fs/cgroup", "cgroup", "cgroup", CGROUP)
+            .args(&["cat", "/sys/fs/cgroup/cgroup.procs"]);
+        b.run_ok();
+        assert_eq!(
+            options_of_cgroup2(),
+            before,
+            "cgroup namespace: {namespace}"
+        );
+    }
+}
+
+fn a_cgroup_mount_without_a_cgroup_namespace_works_in_a_user_namespace() {
+    let mut b = Bundle::new();
+    b.in_pure_v2().user_namespace();
+    b.mount("/sys/fs/cgroup", "cgroup", "cgroup", CGROUP);
+    let own = format!("/sys/fs/cgroup/{}", b.id);
+    b.sh(&format!("cat {own}/cgroup.procs; mkdir {own}/x 2>&1"));
+    let refused = format!("mkdir: can't create directory '{own}/x': Read-only file system\n");
+    b.run().ends(1).prints(&format!("1\n2\n{refused}"));
 }
 
 fn a_cgroups_path_with_dots_is_refused() {
