@@ -115,11 +115,12 @@ fn spawn_by_middle<'a>(
 ) -> Result<Spawned, Unborn<'a>> {
     // It reports on a channel of its own: the child may be quicker on the other.
     let (told, tell) = channel()?;
-    // It shares our descriptors, so that the pidfd it gets is ours; it opens nothing else that stays.
+    // It shares our descriptors, so that the pidfd it gets is ours; it opens nothing else that stays. It is born in
+    // the cgroup, and the child after it: from inside a joined cgroup namespace a mount with `nsdelegate` lets nobody in.
     let middle = Clone {
         flags: u64::from(linux_raw_sys::general::CLONE_FILES),
         exit_signal: u64::from(SIGCHLD),
-        cgroup: None,
+        cgroup: clone.cgroup,
     };
     let pidfd = match calls::clone3(middle).at(Call::clone3)? {
         Cloned::Child => middle_process(plan, clone, slots, ours, theirs, tell),
@@ -200,7 +201,7 @@ fn middle_process(
     let clone = Clone {
         flags: clone.flags | u64::from(CLONE_PARENT),
         exit_signal: 0,
-        ..clone
+        cgroup: None,
     };
     match calls::clone3(clone) {
         Ok(Cloned::Child) => {
