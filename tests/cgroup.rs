@@ -15,6 +15,7 @@ runtime_tests::tests![
     the_cgroup_is_gone_after_delete_on_pure_v2,
     a_cgroup_with_children_is_removed,
     the_process_is_never_outside_its_cgroup,
+    no_process_is_moved_on_pure_v2,
     a_memory_limit_is_set_and_kills,
     cpu_quota_period_and_shares_are_set,
     a_pids_limit_is_set_and_holds,
@@ -169,6 +170,62 @@ fn the_process_is_never_outside_its_cgroup() {
     for cgroup in b.cgroups() {
         let procs = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap();
         assert_eq!(procs.trim(), b.pid().to_string(), "{}", cgroup.display());
+    }
+}
+
+/// Every file that create, start, run and exec open for writing, and every clone3, as strace tells them.
+fn opened_for_writing(b: &mut Bundle) -> String {
+    let strace = host::program("strace");
+    let traced = |b: &Bundle, command: runtime_tests::Cmd, name: &str| {
+        let calls = "trace=open,openat,openat2,creat,clone3";
+        let to = b.text(name);
+        command.through([strace.to_str().unwrap(), "-f", "-o", &to, "-e", calls])
+    };
+    // It ends with the container, which it follows.
+    let create = traced(b, b.launch("create", &[]), "create").spawn();
+    runtime_tests::wait_for("it is created", || {
+        let state = b.call(&["state", &b.id]).output();
+        state.out.contains("\"status\": \"created\"")
+    });
+    traced(b, b.call(&["start", &b.id]), "start").ok();
+    traced(b, b.call(&["exec", &b.id, "true"]), "exec").ok();
+    b.delete(&["--force"]).ok();
+    create.wait();
+    b.args(&["true"]);
+    traced(b, b.launch("run", &[]), "run").ok();
+    let all = ["create", "start", "exec", "run"]
+        .map(|name| b.read(name))
+        .concat();
+    let writes = |line: &&str| {
+        let modes = ["O_WRONLY", "O_RDWR", "clone3("];
+        modes.iter().any(|mode| line.contains(mode))
+    };
+    all.lines()
+        .filter(writes)
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+fn no_process_is_moved_on_pure_v2() {
+    for namespace in [false, true] {
+        let mut b = Bundle::new();
+        b.in_pure_v2().waits();
+        if namespace {
+            b.namespace("cgroup", None);
+        }
+        let trace = opened_for_writing(&mut b);
+        let born = trace.matches("CLONE_INTO_CGROUP").count();
+        // create, run and exec.
+        assert!(born >= 3, "{trace}");
+        for file in ["cgroup.procs", "cgroup.threads", "\"tasks\""] {
+            assert!(!trace.contains(file), "{file}\n{trace}");
+        }
+    }
+    if !host::v2() {
+        // There is no other way on v1, so that the trace is known to show it.
+        let mut b = Bundle::new();
+        let trace = opened_for_writing(b.waits());
+        assert!(trace.contains("cgroup.procs"), "{trace}");
     }
 }
 

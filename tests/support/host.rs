@@ -213,6 +213,11 @@ pub fn applets() -> &'static [String] {
 
 fn compile(name: &str, source: &str, flags: &[&str]) -> PathBuf {
     let (source_path, path) = (scratch().join(format!("{name}.c")), scratch().join(name));
+    // In a guest, which has no compiler.
+    if let Some(compiled) = std::env::var_os("RUNTIME_COMPILED") {
+        fs::copy(Path::new(&compiled).join(name), &path).unwrap();
+        return path;
+    }
     fs::write(&source_path, source).unwrap();
     let cc = Command::new("cc")
         .args(["-O1", "-w", "-o"])
@@ -232,15 +237,7 @@ fn compile(name: &str, source: &str, flags: &[&str]) -> PathBuf {
 /// The static helper (`helper.c`), for what busybox cannot do inside a container.
 pub fn helper() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| match std::env::var_os("RUNTIME_HELPER") {
-        // In a guest, which has no compiler.
-        Some(built) => {
-            let path = scratch().join("helper");
-            fs::copy(built, &path).unwrap();
-            path
-        }
-        None => compile("helper", include_str!("helper.c"), &["-static"]),
-    })
+    PATH.get_or_init(|| compile("helper", include_str!("helper.c"), &["-static"]))
 }
 
 /// A program whose ELF interpreter is /proc/self/exe, that is whoever executes it.
@@ -253,4 +250,9 @@ pub fn program_interpreted_by_its_parent() -> &'static Path {
             &["-Wl,--dynamic-linker=/proc/self/exe"],
         )
     })
+}
+
+/// All that is compiled here, for a guest that has no compiler: it finds them in `$RUNTIME_COMPILED`.
+pub fn compiled() -> [&'static Path; 2] {
+    [helper(), program_interpreted_by_its_parent()]
 }
