@@ -5,7 +5,7 @@ use super::namespaces::{Kind, mappings};
 use super::options::{self, Options, Recursion};
 use super::{Builder, Idmap, Mappings, What, leak, leak_text};
 use crate::error::{Result, fail};
-use crate::host::{Cgroups, join};
+use crate::host::{CGROUPS, Cgroups, join};
 use crate::spec::Mount as SpecMount;
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -432,6 +432,11 @@ impl Builder<'_> {
             inherit_mode: false,
         };
         let hierarchies = match &self.host.cgroups {
+            // A new mount from the host's cgroup namespace would reset the options of the host's own, `nsdelegate`
+            // among them, and from a user namespace is refused.
+            Cgroups::V2 if !own_namespace => {
+                return self.bind_cgroup(field, CGROUPS, None, target, attr, after);
+            }
             Cgroups::V2 => {
                 self.steps.push(Step::Mount(cgroup2(target)));
                 return Ok(());
@@ -466,37 +471,9 @@ impl Builder<'_> {
                     options: leak(data),
                     ..cgroup2(below)
                 }));
-            } else if let Some(cgroup) = cgroup {
-                let path = leak_text(&join(&hierarchy.mountpoint, cgroup), field)?;
-                let own = MountAttr {
-                    set: attr | NOSUID_NODEV_NOEXEC,
-                    ..MountAttr::NONE
-                };
-                let attributes = Attributes {
-                    own,
-                    tree: propagate(u64::from(MS_SLAVE)),
-                };
-                let tree = self.open(
-                    field.to_owned(),
-                    What::Tree {
-                        tree: Tree {
-                            path,
-                            recursive: false,
-                            attributes,
-                        },
-                        idmap: None,
-                    },
-                );
-                self.opens
-                    .iter_mut()
-                    .filter(|open| open.slot == tree)
-                    .for_each(|open| open.in_cgroup = true);
-                self.steps.push(Step::Bind(Bind {
-                    tree,
-                    source: path,
-                    target: below,
-                    after: Attributes::NONE,
-                }));
+            } else if cgroup.is_some() {
+                let none = Attributes::NONE;
+                self.bind_cgroup(field, &hierarchy.mountpoint, cgroup, below, attr, none)?;
             }
             if name.contains(',') {
                 for controller in &hierarchy.controllers {
@@ -521,6 +498,52 @@ impl Builder<'_> {
                 },
             });
         }
+        Ok(())
+    }
+
+    /// The container's own cgroup of one hierarchy, or all of it, from the host's mount.
+    fn bind_cgroup(
+        &mut self,
+        field: &str,
+        hierarchy: &str,
+        cgroup: Option<&str>,
+        target: &'static CStr,
+        attr: u64,
+        after: Attributes,
+    ) -> Result<()> {
+        let path = match cgroup {
+            Some(cgroup) => leak_text(&join(hierarchy, cgroup), field)?,
+            None => leak_text(hierarchy, field)?,
+        };
+        let own = MountAttr {
+            set: attr | NOSUID_NODEV_NOEXEC,
+            ..MountAttr::NONE
+        };
+        let attributes = Attributes {
+            own,
+            tree: propagate(u64::from(MS_SLAVE)),
+        };
+        let tree = self.open(
+            field.to_owned(),
+            What::Tree {
+                tree: Tree {
+                    path,
+                    recursive: false,
+                    attributes,
+                },
+                idmap: None,
+            },
+        );
+        self.opens
+            .iter_mut()
+            .filter(|open| open.slot == tree)
+            .for_each(|open| open.in_cgroup = cgroup.is_some());
+        self.steps.push(Step::Bind(Bind {
+            tree,
+            source: path,
+            target,
+            after,
+        }));
         Ok(())
     }
 
