@@ -1,31 +1,55 @@
 //! The one error of the program: a sentence that says what failed, on which path or field, and the
 //! kernel's reason. It is made where the failure is understood and printed once, by main.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use core::fmt;
 use rustix::io::Errno;
 
 /// What failed, for a person and for the engines that match its words (see `text`).
+/// Boxed, because a result is moved about much more often than it is an error.
 #[derive(Debug)]
-pub struct Error(String);
+pub struct Error(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    text: String,
+    /// The signal that made us stop, which then shows in the exit status.
+    signal: Option<i32>,
+}
 
 pub type Result<T, E = Error> = core::result::Result<T, E>;
 
 impl Error {
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(Box::new(Parts {
+            text: text.into(),
+            signal: None,
+        }))
+    }
+
+    /// Somebody asked us to stop.
+    pub fn interrupted(what: impl fmt::Display, signal: i32) -> Self {
+        let mut error = Self::new(format!("{what} interrupted by signal {signal}"));
+        error.0.signal = Some(signal);
+        error
+    }
+
+    /// The exit status of one that was interrupted, as a shell has it.
+    pub fn status(&self) -> Option<i32> {
+        self.0.signal.map(|signal| 128 + signal)
     }
 
     /// `what: the kernel's reason`.
     pub fn from_errno(what: impl fmt::Display, errno: Errno) -> Self {
-        Self(format!("{what}: {}", Reason(errno)))
+        Self::new(format!("{what}: {}", Reason(errno)))
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.0.text)
     }
 }
 

@@ -7,19 +7,21 @@ use crate::host::Host;
 use crate::plan::{Idmap, Mappings, Open, Plan, What};
 use crate::spec::Resources;
 use crate::state::{self, Directory, State};
-use crate::{console, files, hooks, notify};
+use crate::{console, files, hooks, notify, signal};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::ffi::CStr;
+use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
-use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus};
+use rustix::thread::CpuSet;
 use syscalls::calls::{self, MountAttr};
 use syscalls::report::{Call, Fault, Kind, Report, Text};
 use syscalls::slots::{Slot, Slots};
@@ -101,6 +103,7 @@ pub fn launch(
         open_into(open, &slots)?;
     }
     let console = connect_console(plan, &slots, request.console_socket)?;
+    let stop = signal::hold()?;
     let directory = Directory::make(request.root, &state.id)?;
     let mut made = Made {
         directory,
@@ -111,7 +114,15 @@ pub fn launch(
         hooks_ran: false,
         pid_file: None,
     };
-    match bring_up(plan, host, resources, request, slots, &mut made) {
+    match bring_up(
+        plan,
+        host,
+        resources,
+        request,
+        slots,
+        stop.as_fd(),
+        &mut made,
+    ) {
         Ok(pidfd) => Ok(Launched {
             state: made.state,
             directory: made.directory,
@@ -131,6 +142,7 @@ fn bring_up<'a>(
     resources: &Resources<'_>,
     request: &Request<'a>,
     slots: Slots<'_>,
+    stop: BorrowedFd<'_>,
     made: &mut Made<'a>,
 ) -> Result<OwnedFd> {
     // The state comes first: whatever happens from here on, `delete` finds what to remove.
@@ -164,7 +176,6 @@ fn bring_up<'a>(
         Some(slot) => Some(listen(&made.directory, slot, &slots)?),
         None => None,
     };
-    calls::block_signals();
     let birth = Spawn {
         namespaces: plan.namespaces,
         joins: &plan.joins,
@@ -195,8 +206,12 @@ fn bring_up<'a>(
             format!("config.json: process.oomScoreAdj: cannot write {value} to {path}")
         })?;
     }
+    let meets = cgroup.is_some() && host.cgroups.has_v1();
     if let Some(cgroup) = &cgroup {
         cgroup.filter_devices(host, resources)?;
+        if !meets {
+            spread(pid);
+        }
     }
     made.directory.prepare(&made.state)?;
     made.directory.keep_config(request.config)?;
@@ -208,7 +223,11 @@ fn bring_up<'a>(
     let (state, hooks_ran) = (&made.state, Cell::new(false));
     let part = |point| match point {
         Point::Mappings => write_mappings(plan.mappings.as_ref(), pid),
-        Point::Cgroup => cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.join(pid)),
+        Point::Cgroup => cgroup.as_ref().map_or(Ok(()), |cgroup| {
+            cgroup.join(pid)?;
+            spread(pid);
+            Ok(())
+        }),
         Point::Hooks => {
             hooks_ran.set(true);
             hooks::run("prestart", &plan.hooks.prestart, state, state::CREATED)?;
@@ -226,6 +245,7 @@ fn bring_up<'a>(
         plan,
         channel.as_fd(),
         pidfd.as_fd(),
+        stop,
         granted,
         part,
         listener,
@@ -237,6 +257,14 @@ fn bring_up<'a>(
         files::replace(CWD, path, pid.to_string().as_bytes(), 0o644)?;
     }
     Ok(pidfd)
+}
+
+/// Lets the process run on every CPU of the cgroup it is in, however few its caller is bound to: since Linux 6.2
+/// what somebody was bound to is kept on the way into another cgroup. The kernel leaves out what is not there.
+pub fn spread(pid: i32) {
+    let mut every = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|cpu| every.set(cpu));
+    let _ = rustix::thread::sched_setaffinity(Pid::from_raw(pid), &every);
 }
 
 /// Whether the commit can be granted while the child still sets itself up, which spares it a wait: nobody is
@@ -251,11 +279,12 @@ pub fn commits_early(plan: &Plan) -> bool {
 
 /// The parent's side of the walk, until the child waits for `start` or has become the program. `part` is
 /// what the parent does at each meeting point, `listener` what it does with the listener of a filter; with
-/// `granted` the commit is done and told already.
+/// `granted` the commit is done and told already. A signal on `stop` ends it.
 pub fn converse(
     plan: &Plan,
     channel: BorrowedFd<'_>,
     pidfd: BorrowedFd<'_>,
+    stop: BorrowedFd<'_>,
     granted: bool,
     mut part: impl FnMut(Point) -> Result<()>,
     listener: impl Fn(i32) -> Result<()>,
@@ -263,8 +292,7 @@ pub fn converse(
     let mut text = Text::new();
     let (mut committed, mut ready) = (false, false);
     loop {
-        let report = Report::recv(channel, &mut text)
-            .during(|| "cannot hear from the container's process".into())?;
+        let report = next_report(channel, stop, &mut text)?;
         let Some(report) = report else {
             if committed && (ready || plan.listener.is_some()) {
                 return Ok(());
@@ -291,6 +319,24 @@ pub fn converse(
             }
         }
     }
+}
+
+/// The child may take its time, in a hook or in a frozen cgroup: whoever asks us to stop is heard meanwhile.
+fn next_report(
+    channel: BorrowedFd<'_>,
+    stop: BorrowedFd<'_>,
+    text: &mut Text<1016>,
+) -> Result<Option<Report>> {
+    let what = || "cannot hear from the container's process".into();
+    let watch = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+    let mut fds = [watch(channel), watch(stop)];
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None)).during(what)?;
+    if fds[0].revents().is_empty()
+        && let Some(signal) = calls::next_signal(stop)
+    {
+        return Err(Error::interrupted("the set-up was", signal));
+    }
+    Report::recv(channel, text).during(what)
 }
 
 /// The byte the child waits for. A child that is gone does not need it; the next report tells of that.
@@ -346,9 +392,7 @@ fn died(pidfd: BorrowedFd<'_>) -> Error {
         Some(signal) => format!("was killed by signal {signal}"),
         None => "ended".into(),
     };
-    Error::new(format!(
-        "the container's first process {how} before its program began"
-    ))
+    Error::new(format!("the process {how} before its program began"))
 }
 
 pub fn unborn(unborn: Unborn<'_>) -> Error {

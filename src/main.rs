@@ -41,20 +41,29 @@ pub struct Context<'a> {
     pub root: &'a str,
 }
 
+impl Context<'_> {
+    pub fn log(&self) -> Log<'_> {
+        log(self.flags)
+    }
+}
+
+fn log<'a>(flags: &Flags<'a>) -> Log<'a> {
+    Log {
+        file: flags.text(Flag::Log),
+        json: flags.text(Flag::LogFormat) == Some("json"),
+    }
+}
+
 fn main(start: Start) -> i32 {
     let mut flags = Flags::default();
     // The status of our own errors: exec's is one that programs do not use.
     let mut failed = 1;
     let result = run(start, &mut flags, &mut failed);
-    let log = Log {
-        file: flags.text(Flag::Log),
-        json: flags.text(Flag::LogFormat) == Some("json"),
-    };
     match result {
         Ok(status) => status,
         Err(error) => {
-            log.error(&error.to_string());
-            failed
+            log(&flags).error(&error.to_string());
+            error.status().unwrap_or(failed)
         }
     }
 }

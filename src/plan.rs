@@ -1,6 +1,7 @@
 //! The plan: a pure function of the spec and the host's facts. It validates everything, decides
 //! everything, and compiles it into one list of steps; it makes no system call that changes anything.
 
+mod affinity;
 mod cgroup;
 mod devices;
 mod identity;
@@ -16,6 +17,7 @@ use crate::host::Host;
 use crate::notify::Agent;
 use crate::spec::{Hook as SpecHook, Spec};
 use crate::state::Hook;
+use affinity::{Affinity, affinity};
 use alloc::borrow::{Cow, ToOwned};
 use alloc::boxed::Box;
 use alloc::ffi::CString;
@@ -104,6 +106,8 @@ pub struct Plan {
     pub cgroup_owner: Option<u32>,
     pub rootfs: String,
     pub oom_score_adj: Option<i32>,
+    /// Of exec alone.
+    pub affinity: Affinity,
     pub hooks: Hooks,
     pub agent: Option<Agent>,
     pub warnings: Vec<String>,
@@ -210,6 +214,8 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
     b.steps.extend(listener.map(Step::Await));
     b.process()?;
 
+    // Not for the container's first process, but a wrong list is told of at once.
+    affinity(spec.process.as_ref())?;
     let cgroup_owner = b.cgroup_owner();
     let hook = |kind: &str, hooks: &[SpecHook<'_>]| -> Result<Vec<Hook>> {
         hooks
@@ -232,6 +238,7 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         cgroup,
         rootfs,
         oom_score_adj: oom_score_adj(spec)?,
+        affinity: Affinity::default(),
         hooks: Hooks {
             prestart: hook("prestart", &spec.hooks.prestart)?,
             create_runtime: hook("createRuntime", &spec.hooks.create_runtime)?,
@@ -249,7 +256,7 @@ pub fn plan_exec(
     spec: &Spec<'_>,
     host: &Host,
     options: &Options<'_>,
-    cgroup: Option<&str>,
+    in_cgroup: bool,
 ) -> Result<Plan> {
     let mut b = Builder {
         spec,
@@ -278,7 +285,7 @@ pub fn plan_exec(
     if b.namespaces.has(Kind::User) {
         b.steps.push(Step::ContainerRoot);
     }
-    if cgroup.is_some() && host.cgroups.has_v1() {
+    if in_cgroup && host.cgroups.has_v1() {
         b.steps.push(Step::Meet(Point::Cgroup));
     }
     b.steps.push(Step::Session);
@@ -312,9 +319,10 @@ pub fn plan_exec(
         listener: None,
         console,
         cgroup_owner: None,
-        cgroup: cgroup.map(str::to_owned),
+        cgroup: None,
         rootfs: String::new(),
         oom_score_adj: oom_score_adj(spec)?,
+        affinity: affinity(spec.process.as_ref())?,
         hooks: Hooks::default(),
         agent: security::agent(spec),
         warnings: b.warnings,
@@ -323,7 +331,7 @@ pub fn plan_exec(
 
 impl Builder<'_> {
     /// What the spec can ask for and this program cannot do yet is an error, not a surprise.
-    fn refuse_what_is_missing(&mut self) -> Result<()> {
+    fn refuse_what_is_missing(&self) -> Result<()> {
         let linux = &self.spec.linux;
         for (field, asked) in [
             ("mountLabel", linux.mount_label.is_some()),
@@ -334,16 +342,6 @@ impl Builder<'_> {
             if asked {
                 fail!("config.json: linux.{field}: not supported yet");
             }
-        }
-        if self
-            .spec
-            .process
-            .as_ref()
-            .is_some_and(|process| process.exec_cpu_affinity.is_some())
-        {
-            self.warnings.push(
-                "process.execCPUAffinity is not supported yet: exec runs on every CPU".to_owned(),
-            );
         }
         Ok(())
     }

@@ -264,7 +264,13 @@ impl Directory {
     pub fn read(&self) -> Result<State> {
         let what = || format!("cannot read the state of container {:?}", self.id);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.fd, STATE, flags, Mode::empty()).during(what)?;
+        let file = match rustix::fs::openat(&self.fd, STATE, flags, Mode::empty()) {
+            Err(Errno::NOENT) => fail!(
+                "container {:?} does not exist: it is being made or removed, or was left half-made",
+                self.id
+            ),
+            file => file.during(what)?,
+        };
         let bytes = files::read_open(&file).during(what)?;
         // From text, as config.json: the parser is in the program once.
         let text =

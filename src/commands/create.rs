@@ -59,11 +59,11 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     }
     // Hooks need what the jail takes away, and would inherit it.
     let jail = state.poststop.is_empty();
-    let status = console::supervise(pidfd.as_fd(), console, jail)?;
+    let status = console::supervise(pidfd.as_fd(), console, jail);
     if !context.flags.has(Flag::Keep) {
         commands::delete::remove(&directory, &state)?;
     }
-    Ok(status)
+    status
 }
 
 /// Reads the bundle, plans and launches; `None` after a dry run.
@@ -91,7 +91,6 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         fail!("--systemd-cgroup: not yet; use --cgroup-manager cgroupfs");
     }
     let plan = plan(&spec, &host, &options)?;
-    plan.warnings.iter().for_each(|warning| log::warn(warning));
     let console_socket = flags.text(Flag::ConsoleSocket);
     if plan.console.is_some() && console_socket.is_none() && mode != Mode::Foreground {
         fail!(
@@ -104,6 +103,7 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         );
     }
     if dry {
+        plan.warnings.iter().for_each(|warning| log::warn(warning));
         return commands::print(&shown(&plan)).map(|_| None);
     }
     let state = State {
@@ -129,7 +129,11 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         console_socket,
         pid_file: flags.text(Flag::PidFile),
     };
-    launch(&plan, &host, resources, state, &request).map(Some)
+    let launched = launch(&plan, &host, resources, state, &request)?;
+    plan.warnings
+        .iter()
+        .for_each(|warning| context.log().warning(warning));
+    Ok(Some(launched))
 }
 
 /// What comes before anything that has to do with a container: the program's own file and memory are out

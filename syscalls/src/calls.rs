@@ -476,9 +476,30 @@ fn default_signal(signal: usize) {
     };
 }
 
-/// signalfd4(2) for every signal, non-blocking and close-on-exec.
-pub fn signalfd() -> Result<OwnedFd> {
-    let mask = !0u64;
+/// The signals that ask a program to stop (SIGHUP, SIGINT, SIGQUIT, SIGTERM), as a mask, without those that our
+/// caller has made us ignore (nohup(1), and shells in the background).
+pub fn stopping_signals() -> u64 {
+    let stopping = [SIGHUP, SIGINT, SIGQUIT, SIGTERM].into_iter();
+    stopping
+        .filter(|signal| !is_ignored(*signal as usize))
+        .fold(0, |mask, signal| mask | 1 << (signal - 1))
+}
+
+fn is_ignored(signal: usize) -> bool {
+    const SIG_IGN: usize = 1;
+    let mut action = [0usize; 4]; // as in default_signal: the handler comes first
+    // SAFETY: the kernel writes one structure of the size it has with this set.
+    unsafe {
+        syscall(
+            __NR_rt_sigaction,
+            [signal, 0, &raw mut action as usize, SIGSET_BYTES, 0, 0],
+        )
+    };
+    action[0] == SIG_IGN
+}
+
+/// signalfd4(2) for the signals of a mask, non-blocking and close-on-exec.
+pub fn signalfd(mask: u64) -> Result<OwnedFd> {
     // SFD_CLOEXEC and SFD_NONBLOCK are these.
     let flags = O_CLOEXEC | O_NONBLOCK;
     // SAFETY: the kernel reads a set of the size given.
