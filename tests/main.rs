@@ -16,6 +16,7 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
+mod program;
 mod resources;
 mod roots;
 mod seccomp;
@@ -28,6 +29,7 @@ fn main() {
     let areas = [
         lifecycle::tests(),
         process::tests(),
+        program::tests(),
         namespaces::tests(),
         mounts::tests(),
         devices::tests(),
