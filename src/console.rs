@@ -4,12 +4,13 @@
 use crate::error::{During, Result, fail};
 use crate::jail;
 use crate::launch::reap;
+use crate::ready::Ready;
 use alloc::format;
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::{Errno, IoSliceMut};
 use rustix::net::{
@@ -21,14 +22,12 @@ use syscalls::calls;
 
 /// Connects to a socket of an engine, however long its path is; `name` says which, in errors.
 pub fn connect(path: &str, name: &str) -> Result<OwnedFd> {
-    use rustix::fd::AsRawFd;
     let what = || format!("{name}: cannot connect to {path}");
     let (dir, name) = path.rsplit_once('/').unwrap_or((".", path));
     let dir = if dir.is_empty() { "/" } else { dir };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::openat(CWD, dir, flags, Mode::empty()).during(what)?;
-    let address =
-        SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd())).during(what)?;
+    let address = in_directory(dir.as_fd(), name).during(what)?;
     let socket = rustix::net::socket_with(
         AddressFamily::UNIX,
         SocketType::STREAM,
@@ -38,6 +37,11 @@ pub fn connect(path: &str, name: &str) -> Result<OwnedFd> {
     .during(what)?;
     rustix::net::connect(&socket, &address).during(what)?;
     Ok(socket)
+}
+
+/// The address of a socket in a directory, short however long the directory's path is.
+pub fn in_directory(dir: BorrowedFd<'_>, name: &str) -> rustix::io::Result<SocketAddrUnix> {
+    SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()))
 }
 
 /// The terminal that the child sends over the pair.
@@ -117,11 +121,16 @@ const BRIEF: rustix::event::Timespec = rustix::event::Timespec {
     tv_nsec: 5_000_000,
 };
 
-/// Waits for the process in the foreground: relays its terminal, when `console` brings one, and every
-/// signal we get. Returns its exit status as a shell has it. Signals must be blocked. With `jail` this
-/// process gives up what it will not need, for good.
-pub fn supervise(pidfd: BorrowedFd<'_>, console: Option<OwnedFd>, jail: bool) -> Result<i32> {
-    let watched = watch(pidfd, console, jail);
+/// Waits for the process in the foreground: relays its terminal, when `console` brings one, every signal
+/// we get, and that it is `ready`. Returns its exit status as a shell has it. Signals must be blocked. With `jail`
+/// this process gives up what it will not need, for good.
+pub fn supervise(
+    pidfd: BorrowedFd<'_>,
+    console: Option<OwnedFd>,
+    ready: Option<(Ready, i32)>,
+    jail: bool,
+) -> Result<i32> {
+    let watched = watch(pidfd, console, ready, jail);
     if watched.is_err() {
         // Nobody would wait for it any more.
         const SIGKILL: i32 = 9;
@@ -139,7 +148,12 @@ pub fn supervise(pidfd: BorrowedFd<'_>, console: Option<OwnedFd>, jail: bool) ->
 }
 
 /// Until the process has ended and what it wrote to its terminal is passed on.
-fn watch(pidfd: BorrowedFd<'_>, console: Option<OwnedFd>, mut jail: bool) -> Result<()> {
+fn watch(
+    pidfd: BorrowedFd<'_>,
+    console: Option<OwnedFd>,
+    mut ready: Option<(Ready, i32)>,
+    mut jail: bool,
+) -> Result<()> {
     let master = console.map(|socket| receive(socket.as_fd())).transpose()?;
     let _raw = master.as_ref().map(|_| Raw::set());
     let signals = calls::signalfd(!0).during(|| "cannot watch for signals".into())?;
@@ -150,7 +164,8 @@ fn watch(pidfd: BorrowedFd<'_>, console: Option<OwnedFd>, mut jail: bool) -> Res
         let [master, stdin, stdout] = relay.as_ref().map_or([None; 3], Relay::wants);
         let process = (!ended).then_some((pidfd, PollFlags::IN));
         let signal = Some((signals.as_fd(), PollFlags::IN));
-        let mut fds = [process, signal, master, stdin, stdout].map(|wanted| {
+        let news = ready.as_ref().map(|(r, _)| (r.fd(), PollFlags::IN));
+        let mut fds = [process, signal, news, master, stdin, stdout].map(|wanted| {
             let (fd, flags) = wanted.unwrap_or((signals.as_fd(), PollFlags::empty()));
             PollFd::from_borrowed_fd(fd, flags)
         });
@@ -166,7 +181,7 @@ fn watch(pidfd: BorrowedFd<'_>, console: Option<OwnedFd>, mut jail: bool) -> Res
                 crate::error::Reason(errno)
             ),
         }
-        let [process, _, master, stdin, stdout] = fds.map(|fd| !fd.revents().is_empty());
+        let [process, _, news, master, stdin, stdout] = fds.map(|fd| !fd.revents().is_empty());
         while let Some(signal) = calls::next_signal(signals.as_fd()) {
             match (signal, &relay) {
                 (SIGCHLD | SIGURG, _) => {}
@@ -175,6 +190,9 @@ fn watch(pidfd: BorrowedFd<'_>, console: Option<OwnedFd>, mut jail: bool) -> Res
                 (SIGHUP | SIGINT | SIGQUIT | SIGTERM, _) if ended => return Ok(()),
                 _ => drop(calls::pidfd_send_signal(pidfd, signal)),
             }
+        }
+        if news {
+            ready = ready.filter(|(ready, pid)| !ready.hear(*pid));
         }
         ended |= process;
         let Some(relay) = &mut relay else {

@@ -5,6 +5,7 @@ use crate::cgroup::{self, Cgroup};
 use crate::error::{During, Error, Reason, Result, fail};
 use crate::host::Host;
 use crate::plan::{Idmap, Mappings, Open, Plan, What};
+use crate::ready::{self, Ready};
 use crate::spec::Resources;
 use crate::state::{self, Directory, State};
 use crate::{console, files, hooks, notify, signal};
@@ -35,6 +36,8 @@ pub struct Request<'a> {
     pub root: &'a str,
     pub console_socket: Option<&'a str>,
     pub pid_file: Option<&'a str>,
+    /// The service manager's socket.
+    pub notify_socket: Option<&'a str>,
 }
 
 /// A container whose process waits for `start` or runs.
@@ -44,6 +47,8 @@ pub struct Launched {
     pub pidfd: OwnedFd,
     /// Our end of the socket that the terminal comes over, without a console socket.
     pub console: Option<OwnedFd>,
+    /// Where it says that it is ready, if it runs already.
+    pub ready: Option<Ready>,
 }
 
 /// What has been made so far, so that it can be undone.
@@ -123,11 +128,12 @@ pub fn launch(
         stop.as_fd(),
         &mut made,
     ) {
-        Ok(pidfd) => Ok(Launched {
+        Ok((pidfd, ready)) => Ok(Launched {
             state: made.state,
             directory: made.directory,
             pidfd,
             console,
+            ready,
         }),
         Err(error) => {
             made.undo();
@@ -144,9 +150,16 @@ fn bring_up<'a>(
     slots: Slots<'_>,
     stop: BorrowedFd<'_>,
     made: &mut Made<'a>,
-) -> Result<OwnedFd> {
+) -> Result<(OwnedFd, Option<Ready>)> {
     // The state comes first: whatever happens from here on, `delete` finds what to remove.
     made.directory.write(&made.state)?;
+    let mut ready = None;
+    if let (Some(slot), Some(manager)) = (plan.notify, request.notify_socket) {
+        slots.fill(slot, ready::prepare(&made.directory)?);
+        if plan.listener.is_none() {
+            ready = Ready::listen(&made.directory, manager)?;
+        }
+    }
     let mut cgroup = None;
     let birthplace: Slot = plan.slots;
     let mut born_in = None;
@@ -256,7 +269,7 @@ fn bring_up<'a>(
         made.pid_file = Some(path);
         files::replace(CWD, path, pid.to_string().as_bytes(), 0o644)?;
     }
-    Ok(pidfd)
+    Ok((pidfd, ready))
 }
 
 /// Lets the process run on every CPU of the cgroup it is in, however few its caller is bound to: since Linux 6.2
@@ -579,15 +592,10 @@ fn listen(directory: &Directory, slot: Slot, slots: &Slots<'_>) -> Result<OwnedF
     directory.lock_waiting()
 }
 
-/// The address of that socket, short however long the root's path is.
+/// The address of that socket.
 pub fn start_address(directory: &Directory) -> Result<SocketAddrUnix> {
-    use rustix::fd::AsRawFd;
-    let path = format!(
-        "/proc/self/fd/{}/{}",
-        directory.fd().as_raw_fd(),
-        state::START
-    );
-    SocketAddrUnix::new(path).during(|| "cannot name the socket for start".into())
+    console::in_directory(directory.fd(), state::START)
+        .during(|| "cannot name the socket for start".into())
 }
 
 /// The socket the terminal goes to: the engine's, or one end of a pair whose other end is ours.

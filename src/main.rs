@@ -17,6 +17,7 @@ mod launch;
 mod log;
 mod notify;
 mod plan;
+mod ready;
 mod seal;
 mod signal;
 mod spec;
@@ -42,6 +43,13 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// The socket of the service manager that started us.
+    pub fn notify_socket(&self) -> Option<&'static str> {
+        self.start
+            .var("NOTIFY_SOCKET")
+            .filter(|path| !path.is_empty())
+    }
+
     pub fn log(&self) -> Log<'_> {
         log(self.flags)
     }

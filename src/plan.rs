@@ -15,7 +15,7 @@ mod security;
 use crate::error::{Error, Result, fail};
 use crate::host::Host;
 use crate::notify::Agent;
-use crate::spec::{Hook as SpecHook, Spec};
+use crate::spec::{Hook as SpecHook, Linux, Spec};
 use crate::state::Hook;
 use affinity::{Affinity, affinity};
 use alloc::borrow::{Cow, ToOwned};
@@ -50,6 +50,8 @@ pub struct Options<'a> {
     pub console_size: Option<(u16, u16)>,
     /// `--cgroup-manager disabled`.
     pub no_cgroup: bool,
+    /// A service manager waits to hear that the container is ready.
+    pub notify: bool,
 }
 
 /// Something launch opens before the clone and puts into a slot.
@@ -100,6 +102,7 @@ pub struct Plan {
     /// The slots that launch fills by other means than `opens`.
     pub listener: Option<Slot>,
     pub console: Option<Slot>,
+    pub notify: Option<Slot>,
     /// The cgroup's path below each hierarchy; `None` for none.
     pub cgroup: Option<String>,
     /// The uid on the host that the cgroup is given to.
@@ -122,6 +125,21 @@ pub struct Hooks {
     pub poststop: Vec<Hook>,
 }
 
+type Asked = fn(&Linux<'_>) -> bool;
+
+/// What the spec can ask for and this program cannot do yet, which is an error and not a surprise.
+const MISSING: [(&str, Asked); 4] = [
+    ("mountLabel", |linux| linux.mount_label.is_some()),
+    ("intelRdt", |linux| linux.intel_rdt.is_some()),
+    ("memoryPolicy", |linux| linux.memory_policy.is_some()),
+    ("netDevices", |linux| !linux.net_devices.is_empty()),
+];
+
+/// Whether this field of `linux` is more than refused.
+pub fn supports(field: &str) -> bool {
+    MISSING.iter().all(|(missing, _)| *missing != field)
+}
+
 /// What the parts of the plan build together.
 struct Builder<'a> {
     spec: &'a Spec<'a>,
@@ -138,6 +156,8 @@ struct Builder<'a> {
     procfs: Option<Slot>,
     /// It is the container's first process that is started, not one more.
     starts: bool,
+    /// The directory of the socket that it tells on when it is ready.
+    notify: Option<Slot>,
 }
 
 /// Makes the plan, or says what is wrong with config.json.
@@ -165,6 +185,7 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         null: None,
         procfs: None,
         starts: true,
+        notify: None,
     };
     let cgroup = match options.no_cgroup {
         true => None,
@@ -203,6 +224,7 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
     }
     b.names()?;
     b.root(&rootfs, cgroup.as_deref())?;
+    b.notify_socket();
     b.working_directory_made()?;
     b.hooks_before_root()?;
     b.sysctls()?;
@@ -237,6 +259,7 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         slots: b.slots,
         listener,
         console,
+        notify: b.notify,
         cgroup_owner,
         cgroup,
         rootfs,
@@ -273,6 +296,7 @@ pub fn plan_exec(
         null: None,
         procfs: None,
         starts: false,
+        notify: None,
     };
     let slot = b.slot();
     let kind = b.namespaces.all() as u32;
@@ -321,6 +345,7 @@ pub fn plan_exec(
         slots: b.slots,
         listener: None,
         console,
+        notify: None,
         cgroup_owner: None,
         cgroup: None,
         rootfs: String::new(),
@@ -333,20 +358,11 @@ pub fn plan_exec(
 }
 
 impl Builder<'_> {
-    /// What the spec can ask for and this program cannot do yet is an error, not a surprise.
     fn refuse_what_is_missing(&self) -> Result<()> {
-        let linux = &self.spec.linux;
-        for (field, asked) in [
-            ("mountLabel", linux.mount_label.is_some()),
-            ("intelRdt", linux.intel_rdt.is_some()),
-            ("memoryPolicy", linux.memory_policy.is_some()),
-            ("netDevices", !linux.net_devices.is_empty()),
-        ] {
-            if asked {
-                fail!("config.json: linux.{field}: not supported yet");
-            }
+        match MISSING.iter().find(|(_, asked)| asked(&self.spec.linux)) {
+            Some((field, _)) => fail!("config.json: linux.{field}: not supported yet"),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn slot(&mut self) -> Slot {

@@ -4,6 +4,7 @@
 use crate::error::{During, Error, Result, fail};
 use crate::files;
 use crate::notify::Agent;
+use crate::ready;
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
@@ -341,6 +342,11 @@ impl Directory {
         for name in names {
             match rustix::fs::unlinkat(&self.fd, &*name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
+                // The one directory there may be, with its one socket.
+                Err(Errno::ISDIR) => {
+                    let _ = rustix::fs::unlinkat(&self.fd, ready::SOCKET, AtFlags::empty());
+                    rustix::fs::unlinkat(&self.fd, &*name, AtFlags::REMOVEDIR).during(what)?;
+                }
                 Err(errno) => return Err(Error::from_errno(what(), errno)),
             }
         }

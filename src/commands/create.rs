@@ -45,6 +45,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         directory,
         pidfd,
         console,
+        ready,
     } = container;
     if let Err(error) = hooks::run("poststart", &state.poststart, &state, crate::state::RUNNING) {
         // A failing poststart hook stops the container (runtime.md, Lifecycle).
@@ -55,11 +56,14 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         return Err(error);
     }
     if mode == Mode::Detach {
+        if let Some(ready) = ready {
+            ready.wait(pidfd.as_fd(), state.pid)?;
+        }
         return Ok(0);
     }
     // Hooks need what the jail takes away, and would inherit it.
     let jail = state.poststop.is_empty();
-    let status = console::supervise(pidfd.as_fd(), console, jail);
+    let status = console::supervise(pidfd.as_fd(), console, ready.map(|r| (r, state.pid)), jail);
     if !context.flags.has(Flag::Keep) {
         commands::delete::remove(&directory, &state)?;
     }
@@ -86,6 +90,7 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         relays: flags.text(Flag::ConsoleSocket).is_none(),
         console_size: (mode == Mode::Foreground).then(console::size).flatten(),
         no_cgroup: flags.text(Flag::CgroupManager) == Some("disabled"),
+        notify: context.notify_socket().is_some(),
     };
     if flags.has(Flag::SystemdCgroup) || flags.text(Flag::CgroupManager) == Some("systemd") {
         fail!("--systemd-cgroup: not yet; use --cgroup-manager cgroupfs");
@@ -128,6 +133,7 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         root: context.root,
         console_socket,
         pid_file: flags.text(Flag::PidFile),
+        notify_socket: context.notify_socket(),
     };
     let launched = launch(&plan, &host, resources, state, &request)?;
     plan.warnings

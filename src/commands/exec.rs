@@ -103,6 +103,7 @@ fn enter(
         relays: flags.text(Flag::ConsoleSocket).is_none(),
         console_size: if detach { None } else { console::size() },
         no_cgroup: state.cgroup.is_none(),
+        notify: false,
     };
     let below: Vec<&str> = flags.texts(Flag::SubCgroup).collect();
     let mut cgroup = match &state.cgroup {
@@ -204,7 +205,7 @@ fn enter(
     if detach {
         return Ok(0);
     }
-    console::supervise(pidfd.as_fd(), console, true)
+    console::supervise(pidfd.as_fd(), console, None, true)
 }
 
 /// Binds us to these CPUs, which a child then inherits, and returns those that we were bound to.

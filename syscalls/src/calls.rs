@@ -245,6 +245,16 @@ pub fn seccomp(program: &[Instruction], flags: u32) -> Result<Option<OwnedFd>> {
     Ok((flags & NEW_LISTENER != 0).then(|| unsafe { OwnedFd::from_raw_fd(result as RawFd) }))
 }
 
+/// Whether this kernel knows all of these flags of a filter.
+pub fn seccomp_knows(flags: u32) -> bool {
+    const SET_MODE_FILTER: usize = 1; // include/uapi/linux/seccomp.h
+    // WAIT_KILLABLE_RECV is for filters with a listener.
+    let flags = flags | NEW_LISTENER;
+    // SAFETY: the kernel looks at the flags first, and then finds no filter at the null pointer (EFAULT).
+    let result = unsafe { syscall(__NR_seccomp, [SET_MODE_FILTER, flags as usize, 0, 0, 0, 0]) };
+    check(result) == Err(Errno::FAULT)
+}
+
 /// `union bpf_attr` (include/uapi/linux/bpf.h), as far as the commands below fill it.
 #[repr(C, align(8))]
 struct BpfAttr([u32; 18]);
