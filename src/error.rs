@@ -15,8 +15,17 @@ pub struct Error(Box<Parts>);
 #[derive(Debug)]
 struct Parts {
     text: String,
-    /// The signal that made us stop, which then shows in the exit status.
-    signal: Option<i32>,
+    why: Why,
+}
+
+/// What makes a difference to whoever gets the error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    Failed,
+    /// This signal made us stop, which shows in the exit status.
+    Interrupted(i32),
+    /// The process was killed while it set itself up, or its pid namespace takes none any more.
+    Killed,
 }
 
 pub type Result<T, E = Error> = core::result::Result<T, E>;
@@ -25,20 +34,23 @@ impl Error {
     pub fn new(text: impl Into<String>) -> Self {
         Self(Box::new(Parts {
             text: text.into(),
-            signal: None,
+            why: Why::Failed,
         }))
     }
 
     /// Somebody asked us to stop.
     pub fn interrupted(what: impl fmt::Display, signal: i32) -> Self {
-        let mut error = Self::new(format!("{what} interrupted by signal {signal}"));
-        error.0.signal = Some(signal);
-        error
+        Self::new(format!("{what} interrupted by signal {signal}"))
+            .because(Why::Interrupted(signal))
     }
 
-    /// The exit status of one that was interrupted, as a shell has it.
-    pub fn status(&self) -> Option<i32> {
-        self.0.signal.map(|signal| 128 + signal)
+    pub fn because(mut self, why: Why) -> Self {
+        self.0.why = why;
+        self
+    }
+
+    pub fn why(&self) -> Why {
+        self.0.why
     }
 
     /// `what: the kernel's reason`.

@@ -2,7 +2,7 @@
 //! meets the child at the agreed points, and undoes everything when anything fails.
 
 use crate::cgroup::{self, Cgroup};
-use crate::error::{During, Error, Reason, Result, fail};
+use crate::error::{During, Error, Reason, Result, Why, fail};
 use crate::host::Host;
 use crate::plan::{Idmap, Mappings, Open, Plan, What};
 use crate::ready::{self, Ready};
@@ -454,18 +454,23 @@ fn died(pidfd: BorrowedFd<'_>) -> Error {
         Some(signal) => format!("was killed by signal {signal}"),
         None => "ended".into(),
     };
-    Error::new(format!("the process {how} before its program began"))
+    Error::new(format!("the process {how} before its program began")).because(Why::Killed)
 }
 
 pub fn unborn(unborn: Unborn<'_>) -> Error {
     match unborn {
-        Unborn::Call(fault) => Error::from_errno(
-            format!(
+        Unborn::Call(fault) => {
+            let what = format!(
                 "cannot create the container's process ({})",
                 fault.call.name()
-            ),
-            fault.errno,
-        ),
+            );
+            let error = Error::from_errno(what, fault.errno);
+            // So says a pid namespace whose first process is on its way out (pid_namespaces(7)).
+            match fault.errno {
+                Errno::NOMEM => error.because(Why::Killed),
+                _ => error,
+            }
+        }
         // The pidfd of a container that has just ended.
         Unborn::Join(_, Errno::SRCH) => {
             Error::new("container not running: its first process has ended")

@@ -27,7 +27,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use cli::{Command, Flag, Flags, Request};
-use error::{Error, Result};
+use error::{Error, Result, Why};
 use log::Log;
 use syscalls::Start;
 
@@ -71,7 +71,11 @@ fn main(start: Start) -> i32 {
         Ok(status) => status,
         Err(error) => {
             log(&flags).error(&error.to_string());
-            error.status().unwrap_or(failed)
+            match error.why() {
+                // As a shell has it.
+                Why::Interrupted(signal) => 128 + signal,
+                _ => failed,
+            }
         }
     }
 }

@@ -9,14 +9,18 @@ mod devices;
 mod engines;
 mod errors;
 mod exec;
+mod exec_places;
 mod faults;
 mod golden;
 mod hooks;
+mod interrupts;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod notify;
 mod process;
 mod program;
+mod relay;
 mod resources;
 mod roots;
 mod seccomp;
@@ -30,16 +34,20 @@ fn main() {
         lifecycle::tests(),
         process::tests(),
         program::tests(),
+        notify::tests(),
         namespaces::tests(),
         mounts::tests(),
         devices::tests(),
         cgroup::tests(),
         resources::tests(),
         hooks::tests(),
+        interrupts::tests(),
         seccomp::tests(),
         seccomp_command::tests(),
         terminal::tests(),
+        relay::tests(),
         exec::tests(),
+        exec_places::tests(),
         errors::tests(),
         contract::tests(),
         attacks::tests(),

@@ -4,7 +4,7 @@ use crate::cgroup::Cgroup;
 use crate::cli::{Flag, integer};
 use crate::commands::create::{listen_fds, protect};
 use crate::commands::pause::status;
-use crate::error::{During, Error, Result, fail};
+use crate::error::{During, Error, Result, Why, fail};
 use crate::host::Host;
 use crate::launch::{commits_early, connect_console, converse, go_on, reap, spread, unborn};
 use crate::plan::{Options, plan_exec};
@@ -39,19 +39,26 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         }
     };
     enter(context, preserve_fds, &directory, &state, &init).map_err(|error| {
-        // What fails while the container goes away fails because of that.
-        match error.status() {
-            None if has_ended(&init) => {
-                Error::new(format!("container not running: {id:?} has just ended"))
-            }
-            _ => error,
+        // What fails while the container goes away fails because of that. Its first process ends last of all.
+        let patience = match error.why() {
+            Why::Interrupted(_) => return error,
+            Why::Failed => 0,
+            Why::Killed => 1,
+        };
+        match ends_within(&init, patience) {
+            true => Error::new(format!("container not running: {id:?} has just ended")),
+            false => error,
         }
     })
 }
 
-fn has_ended(process: &OwnedFd) -> bool {
+fn ends_within(process: &OwnedFd, seconds: i64) -> bool {
+    let time = Timespec {
+        tv_sec: seconds,
+        tv_nsec: 0,
+    };
     let mut fds = [PollFd::new(process, PollFlags::IN)];
-    rustix::event::poll(&mut fds, Some(&Timespec::default())).is_ok_and(|n| n == 1)
+    rustix::event::poll(&mut fds, Some(&time)).is_ok_and(|n| n == 1)
 }
 
 fn enter(
