@@ -415,7 +415,7 @@ fn a_container_half_made_or_half_removed_does_not_exist() {
 }
 
 fn exec_beside_delete_is_told_that_the_container_is_gone() {
-    for _ in 0..20 {
+    for _ in 0..10 {
         let mut b = Bundle::new();
         b.waits().launch("run", &["--detach"]).ok();
         let calls: Vec<Running> = (0..6)

@@ -3,6 +3,7 @@
 
 mod attacks;
 mod bad_specs;
+mod callers;
 mod cgroup;
 mod contract;
 mod devices;
@@ -50,6 +51,7 @@ fn main() {
         exec_places::tests(),
         errors::tests(),
         contract::tests(),
+        callers::tests(),
         attacks::tests(),
         faults::tests(),
         engines::tests(),
