@@ -15,6 +15,7 @@ pub struct Error(Box<Parts>);
 #[derive(Debug)]
 struct Parts {
     text: String,
+    errno: Option<Errno>,
     why: Why,
 }
 
@@ -34,6 +35,7 @@ impl Error {
     pub fn new(text: impl Into<String>) -> Self {
         Self(Box::new(Parts {
             text: text.into(),
+            errno: None,
             why: Why::Failed,
         }))
     }
@@ -55,7 +57,17 @@ impl Error {
 
     /// `what: the kernel's reason`.
     pub fn from_errno(what: impl fmt::Display, errno: Errno) -> Self {
-        Self::new(format!("{what}: {}", Reason(errno)))
+        let mut error = Self::new(format!("{what}: {}", Reason(errno)));
+        error.0.errno = Some(errno);
+        error
+    }
+
+    /// Whether we lack a right, and nothing else is wrong.
+    pub fn is_denied(&self) -> bool {
+        matches!(
+            self.0.errno,
+            Some(Errno::ACCESS | Errno::PERM | Errno::ROFS)
+        )
     }
 }
 

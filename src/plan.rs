@@ -12,6 +12,8 @@ mod options;
 mod process;
 mod security;
 
+use crate::cgroup::Driver;
+use crate::cgroup::systemd::Unit;
 use crate::error::{Error, Result, fail};
 use crate::host::Host;
 use crate::notify::Agent;
@@ -30,7 +32,7 @@ pub use security::{compiled, with_profile, word};
 use syscalls::calls::Arg;
 use syscalls::slots::Slot;
 use syscalls::spawn::Join;
-use syscalls::step::{Attributes, Point, Step};
+use syscalls::step::{Point, Step, Tree};
 
 /// What the command line adds to the spec.
 pub struct Options<'a> {
@@ -48,8 +50,7 @@ pub struct Options<'a> {
     pub relays: bool,
     /// Rows and columns of the terminal we run in, for a container that relays to it.
     pub console_size: Option<(u16, u16)>,
-    /// `--cgroup-manager disabled`.
-    pub no_cgroup: bool,
+    pub cgroups: &'a Driver,
     /// A service manager waits to hear that the container is ready.
     pub notify: bool,
 }
@@ -67,9 +68,7 @@ pub struct Open {
 pub enum What {
     /// A detached copy of a tree, with its attributes set.
     Tree {
-        path: &'static CStr,
-        recursive: bool,
-        attributes: Attributes,
+        tree: Tree<'static>,
         idmap: Option<Idmap>,
     },
     /// A namespace.
@@ -82,11 +81,21 @@ pub struct Idmap {
     pub recursive: bool,
 }
 
-/// The text of uid_map and gid_map.
+/// The id mappings of a user namespace.
 #[derive(Clone)]
 pub struct Mappings {
-    pub uid: String,
-    pub gid: String,
+    pub uid: Mapping,
+    pub gid: Mapping,
+    /// Without CAP_SETGID one's own gid can be mapped where setgroups(2) is forbidden.
+    pub deny_setgroups: bool,
+}
+
+#[derive(Clone)]
+pub struct Mapping {
+    /// As uid_map and gid_map take it, a line for each range.
+    pub text: String,
+    /// Ids that are not one's own are mapped by newuidmap and newgidmap, which look up whose they are.
+    pub helped: bool,
 }
 
 /// Everything that is going to happen, in the order it happens.
@@ -105,6 +114,8 @@ pub struct Plan {
     pub notify: Option<Slot>,
     /// The cgroup's path below each hierarchy; `None` for none.
     pub cgroup: Option<String>,
+    /// The scope that it is, where systemd makes it.
+    pub unit: Option<Unit>,
     /// The uid on the host that the cgroup is given to.
     pub cgroup_owner: Option<u32>,
     pub rootfs: String,
@@ -173,6 +184,9 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         fail!("config.json: root: required field is missing")
     };
     let namespaces = namespaces::read(spec)?;
+    if !host.privileged {
+        namespaces.check_ordinary()?;
+    }
     let mut b = Builder {
         spec,
         host,
@@ -187,12 +201,17 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         starts: true,
         notify: None,
     };
-    let cgroup = match options.no_cgroup {
-        true => None,
-        false => Some(crate::cgroup::path(
-            spec.linux.cgroups_path.as_deref(),
-            options.id,
-        )?),
+    let cgroups_path = spec.linux.cgroups_path.as_deref();
+    let mut unit = None;
+    let cgroup = match options.cgroups {
+        Driver::Disabled => None,
+        Driver::Cgroupfs => Some(crate::cgroup::path(cgroups_path, options.id)?),
+        Driver::Systemd(manager) => {
+            let new = Unit::new(manager, cgroups_path, options.id, &spec.annotations)?;
+            let path = new.path()?;
+            unit = Some(new);
+            Some(path)
+        }
     };
     b.refuse_what_is_missing()?;
     if let Some(resources) = &spec.linux.resources {
@@ -204,12 +223,15 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
     let mappings = b.mappings()?;
 
     if mappings.is_some() {
+        if !host.privileged {
+            b.steps.push(Step::Reachable);
+        }
         b.steps
             .extend([Step::Meet(Point::Mappings), Step::ContainerRoot]);
     } else if b.namespaces.has(Kind::User) {
         b.steps.push(Step::ContainerRoot);
     }
-    if cgroup.is_some() && host.cgroups.has_v1() {
+    if cgroup.is_some() && (host.cgroups.has_v1() || unit.is_some()) {
         b.steps.push(Step::Meet(Point::Cgroup));
     }
     if b.namespaces.is_new(Kind::Cgroup) {
@@ -262,6 +284,7 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         notify: b.notify,
         cgroup_owner,
         cgroup,
+        unit,
         rootfs,
         oom_score_adj: oom_score_adj(spec)?,
         affinity: Affinity::default(),
@@ -348,6 +371,7 @@ pub fn plan_exec(
         notify: None,
         cgroup_owner: None,
         cgroup: None,
+        unit: None,
         rootfs: String::new(),
         oom_score_adj: oom_score_adj(spec)?,
         affinity: affinity(spec.process.as_ref())?,

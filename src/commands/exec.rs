@@ -1,6 +1,6 @@
 //! `exec`: one more process in a container that is created or runs, described by flags or by a file.
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Driver};
 use crate::cli::{Flag, integer};
 use crate::commands::create::{listen_fds, protect};
 use crate::commands::pause::status;
@@ -10,7 +10,7 @@ use crate::launch::{commits_early, connect_console, converse, go_on, reap, sprea
 use crate::plan::{Options, plan_exec};
 use crate::spec::{self, Capabilities, Process, Spec};
 use crate::state::{CREATED, Directory, PAUSED, RUNNING, State};
-use crate::{Context, console, files, notify, signal};
+use crate::{Context, console, files, notify, oom, signal};
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::ToString;
@@ -94,10 +94,14 @@ fn enter(
     if terminal && detach && console_socket.is_none() {
         fail!("a terminal needs --console-socket, unless the process runs in the foreground");
     }
-    let host = Host::probe()?;
+    let host = Host::probe(context.start)?;
     let is_paused = || status(directory, state, &host.cgroups) == PAUSED;
     if is_paused() && !flags.has(Flag::IgnorePaused) {
         fail!("cannot exec in container {id:?}: it is paused (--ignore-paused waits for resume)");
+    }
+    if !host.privileged && directory.status(state).0 == CREATED {
+        // Its process is still ours, and nobody but root may look into it; not even we.
+        fail!("cannot exec in container {id:?}: an ordinary user can only once it is started");
     }
     let options = Options {
         id,
@@ -109,7 +113,7 @@ fn enter(
         listen_fds: listen_fds(context),
         relays: flags.text(Flag::ConsoleSocket).is_none(),
         console_size: if detach { None } else { console::size() },
-        no_cgroup: state.cgroup.is_none(),
+        cgroups: &Driver::Cgroupfs,
         notify: false,
     };
     let below: Vec<&str> = flags.texts(Flag::SubCgroup).collect();
@@ -129,6 +133,7 @@ fn enter(
     );
     let console = connect_console(&plan, &slots, console_socket)?;
     let stop = signal::hold()?;
+    let lent = oom::lend(plan.oom_score_adj, &host, "process.oomScoreAdj")?;
     let bound = bind_to(plan.affinity.initial.as_ref())?;
     let mut birth = Spawn {
         namespaces: 0,
@@ -152,14 +157,10 @@ fn enter(
         pidfd,
         channel,
     } = spawned.map_err(unborn)?;
-    drop(slots);
+    drop((slots, lent));
     let begun = (|| {
         bind_to(bound.as_ref())?;
-        if let Some(value) = plan.oom_score_adj {
-            let path = format!("/proc/{pid}/oom_score_adj");
-            files::write(CWD, path.as_str(), value.to_string().as_bytes())
-                .during(|| format!("process.oomScoreAdj: cannot write {value} to {path}"))?;
-        }
+        oom::give(plan.oom_score_adj, &host, pid, "process.oomScoreAdj")?;
         let settle = || match &plan.affinity.at_last {
             Some(cpus) => rustix::thread::sched_setaffinity(Pid::from_raw(pid), cpus)
                 .during(|| "process.execCPUAffinity.final: cannot run on these CPUs".into()),

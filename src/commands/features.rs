@@ -27,7 +27,7 @@ struct Features<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Linux<'a> {
-    namespaces: Vec<&'a str>,
+    namespaces: Vec<String>,
     capabilities: Vec<String>,
     cgroup: Cgroup,
     seccomp: Seccomp<'a>,
@@ -78,7 +78,7 @@ struct Annotations<'a> {
 }
 
 /// Whether cgroups can be made by asking systemd, the system's or a user's.
-const SYSTEMD: bool = false;
+const SYSTEMD: bool = true;
 
 pub fn run(_: &Context<'_>) -> Result<i32> {
     let enabled = |enabled| Enabled { enabled };
