@@ -4,6 +4,7 @@
 use crate::error::{During, Error, Reason, Result, fail};
 use crate::files;
 use crate::notify::Agent;
+use crate::ready;
 use crate::spec::object;
 use alloc::borrow::ToOwned;
 use alloc::collections::BinaryHeap;
@@ -286,7 +287,13 @@ impl Directory {
     pub fn read(&self) -> Result<State> {
         let what = || format!("cannot read the state of container {:?}", self.id);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.fd, STATE, flags, Mode::empty()).during(what)?;
+        let file = match rustix::fs::openat(&self.fd, STATE, flags, Mode::empty()) {
+            Err(Errno::NOENT) => fail!(
+                "container {:?} does not exist: it is being made or removed, or was left half-made",
+                self.id
+            ),
+            file => file.during(what)?,
+        };
         let bytes = files::read_open(&file).during(what)?;
         crate::spec::read(STATE, &bytes).map_err(|error| Error::new(format!("{}: {error}", what())))
     }
@@ -358,6 +365,11 @@ impl Directory {
         for name in names {
             match rustix::fs::unlinkat(&self.fd, &*name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
+                // The one directory there may be, with its one socket.
+                Err(Errno::ISDIR) => {
+                    let _ = rustix::fs::unlinkat(&self.fd, ready::SOCKET, AtFlags::empty());
+                    rustix::fs::unlinkat(&self.fd, &*name, AtFlags::REMOVEDIR).during(what)?;
+                }
                 Err(errno) => return Err(Error::from_errno(what(), errno)),
             }
         }

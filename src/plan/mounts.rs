@@ -6,6 +6,7 @@ use super::options::{self, Options, Recursion};
 use super::{Builder, Idmap, Mappings, What, leak, leak_text};
 use crate::error::{Result, fail};
 use crate::host::{CGROUPS, Cgroups, join};
+use crate::ready;
 use crate::spec::Mount as SpecMount;
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -301,6 +302,23 @@ impl Builder<'_> {
             after,
         }));
         Ok(())
+    }
+
+    /// The directory of the notify socket, unless the container's environment says that somebody else has seen to that.
+    pub fn notify_socket(&mut self) {
+        let process = self.spec.process.as_ref();
+        let seen_to = process.is_none_or(|p| p.env.iter().any(|e| e.starts_with("NOTIFY_SOCKET=")));
+        if !self.options.notify || seen_to || !self.namespaces.is_new(Kind::Mount) {
+            return;
+        }
+        let tree = self.slot();
+        self.steps.push(Step::Bind(Bind {
+            tree,
+            source: ready::DIRECTORY,
+            target: ready::TARGET,
+            after: Attributes::NONE,
+        }));
+        self.notify = Some(tree);
     }
 
     /// An id-mapped mount, by its own mappings or by those of the container.

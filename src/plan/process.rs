@@ -5,6 +5,7 @@ use super::namespaces::Kind;
 use super::{Builder, arguments, identity, leak, leak_text};
 use crate::error::{Result, fail};
 use crate::host::join;
+use crate::ready;
 use crate::spec::Process;
 use alloc::boxed::Box;
 use alloc::format;
@@ -170,6 +171,12 @@ impl Builder<'_> {
             ] {
                 envp.insert(envp.len() - 1, Arg::new(leak_text(&entry, "LISTEN_FDS")?));
             }
+        }
+        if self.notify.is_some() {
+            envp.insert(
+                envp.len() - 1,
+                Arg::new(leak_text(ready::VARIABLE, "NOTIFY_SOCKET")?),
+            );
         }
         let mut home = None;
         if variable(process, "HOME").is_none() {

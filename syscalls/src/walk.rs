@@ -222,9 +222,13 @@ impl<'a> Child<'a> {
         let _ = write!(pid, "{}", rustix::process::getpid().as_raw_nonzero());
         for hook in hooks {
             let mut output = Text::<400>::new();
-            if let Err(fault) =
-                crate::hook::run(hook, &[state[0], pid.bytes(), state[1]], None, &mut output)
-            {
+            if let Err(fault) = crate::hook::run(
+                hook,
+                &[state[0], pid.bytes(), state[1]],
+                None,
+                None,
+                &mut output,
+            ) {
                 self.output.push(hook.path.to_bytes());
                 self.output.push(b"\0");
                 self.output.push(output.bytes());
