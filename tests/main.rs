@@ -4,8 +4,10 @@
 mod attacks;
 mod bad_specs;
 mod cgroup;
+mod containerd;
 mod contract;
 mod devices;
+mod docker;
 mod engines;
 mod errors;
 mod exec;
@@ -22,7 +24,7 @@ mod seccomp;
 mod seccomp_command;
 mod terminal;
 
-use runtime_tests::{harness, host};
+use runtime_tests::{harness, host, machine};
 
 fn main() {
     let areas = [
@@ -43,6 +45,8 @@ fn main() {
         attacks::tests(),
         faults::tests(),
         engines::tests(),
+        containerd::tests(),
+        docker::tests(),
         golden::tests(),
         roots::tests(),
     ];
@@ -56,6 +60,8 @@ fn main() {
         host::sweep(false);
     }
     let conclusion = libtest_mimic::run(&arguments, areas.into_iter().flatten().collect());
+    let stopped = machine::stop();
     host::sweep(true);
-    conclusion.exit();
+    conclusion.exit_if_failed();
+    assert!(stopped, "an engine's processes outlived their containers");
 }
