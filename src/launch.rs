@@ -261,18 +261,22 @@ pub fn converse(
     listener: impl Fn(i32) -> Result<()>,
 ) -> Result<()> {
     let mut text = Text::new();
-    let (mut committed, mut ready) = (false, false);
+    let (mut committed, mut ready, mut failed) = (false, false, None);
     loop {
         let report = Report::recv(channel, &mut text)
             .during(|| "cannot hear from the container's process".into())?;
         let Some(report) = report else {
+            if let Some(error) = failed {
+                return Err(error);
+            }
             if committed && (ready || plan.listener.is_some()) {
                 return Ok(());
             }
             return Err(died(pidfd));
         };
         match report.kind {
-            Kind::Failed => return Err(failure(&report, &text, Some(plan.steps.len()))),
+            // The last word counts: it says most.
+            Kind::Failed => failed = Some(failure(&report, &text, Some(plan.steps.len()))),
             Kind::Ready => ready = true,
             Kind::Born => {}
             Kind::Listener => {
@@ -322,12 +326,39 @@ pub fn failure(report: &Report, text: &Text<1016>, steps: Option<usize>) -> Erro
                 hooks::failure(fault, None, output)
             ));
         }
-        Call::interpreter => format!("its interpreter: {}", Reason(errno)),
+        // First the words that engines look for, then the cause.
+        Call::not_in_path => format!("executable file not found in $PATH: {}", Reason(errno)),
+        Call::interpreter if output.is_empty() => {
+            format!(
+                "{}: the interpreter that it names is missing",
+                Reason(errno)
+            )
+        }
+        Call::interpreter => format!("{}: its interpreter {output} is missing", Reason(errno)),
+        Call::carriage_return => format!(
+            "{}: the line that names its interpreter {output} ends in CR LF, and the CR is taken for a part of the name",
+            Reason(errno)
+        ),
+        Call::is_a_directory => format!("is a directory: {}", Reason(errno)),
+        Call::no_permission => format!("{}: no mode bit lets anybody execute it", Reason(errno)),
+        Call::noexec_mount => format!(
+            "{}: it lies on a mount with the option noexec",
+            Reason(errno)
+        ),
+        Call::other_machine => format!(
+            "{}: it is made for {}",
+            Reason(errno),
+            machine(output.parse().unwrap_or(0))
+        ),
+        Call::no_format => format!(
+            "{}: it is no ELF file, and does not begin with #!",
+            Reason(errno)
+        ),
         Call::not_a_directory => {
             "it is a symbolic link, or not a directory: an ordinary one is needed here".into()
         }
         Call::not_the_same_kind => {
-            "a directory goes on a directory only, and a file on a file only: Not a directory"
+            "a directory goes on a directory only, and a file on a file only: not a directory"
                 .into()
         }
         Call::not_a_null_device => "/dev/null of the host is not the character device 1:3".into(),
@@ -337,6 +368,24 @@ pub fn failure(report: &Report, text: &Text<1016>, steps: Option<usize>) -> Erro
         _ => Reason(errno).to_string(),
     };
     Error::new(format!("cannot {step}{place}: {reason}"))
+}
+
+/// The machine of an ELF file (elf.h, EM_*).
+fn machine(number: u16) -> String {
+    let name = match number {
+        3 => "i386",
+        8 => "mips",
+        20 => "ppc",
+        21 => "ppc64",
+        22 => "s390",
+        40 => "arm",
+        62 => "x86_64",
+        183 => "aarch64",
+        243 => "riscv",
+        258 => "loongarch",
+        _ => return format!("another machine (ELF machine {number})"),
+    };
+    name.into()
 }
 
 /// The child ended without a word.

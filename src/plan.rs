@@ -205,6 +205,9 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
     let console = b.console()?;
     b.paths()?;
     b.enter_root()?;
+    if options.wait {
+        b.look_up()?;
+    }
     b.steps.push(Step::Meet(Point::Commit));
     let listener = options.wait.then(|| b.slot());
     b.steps.extend(listener.map(Step::Await));

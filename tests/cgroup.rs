@@ -288,9 +288,9 @@ fn a_failed_limit_removes_the_cgroup_again() {
         "/linux/resources/cpu",
         json!({"quota": 30_000, "period": 10}),
     );
-    b.run().fails(&["cpu.cfs_period_us", "Invalid argument"]);
+    b.run().fails(&["cpu.cfs_period_us", "invalid argument"]);
     b.left_nothing();
-    b.create().fails(&["cpu.cfs_period_us", "Invalid argument"]);
+    b.create().fails(&["cpu.cfs_period_us", "invalid argument"]);
     b.left_nothing();
 }
 

@@ -271,7 +271,7 @@ fn the_json_log_has_exactly_one_object_for_a_failure() {
     assert!(b.read("log").ends_with("}\n"));
     let message = log["msg"].as_str().unwrap();
     assert!(
-        message.contains("No such file or directory") && message.contains("/bin/no"),
+        message.contains("no such file or directory") && message.contains("/bin/no"),
         "{message}"
     );
     let time = log["time"].as_str().unwrap();
@@ -281,7 +281,7 @@ fn the_json_log_has_exactly_one_object_for_a_failure() {
     );
     // The same error stands on stderr, once.
     assert_eq!(
-        output.err.matches("No such file or directory").count(),
+        output.err.matches("no such file or directory").count(),
         1,
         "{output}"
     );
@@ -333,12 +333,12 @@ fn the_text_log_has_the_error_too() {
     let mut b = Bundle::new();
     let output = fail_with_log(&mut b, "text");
     assert!(
-        b.read("log").contains("No such file or directory"),
+        b.read("log").contains("no such file or directory"),
         "{}",
         b.read("log")
     );
     assert!(
-        b.read("log").lines().count() == 1 && output.err.contains("No such file or directory"),
+        b.read("log").lines().count() == 1 && output.err.contains("no such file or directory"),
         "{output}"
     );
     let mut b = Bundle::new();

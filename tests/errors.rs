@@ -105,7 +105,7 @@ fn a_missing_config_is_an_error_that_names_it() {
         .arg(&path)
         .arg(&b.id)
         .output()
-        .fails(&["config.json", "No such file or directory"]);
+        .fails(&["config.json", "no such file or directory"]);
     b.left_nothing();
 }
 
@@ -155,7 +155,7 @@ fn a_missing_bundle_is_an_error_that_names_it() {
     let path = b.text("nowhere");
     b.call(&["create", "--bundle", &path, &b.id])
         .output()
-        .fails(&[&path, "No such file or directory"]);
+        .fails(&[&path, "no such file or directory"]);
     b.left_nothing();
 }
 
@@ -163,7 +163,7 @@ fn a_missing_root_is_an_error_that_names_it() {
     let mut b = Bundle::new();
     b.set("/root/path", json!("gone"))
         .create()
-        .fails(&["gone", "No such file or directory"]);
+        .fails(&["gone", "no such file or directory"]);
     b.left_nothing();
 }
 
@@ -172,7 +172,7 @@ fn a_root_that_is_a_file_is_an_error_that_names_it() {
     fs::write(b.path().join("file"), "").unwrap();
     b.set("/root/path", json!("file"))
         .create()
-        .fails(&["file", "Not a directory"]);
+        .fails(&["file", "not a directory"]);
     b.left_nothing();
 }
 
@@ -181,7 +181,7 @@ fn a_failing_mount_names_itself_and_its_reason() {
     fs::write(b.rootfs().join("file"), "").unwrap();
     b.mount("/file/below", "tmpfs", "tmpfs", &[])
         .create()
-        .fails(&["/file/below", "Not a directory"]);
+        .fails(&["/file/below", "not a directory"]);
     b.left_nothing();
     let mut b = Bundle::new();
     fs::create_dir(b.rootfs().join("dir")).unwrap();
@@ -295,7 +295,7 @@ fn an_unwritable_state_directory_is_an_error_that_names_it() {
     let b = Bundle::new();
     fs::write(b.state_dir(), "a file where the directory would be").unwrap();
     let output = b.create();
-    output.fails(&[b.state_dir().to_str().unwrap(), "Not a directory"]);
+    output.fails(&[b.state_dir().to_str().unwrap(), "not a directory"]);
     fs::remove_file(b.state_dir()).unwrap();
     b.left_nothing();
 }
@@ -305,11 +305,11 @@ fn an_unwritable_pid_file_is_an_error_that_leaves_nothing() {
     let path = b.text("no/such/dir/pid");
     b.launch("create", &["--pid-file", &path])
         .output()
-        .fails(&[&path, "No such file or directory"]);
+        .fails(&[&path, "no such file or directory"]);
     b.left_nothing();
     b.launch("run", &["--pid-file", &path])
         .output()
-        .fails(&[&path, "No such file or directory"]);
+        .fails(&[&path, "no such file or directory"]);
     b.left_nothing();
 }
 

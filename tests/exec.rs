@@ -232,7 +232,7 @@ fn a_wrong_process_file_is_refused_with_its_place() {
     let (b, _running) = up();
     let path = b.text("process.json");
     let missing = exec(&b, &["--process", &b.text("nothing")], &[]).output();
-    refused(&missing, &[&b.text("nothing"), "No such file or directory"]);
+    refused(&missing, &[&b.text("nothing"), "no such file or directory"]);
     for (changes, place) in [
         (json!({"args": "sh"}), "args"),
         (json!({"user": {"uid": -1}}), "user.uid"),
@@ -482,7 +482,7 @@ fn a_detached_tty_needs_a_console_socket() {
         &["--tty", "--detach", "--console-socket", &missing],
         &["true"],
     );
-    refused(&run.output(), &[&missing, "No such file or directory"]);
+    refused(&run.output(), &[&missing, "no such file or directory"]);
 }
 
 fn the_pid_file_is_renamed_into_place() {
@@ -877,7 +877,7 @@ fn the_seccomp_filter_applies_with_and_without_no_new_privs() {
 fn a_missing_program_and_a_missing_interpreter_are_named() {
     let (b, _running) = up();
     let run = exec(&b, &[], &["/bin/nothing"]).output();
-    refused(&run, &["/bin/nothing", "No such file or directory"]);
+    refused(&run, &["/bin/nothing", "no such file or directory"]);
     let run = exec(&b, &[], &["nothing"]).output();
     refused(&run, &["nothing"]);
     let err = run.err.to_lowercase();
@@ -889,12 +889,12 @@ fn a_missing_program_and_a_missing_interpreter_are_named() {
     fs::write(&script, "#!/bin/nothing\n").unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     let run = exec(&b, &[], &["/bin/script"]).output();
-    refused(&run, &["/bin/script", "No such file or directory"]);
+    refused(&run, &["/bin/script", "no such file or directory"]);
     fs::set_permissions(&script, fs::Permissions::from_mode(0o644)).unwrap();
     let run = exec(&b, &[], &["/bin/script"]).output();
-    refused(&run, &["/bin/script", "Permission denied"]);
+    refused(&run, &["/bin/script", "permission denied"]);
     let run = exec(&b, &["--cwd", "/nowhere/at/all"], &["true"]).output();
-    refused(&run, &["/nowhere/at/all", "No such file or directory"]);
+    refused(&run, &["/nowhere/at/all", "no such file or directory"]);
 }
 
 fn a_failed_exec_leaves_the_container_as_it_was() {

@@ -407,7 +407,7 @@ fn a_missing_hook_is_an_error_that_names_it() {
             json!({"path": "/nothing/here"}),
         );
         b.create()
-            .fails(&["/nothing/here", "No such file or directory"]);
+            .fails(&["/nothing/here", "no such file or directory"]);
         b.left_nothing();
     }
 }

@@ -22,12 +22,6 @@ runtime_tests::tests![
     state_has_every_field_of_the_specification,
     state_says_stopped_for_a_zombie,
     state_of_an_unknown_container_does_not_exist,
-    start_reports_a_missing_executable,
-    start_reports_a_missing_interpreter,
-    start_reports_a_file_that_may_not_be_executed,
-    start_reports_a_directory_as_executable,
-    start_reports_a_name_that_is_not_in_the_path,
-    run_reports_a_missing_executable,
     start_of_a_running_container_fails,
     start_of_a_stopped_container_fails,
     start_of_an_unknown_container_fails,
@@ -306,81 +300,6 @@ fn state_of_an_unknown_container_does_not_exist() {
         .output()
         .fails(&["nobody", "does not exist"])
         .prints("");
-}
-
-/// `start` fails with these words; the container is then stopped, its process never ran, and delete removes it.
-#[track_caller]
-fn start_fails(b: &Bundle, words: &[&str]) {
-    b.create().ok();
-    b.start().fails(words);
-    b.wait_for_status("stopped");
-    b.delete(&[]).ok();
-    b.left_nothing();
-}
-
-fn start_reports_a_missing_executable() {
-    let mut b = Bundle::new();
-    start_fails(
-        b.args(&["/bin/nothing"]),
-        &["/bin/nothing", "No such file or directory"],
-    );
-}
-
-fn start_reports_a_missing_interpreter() {
-    let mut b = Bundle::new();
-    script(&b, "#!/bin/nothing\n", 0o755);
-    start_fails(
-        b.args(&["/bin/script"]),
-        &["/bin/script", "No such file or directory"],
-    );
-}
-
-fn start_reports_a_file_that_may_not_be_executed() {
-    let mut b = Bundle::new();
-    script(&b, "#!/bin/sh\n", 0o644);
-    start_fails(
-        b.args(&["/bin/script"]),
-        &["/bin/script", "Permission denied"],
-    );
-}
-
-fn start_reports_a_directory_as_executable() {
-    let mut b = Bundle::new();
-    // execve(2) says EACCES; runc says "is a directory". Docker maps either to 126.
-    b.args(&["/etc"]).create().ok();
-    let output = b.start();
-    output.fails(&["/etc"]);
-    let err = output.err.to_lowercase();
-    assert!(
-        err.contains("permission denied") || err.contains("is a directory"),
-        "{output}"
-    );
-}
-
-fn start_reports_a_name_that_is_not_in_the_path() {
-    let mut b = Bundle::new();
-    b.args(&["nothing"]).create().ok();
-    let output = b.start();
-    output.fails(&["nothing"]);
-    let err = output.err.to_lowercase();
-    assert!(
-        err.contains("executable file not found") || err.contains("no such file or directory"),
-        "{output}"
-    );
-}
-
-fn run_reports_a_missing_executable() {
-    let mut b = Bundle::new();
-    b.args(&["/bin/nothing"])
-        .run()
-        .fails(&["/bin/nothing", "No such file or directory"]);
-    b.left_nothing();
-}
-
-fn script(b: &Bundle, text: &str, mode: u32) {
-    let path = b.rootfs().join("bin/script");
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
 }
 
 fn start_of_a_running_container_fails() {

@@ -18,6 +18,7 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
+mod program;
 mod resources;
 mod roots;
 mod seccomp;
@@ -30,6 +31,7 @@ fn main() {
     let areas = [
         lifecycle::tests(),
         process::tests(),
+        program::tests(),
         namespaces::tests(),
         mounts::tests(),
         devices::tests(),

@@ -315,7 +315,7 @@ fn an_unknown_filesystem_type_is_an_error_that_names_the_mount() {
     let mut b = Bundle::new();
     b.mount("/m", "nosuchfs", "none", &[])
         .run()
-        .fails(&["nosuchfs", "/m", "No such device"]);
+        .fails(&["nosuchfs", "/m", "no such device"]);
     b.left_nothing();
 }
 
@@ -323,7 +323,7 @@ fn an_option_that_the_filesystem_refuses_is_an_error_that_names_the_mount() {
     let mut b = Bundle::new();
     b.mount("/m", "tmpfs", "tmpfs", &["nonsense=1"])
         .run()
-        .fails(&["/m", "Invalid argument"]);
+        .fails(&["/m", "invalid argument"]);
     b.left_nothing();
 }
 
@@ -375,7 +375,7 @@ fn a_bind_of_a_missing_source_is_an_error_that_names_it() {
     let path = b.text("nothing");
     b.bind(&b.file("nothing"), "/to", &[])
         .run()
-        .fails(&[&path, "No such file or directory"]);
+        .fails(&[&path, "no such file or directory"]);
     b.left_nothing();
 }
 

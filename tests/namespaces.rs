@@ -129,7 +129,7 @@ fn a_missing_namespace_path_is_refused() {
     let path = b.text("nothing");
     b.namespace("network", Some(&path))
         .run()
-        .fails(&[&path, "No such file or directory"]);
+        .fails(&[&path, "no such file or directory"]);
     b.left_nothing();
 }
 

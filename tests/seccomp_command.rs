@@ -230,5 +230,5 @@ fn errors_name_the_file_and_the_place() {
     let missing = b.text("nothing.json");
     b.call(&["seccomp", &missing])
         .output()
-        .fails(&[&missing, "No such file or directory"]);
+        .fails(&[&missing, "no such file or directory"]);
 }

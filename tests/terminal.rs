@@ -252,11 +252,11 @@ fn a_console_socket_that_nobody_listens_on_is_an_error_that_names_it() {
     let path = b.text("nobody");
     b.launch("create", &["--console-socket", &path])
         .output()
-        .fails(&[&path, "No such file or directory"]);
+        .fails(&[&path, "no such file or directory"]);
     drop(ConsoleSocket::bind(&b.file("nobody")));
     b.launch("create", &["--console-socket", &path])
         .output()
-        .fails(&[&path, "Connection refused"]);
+        .fails(&[&path, "connection refused"]);
     fs::write(b.file("plain"), "").unwrap();
     let path = b.text("plain");
     b.launch("create", &["--console-socket", &path])

@@ -29,7 +29,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     .during(what)?;
     rustix::net::connect(&socket, &start_address(&directory)?).during(what)?;
     go_on(socket.as_fd());
-    let (mut text, mut ready) = (Text::new(), false);
+    let (mut text, mut ready, mut failed) = (Text::new(), false, None);
     while let Some(report) = Report::recv(socket.as_fd(), &mut text).during(what)? {
         match report.kind {
             Kind::Ready => ready = true,
@@ -37,8 +37,11 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
                 notify::deliver(pidfd.as_fd(), report.errno, state.pid, &state, CREATED)?;
                 go_on(socket.as_fd());
             }
-            _ => return Err(failure(&report, &text, None)),
+            _ => failed = Some(failure(&report, &text, None)),
         }
+    }
+    if let Some(error) = failed {
+        return Err(error);
     }
     if !ready {
         fail!("cannot start container {id:?}: its first process ended before its program began");

@@ -4,6 +4,7 @@
 use super::namespaces::Kind;
 use super::{Builder, arguments, identity, leak, leak_text};
 use crate::error::{Result, fail};
+use crate::host::join;
 use crate::spec::Process;
 use alloc::boxed::Box;
 use alloc::format;
@@ -11,7 +12,7 @@ use alloc::vec::Vec;
 use core::ffi::CStr;
 use syscalls::calls::Arg;
 use syscalls::slots::Slot;
-use syscalls::step::{Execute, Home, Step};
+use syscalls::step::{Execute, Home, Program, Step};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -60,7 +61,10 @@ impl Builder<'_> {
             // `create` works without a process, `start` then says so (runtime.md, Start).
             let nothing = leak(Vec::from([Arg::END]));
             let execute = Execute {
-                candidates: &[],
+                program: Program {
+                    name: c"",
+                    candidates: &[],
+                },
                 argv: nothing,
                 envp: nothing,
                 home: None,
@@ -128,32 +132,21 @@ impl Builder<'_> {
         }
     }
 
-    fn execute(&mut self, process: &Process<'_>) -> Result<Execute<'static>> {
-        let Some(name) = process.args.first() else {
-            fail!("config.json: process.args: expected at least one argument");
+    /// The check that `create` makes of the program, so that one that is missing is told of at once, as runc does.
+    pub fn look_up(&mut self) -> Result<()> {
+        let Some(process) = &self.spec.process else {
+            return Ok(());
         };
-        if name.is_empty() {
-            fail!("config.json: process.args[0]: expected the name of a program, found \"\"");
-        }
+        // The working directory is entered later.
+        let program = program(process, &process.cwd)?;
+        self.steps.push(Step::LookUp(program));
+        Ok(())
+    }
+
+    fn execute(&mut self, process: &Process<'_>) -> Result<Execute<'static>> {
         for (n, entry) in process.env.iter().enumerate() {
             if entry.starts_with('=') || !entry.contains('=') {
                 fail!("config.json: process.env[{n}]: expected NAME=VALUE, found {entry:?}");
-            }
-        }
-        let value = |name: &str| {
-            process
-                .env
-                .iter()
-                .rev()
-                .find_map(|e| e.strip_prefix(name)?.strip_prefix('='))
-        };
-        let mut candidates: Vec<&'static CStr> = Vec::new();
-        if name.contains('/') {
-            candidates.push(leak_text(name, "process.args[0]")?);
-        } else {
-            for dir in value("PATH").unwrap_or(PATH).split(':') {
-                let dir = if dir.is_empty() { "." } else { dir };
-                candidates.push(leak_text(&format!("{dir}/{name}"), "process.args[0]")?);
             }
         }
         // The last of several wins, as in every shell, also for programs that take the first.
@@ -179,13 +172,13 @@ impl Builder<'_> {
             }
         }
         let mut home = None;
-        if value("HOME").is_none() {
+        if variable(process, "HOME").is_none() {
             let entry: &'static Home = Box::leak(Box::default());
             envp.insert(envp.len() - 1, entry.arg());
             home = Some((entry, process.user.uid));
         }
         Ok(Execute {
-            candidates: leak(candidates),
+            program: program(process, "")?,
             argv: arguments(&process.args, "process.args")?,
             envp: leak(envp),
             home,
@@ -193,4 +186,41 @@ impl Builder<'_> {
             filter: None,
         })
     }
+}
+
+/// The value of a variable of the environment; of several the last.
+fn variable<'p>(process: &'p Process<'_>, name: &str) -> Option<&'p str> {
+    let mut entries = process.env.iter().rev();
+    entries.find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// What args[0] names, as execvp(3) takes it; `base` is where what is relative begins.
+fn program(process: &Process<'_>, base: &str) -> Result<Program<'static>> {
+    let Some(name) = process.args.first() else {
+        fail!("config.json: process.args: expected at least one argument");
+    };
+    if name.is_empty() {
+        fail!("config.json: process.args[0]: expected the name of a program, found \"\"");
+    }
+    let field = "process.args[0]";
+    let mut candidates: Vec<&'static CStr> = Vec::new();
+    let mut add = |path: &str| -> Result<()> {
+        candidates.push(match base.is_empty() || path.starts_with('/') {
+            true => leak_text(path, field)?,
+            false => leak_text(&join(base, path), field)?,
+        });
+        Ok(())
+    };
+    if name.contains('/') {
+        add(name)?;
+    } else {
+        for dir in variable(process, "PATH").unwrap_or(PATH).split(':') {
+            let dir = if dir.is_empty() { "." } else { dir };
+            add(&format!("{dir}/{name}"))?;
+        }
+    }
+    Ok(Program {
+        name: leak_text(name, field)?,
+        candidates: leak(candidates),
+    })
 }

@@ -10,7 +10,7 @@ use rustix::net::{RecvFlags, SendFlags};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Kind {
-    /// The step failed; the child ends.
+    /// The step failed; the child ends. A second one may follow, which says more.
     Failed = 1,
     /// The child waits at a meeting point for one byte.
     Meet = 2,
@@ -51,9 +51,9 @@ macro_rules! calls {
 }
 
 calls! {
-    accept4 capset chdir chroot clone3 close_range dup3 execve fchdir fchownat fchown fsconfig fsmount fsopen
-    fstatfs getdents64 interpreter ioctl ioctl_tty keyctl linkat mkdirat mknodat mount mount_setattr move_mount
-    not_a_directory not_a_null_device not_a_terminal not_the_same_kind open_tree openat2 personality pivot_root prctl prlimit ptmx read
+    accept4 capset carriage_return chdir chroot clone3 close_range dup3 execve fchdir fchownat fchown fsconfig fsmount
+    fsopen fstatfs getdents64 interpreter ioctl ioctl_tty is_a_directory keyctl linkat mkdirat mknodat mount mount_setattr move_mount
+    no_format no_permission noexec_mount not_a_directory not_a_null_device not_a_terminal not_in_path not_the_same_kind open_tree other_machine openat2 personality pivot_root prctl prlimit ptmx read
     readlinkat recv sched_setattr seccomp send sendmsg setdomainname setgroups sethostname setns setresgid setresuid
     setsid shutdown ioprio_set socket statx symlinkat too_long umount2 unshare write hook hook_timeout hook_status hook_signal
 }

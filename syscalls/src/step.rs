@@ -116,11 +116,18 @@ pub struct Identity<'a> {
     pub last_capability: u32,
 }
 
-/// The program.
+/// What args[0] names.
+#[derive(Clone, Copy)]
+pub struct Program<'a> {
+    pub name: &'a CStr,
+    /// Itself when it has a slash, else one candidate per entry of PATH.
+    pub candidates: &'a [&'a CStr],
+}
+
+/// The last step.
 #[derive(Clone, Copy)]
 pub struct Execute<'a> {
-    /// What args[0] names: itself when it has a slash, else one candidate per entry of PATH.
-    pub candidates: &'a [&'a CStr],
+    pub program: Program<'a>,
     pub argv: &'a [Arg<'a>],
     pub envp: &'a [Arg<'a>],
     /// The entry of envp that gets HOME from the container's passwd file, and the user it is for.
@@ -261,6 +268,8 @@ pub enum Step<'a> {
     MoveRoot,
     /// chroot(2) alone, where the mount namespace is not new.
     Chroot,
+    /// See that the program is there and may be executed, before `create` says that all is well.
+    LookUp(Program<'a>),
     /// Wait for `start` on the listening socket.
     Await(Slot),
     /// Raise hard limits, while it is allowed.
@@ -442,6 +451,7 @@ impl fmt::Display for Step<'_> {
             Step::Pivot => f.write_str("change into the root (pivot_root)"),
             Step::MoveRoot => f.write_str("change into the root (moved mount)"),
             Step::Chroot => f.write_str("change into the root (chroot)"),
+            Step::LookUp(program) => write!(f, "execute {}", Lossy(program.name)),
             Step::Await(_) => f.write_str("wait for start"),
             Step::RaiseLimits(_) => f.write_str("raise the hard limits (process.rlimits)"),
             Step::Limits(_) => f.write_str("set process.rlimits"),
@@ -462,10 +472,10 @@ impl fmt::Display for Step<'_> {
                 write!(f, "change to the working directory {}", Lossy(path))
             }
             Step::Become(i) => write!(f, "become user {} and group {}", i.uid, i.gid),
-            Step::Execute(e) => match e.argv.first().and_then(|a| a.get()) {
-                Some(name) => write!(f, "execute {}", Lossy(name)),
-                None => f.write_str("execute: config.json has no process"),
-            },
+            Step::Execute(e) if e.program.name.is_empty() => {
+                f.write_str("execute: config.json has no process")
+            }
+            Step::Execute(e) => write!(f, "execute {}", Lossy(e.program.name)),
         }
     }
 }

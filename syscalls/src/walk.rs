@@ -67,6 +67,14 @@ pub(crate) fn walk(steps: &[Step<'_>], slots: &Slots<'_>, channel: OwnedFd) -> !
                 errno: fault.errno.raw_os_error(),
             };
             let _ = report.send(child.channel.as_fd(), text.bytes());
+            // It has been said that it failed. Why takes a look at the file, which the filter may forbid.
+            if let Step::Execute(program) = step
+                && let Some((call, detail)) = program::refusal(&program.program, fault)
+            {
+                text.push(b"\0");
+                text.push(detail.bytes());
+                let _ = Report { call, ..report }.send(child.channel.as_fd(), text.bytes());
+            }
             calls::exit(1)
         }
     }
@@ -134,6 +142,7 @@ impl<'a> Child<'a> {
             Step::Pivot => self.pivot(),
             Step::MoveRoot => self.move_root(),
             Step::Chroot => self.chroot(),
+            Step::LookUp(program) => program::look_up(self.root()?, program),
             Step::Await(listener) => self.wait_for_start(*listener),
             Step::RaiseLimits(limits) => identity::raise_limits(limits),
             Step::Limits(limits) => identity::limits(limits),

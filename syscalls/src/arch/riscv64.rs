@@ -1,6 +1,9 @@
 //! riscv64: entry point and system call instruction.
 //! Registers as in syscall(2); not yet run on such a machine.
 
+/// `e_machine` of this machine's ELF files (elf.h).
+pub const ELF_MACHINE: u16 = 243;
+
 core::arch::global_asm!(
     ".globl _start",
     "_start:",

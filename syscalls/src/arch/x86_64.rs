@@ -1,6 +1,9 @@
 //! x86_64: entry point and system call instruction.
 //! Registers as in the System V ABI's appendix A.2.1 and syscall(2).
 
+/// `e_machine` of this machine's ELF files (elf.h).
+pub const ELF_MACHINE: u16 = 62;
+
 // The kernel enters with argc at the stack pointer and rdx undefined; rbp = 0 ends backtraces.
 core::arch::global_asm!(
     ".globl _start",

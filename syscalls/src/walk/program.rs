@@ -1,14 +1,15 @@
 //! The end of the walk: the working directory, HOME, and the exec. Between the filter and execve
 //! nothing is called that a strict profile may forbid.
 
-use super::paths::{file_type, find, openat2};
+use super::paths::{file_type, find, openat2, stat};
 use super::{Child, Walked};
 use crate::calls;
 use crate::report::{At, Call, Fault, Kind, Report, Text};
-use crate::step::{Execute, Filter, Home};
+use crate::step::{Execute, Filter, Home, Program};
 use core::ffi::CStr;
-use rustix::fd::{AsFd, AsRawFd};
-use rustix::fs::{FileType, OFlags, ResolveFlags};
+use core::fmt::Write;
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
 impl Child<'_> {
@@ -121,23 +122,25 @@ fn entry_of(line: &str, uid: u32) -> Option<&str> {
 }
 
 /// execve of the first candidate there is, as execvp(3) goes through PATH; returns why it failed.
-fn exec_first(program: &Execute<'_>) -> Fault {
-    let mut worst = Fault {
-        call: Call::execve,
-        errno: Errno::NOENT,
-    };
-    for candidate in program.candidates {
-        let errno = calls::execve(candidate, program.argv, program.envp);
+fn exec_first(execute: &Execute<'_>) -> Fault {
+    let mut worst = missing(&execute.program);
+    for candidate in execute.program.candidates {
+        let errno = calls::execve(candidate, execute.argv, execute.envp);
         match errno {
-            // The file is there, so it is the interpreter it names that is not.
-            Errno::NOENT if find(rustix::fs::CWD, candidate).is_ok() => {
+            // The file is there, so it is the interpreter it names that is not. It stays open: nobody knows what
+            // may still be called.
+            Errno::NOENT
+                if find(rustix::fs::CWD, candidate)
+                    .map(core::mem::forget)
+                    .is_ok() =>
+            {
                 return Fault {
                     call: Call::interpreter,
                     errno,
                 };
             }
-            Errno::NOENT | Errno::NOTDIR => {}
-            Errno::ACCESS => worst.errno = errno,
+            Errno::NOENT => {}
+            Errno::NOTDIR | Errno::ACCESS => worse(&mut worst, &execute.program, errno),
             _ => {
                 return Fault {
                     call: Call::execve,
@@ -147,4 +150,173 @@ fn exec_first(program: &Execute<'_>) -> Fault {
         }
     }
     worst
+}
+
+/// The program is nowhere.
+fn missing(program: &Program<'_>) -> Fault {
+    let named = program.name.to_bytes().contains(&b'/');
+    let call = if named {
+        Call::execve
+    } else {
+        Call::not_in_path
+    };
+    Fault {
+        call,
+        errno: Errno::NOENT,
+    }
+}
+
+/// A candidate that is there and cannot be it says more than one that is missing; in PATH, what is no directory
+/// is as good as missing.
+fn worse(worst: &mut Fault, program: &Program<'_>, errno: Errno) {
+    if errno == Errno::ACCESS || missing(program).call == Call::execve {
+        *worst = Fault {
+            call: Call::execve,
+            errno,
+        };
+    }
+}
+
+/// Finds the program as the exec will, as far as its name and its mode tell.
+pub(super) fn look_up(root: BorrowedFd<'_>, program: &Program<'_>) -> Walked {
+    let mut worst = missing(program);
+    for candidate in program.candidates {
+        match find(root, candidate) {
+            Ok(file) => {
+                let mode = stat(file.as_fd())?.st_mode;
+                match FileType::from_raw_mode(mode) {
+                    FileType::Directory => {
+                        worse(&mut worst, program, Errno::ACCESS);
+                        worst.call = Call::is_a_directory;
+                    }
+                    FileType::RegularFile if mode & 0o111 != 0 => return Ok(()),
+                    _ => {
+                        worse(&mut worst, program, Errno::ACCESS);
+                        worst.call = Call::no_permission;
+                    }
+                }
+            }
+            Err(fault) if fault.errno == Errno::NOENT => {}
+            Err(fault) => worse(&mut worst, program, fault.errno),
+        }
+    }
+    Err(worst)
+}
+
+/// The beginning of a file, which says how it is to be executed.
+const HEAD: usize = 1024;
+
+/// What the file itself says about an exec that failed: the check that it did not pass, and what that found.
+pub(super) fn refusal(program: &Program<'_>, fault: Fault) -> Option<(Call, Text<256>)> {
+    let mut detail = Text::new();
+    let file = program.candidates.iter().find_map(|candidate| {
+        find(rustix::fs::CWD, candidate)
+            .ok()
+            .map(|f| (candidate, f))
+    });
+    let (candidate, file) = file?;
+    if fault.errno == Errno::ACCESS {
+        let mode = stat(file.as_fd()).ok()?.st_mode;
+        let call = if FileType::from_raw_mode(mode) == FileType::Directory {
+            Call::is_a_directory
+        } else if mode & 0o111 == 0 {
+            Call::no_permission
+        } else if rustix::fs::fstatvfs(&file)
+            .is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::NOEXEC))
+        {
+            Call::noexec_mount
+        } else {
+            return None;
+        };
+        return Some((call, detail));
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(*candidate, flags, Mode::empty()).ok()?;
+    let mut head = [0u8; HEAD];
+    let n = rustix::io::pread(&file, &mut head[..], 0).ok()?;
+    let head = &head[..n];
+    match (fault.errno, head) {
+        (Errno::NOENT, [b'#', b'!', line @ ..]) => {
+            let line = line.split(|b| *b == b'\n').next()?.trim_ascii_start();
+            let name = line.split(|b| matches!(b, b' ' | b'\t')).next()?;
+            let name_without = name.strip_suffix(b"\r");
+            detail.push(name_without.unwrap_or(name));
+            let call = match name_without {
+                Some(_) => Call::carriage_return,
+                None => Call::interpreter,
+            };
+            Some((call, detail))
+        }
+        (Errno::NOENT, _) => {
+            let elf = Elf::read(head)?;
+            let mut name = [0u8; 256];
+            let n = rustix::io::pread(&file, &mut name[..], elf.interpreter(head)?).ok()?;
+            detail.push(name[..n].split(|b| *b == 0).next()?);
+            Some((Call::interpreter, detail))
+        }
+        (Errno::NOEXEC, _) => match Elf::read(head) {
+            Some(elf) if elf.is_foreign() => {
+                let _ = write!(detail, "{}", elf.machine);
+                Some((Call::other_machine, detail))
+            }
+            Some(_) => None,
+            None if head.starts_with(b"#!") => None,
+            None => Some((Call::no_format, detail)),
+        },
+        _ => None,
+    }
+}
+
+/// What is needed of an ELF header, in either width and byte order (elf(5)).
+struct Elf {
+    wide: bool,
+    big: bool,
+    machine: u16,
+}
+
+impl Elf {
+    fn read(head: &[u8]) -> Option<Self> {
+        let [0x7f, b'E', b'L', b'F', class, order, ..] = head else {
+            return None;
+        };
+        let mut elf = Self {
+            wide: *class == 2,
+            big: *order == 2,
+            machine: 0,
+        };
+        elf.machine = elf.number(head, 18, 2)? as u16;
+        Some(elf)
+    }
+
+    fn is_foreign(&self) -> bool {
+        self.machine != crate::arch::ELF_MACHINE
+    }
+
+    fn number(&self, head: &[u8], at: usize, size: usize) -> Option<u64> {
+        let bytes = head.get(at..at.checked_add(size)?)?;
+        let step = |n: u64, byte: &u8| n << 8 | u64::from(*byte);
+        Some(if self.big {
+            bytes.iter().fold(0, step)
+        } else {
+            bytes.iter().rev().fold(0, step)
+        })
+    }
+
+    /// Where in the file the name of its interpreter stands (PT_INTERP).
+    fn interpreter(&self, head: &[u8]) -> Option<u64> {
+        const PT_INTERP: u64 = 3;
+        let ((table, word), (size, count), offset) = match self.wide {
+            true => ((32, 8), (54, 56), 8),
+            false => ((28, 4), (42, 44), 4),
+        };
+        let table = usize::try_from(self.number(head, table, word)?).ok()?;
+        let (size, count) = (self.number(head, size, 2)?, self.number(head, count, 2)?);
+        for n in 0..count {
+            let entry = table.checked_add(usize::try_from(n * size).ok()?)?;
+            if self.number(head, entry, 4)? == PT_INTERP {
+                return self.number(head, entry.checked_add(offset)?, word);
+            }
+        }
+        None
+    }
 }
