@@ -83,11 +83,13 @@ fn a_container_and_an_exec_with_a_terminal() {
     compare(Engine::Containerd, |s| {
         let (mut terminal, running) = s.terminal(&format!("{RUN} --rm -t bb c1 sh"));
         terminal.expect("/ # ");
-        terminal.send("tty; until stty size | grep 33; do :; done; echo $((40 + 2))\n");
+        terminal.send("tty; echo $((40 + 2))\n");
         terminal.expect("/dev/pts/0\r\n");
-        terminal.resize(33, 99);
-        terminal.expect("33 99\r\n");
         terminal.expect("42\r\n");
+        s.resize(
+            &terminal,
+            "ctr task exec --exec-id e0 c1 stty -F /dev/pts/0 size",
+        );
         let (mut second, entered) =
             s.terminal("ctr task exec -t --exec-id e1 c1 sh -c 'tty; read x; echo got $x; exit 4'");
         second.expect("/dev/pts/1\r\n");
@@ -163,13 +165,12 @@ fn a_program_that_cannot_be_executed_is_named() {
             ("missing", "executable file not found in $path"),
             ("/no/such", "no such file or directory"),
             ("/bad/mode", "permission denied"),
-            ("/etc", "is a directory"),
+            ("/etc", ""),
         ] {
             s.run(&format!("{RUN} --rm bb c1 {program}"))
                 .ends(1)
-                .says(&[program]);
-            s.run("ctr c rm c1");
-            let _ = why;
+                .says(&[program, why]);
+            s.run("ctr container rm c1");
         }
         s.run(&format!("{RUN} -d bb c1 sleep 1000")).ok();
         s.run("ctr task exec --exec-id e1 c1 /no/such")
@@ -188,7 +189,7 @@ fn limits_users_and_mounts_arrive() {
     compare(Engine::Containerd, |s| {
         s.run(&format!("{RUN} --rm --env A=1 --cwd /tmp --read-only --memory-limit 33554432 --cpus 0.5 --cpu-shares 300 --pid-file /run/p \
             --mount type=tmpfs,src=tmpfs,dst=/data,options=size=1m:mode=750 --mount type=bind,src=/run/engines,dst=/mnt,options=rbind:ro --annotation a=b --device /dev/fuse \
-            bb c1 sh -c 'echo $A; pwd; touch /x; touch /mnt/x; grep -E \" /(data|mnt|dev) \" /proc/mounts | cut -d\" \" -f2-4; ls -l /dev/fuse | cut -c1-10; cat /proc/self/cgroup | cut -d: -f2-; cat /proc/self/limits'; rm /run/p"))
+            bb c1 sh -c 'echo $A; pwd; touch /x; touch /mnt/x; grep -E \" /(data|mnt|dev) \" /proc/mounts | cut -d\" \" -f2-4 | sort; ls -l /dev/fuse | cut -c1-10; cat /proc/self/cgroup | cut -d: -f2-; cat /proc/self/limits'; rm /run/p"))
             .says(&["read-only file system"]);
         s.run(&format!("{RUN} --rm --net-host bb c1 ip -o link"))
             .ok();

@@ -133,13 +133,10 @@ fn exec_enters_with_its_own_user_directory_variables_and_terminal() {
         s.run("docker exec -d c1 sh -c 'echo detached > /tmp/f; sleep 500'")
             .ok();
         s.wait("docker exec c1 cat /tmp/f", |o| o.out == "detached\n");
-        // Docker tells the size some time after the program has begun.
-        let (mut terminal, running) = s.terminal(
-            "docker exec -it c1 sh -c 'tty; until stty size | grep 33; do :; done 2> /dev/null; read x; echo got $x; exit 4'",
-        );
+        let (mut terminal, running) =
+            s.terminal("docker exec -it c1 sh -c 'tty; read x; echo got $x; exit 4'");
         terminal.expect("/dev/pts/0\r\n");
-        terminal.resize(33, 99);
-        terminal.expect("33 99\r\n");
+        s.resize(&terminal, "docker exec c1 stty -F /dev/pts/0 size");
         terminal.send("line\n");
         terminal.expect("got line\r\n");
         running.wait().ends(4);
@@ -264,10 +261,7 @@ fn a_terminal_is_resized_detached_and_attached() {
         terminal.send("tty; stty size; echo $((40 + 2))\n");
         terminal.expect("/dev/pts/0\r\n");
         terminal.expect("42\r\n");
-        terminal.resize(33, 99);
-        s.wait("docker exec c1 stty -F /dev/pts/0 size", |o| {
-            o.out == "33 99\n"
-        });
+        s.resize(&terminal, "docker exec c1 stty -F /dev/pts/0 size");
         terminal.send("\x10\x11");
         running.wait().ok();
         s.run("docker inspect -f '{{.State.Status}}' c1")

@@ -17,6 +17,7 @@ mod hooks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod podman;
 mod process;
 mod program;
 mod resources;
@@ -49,6 +50,7 @@ fn main() {
         engines::tests(),
         containerd::tests(),
         docker::tests(),
+        podman::tests(),
         golden::tests(),
         roots::tests(),
     ];
