@@ -4,6 +4,7 @@
 mod devices;
 mod limit;
 pub mod stats;
+pub mod systemd;
 mod v1;
 mod v2;
 
@@ -18,6 +19,14 @@ use limit::{Current, Limit};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
+
+/// Who makes the cgroup (`--cgroup-manager`).
+pub enum Driver {
+    /// Nobody: the container stays in ours.
+    Disabled,
+    Cgroupfs,
+    Systemd(systemd::Manager),
+}
 
 /// The path below each hierarchy's mount point: absolute, without `.` or `..`.
 pub fn path(cgroups_path: Option<&str>, id: &str) -> Result<String> {
@@ -107,18 +116,20 @@ impl<'h> Cgroup<'h> {
     /// Makes the cgroup and sets its limits. On failure nothing of it is left, and a cgroup of others that was
     /// in the way is as it was.
     ///
-    /// `None`: an ordinary user may not make one, and has not asked for a limit either.
+    /// `None`: whoever is not the host's root may not make one, and has not asked for a limit either.
     pub fn make(host: &'h Host, path: &str, resources: &Resources<'_>) -> Result<Option<Self>> {
         let limits = limits(&host.cgroups, resources, &Current(None)).map_err(of_config)?;
         let mut made = Vec::new();
         match Self::build(host, path, &limits, &mut made) {
             Ok(cgroup) => Ok(Some(cgroup)),
-            Err(_)
-                if made.is_empty()
-                    && limits.is_empty()
-                    && !rustix::process::geteuid().is_root() =>
-            {
-                Ok(None)
+            Err(error) if made.is_empty() && error.is_denied() && !host.is_root() => {
+                match limits.first() {
+                    None => Ok(None),
+                    Some(limit) => Err(of_config(Error::new(format!(
+                        "{}: needs a cgroup: {error}",
+                        limit.field
+                    )))),
+                }
             }
             Err(error) => {
                 for directory in made {
@@ -127,6 +138,65 @@ impl<'h> Cgroup<'h> {
                 Err(error)
             }
         }
+    }
+
+    /// One that systemd is going to make. Directories of v1 are made all the same: it does not make those of every
+    /// hierarchy, and some are opened before there is a process to make the scope with.
+    pub fn of_scope(host: &'h Host, path: &str) -> Result<Self> {
+        let mut made = Vec::new();
+        match &host.cgroups {
+            Cgroups::V2 => Ok(Self {
+                cgroups: &host.cgroups,
+                path: path.to_owned(),
+                directory: None,
+            }),
+            Cgroups::V1(_) => Self::build(host, path, &[], &mut made).inspect_err(|_| {
+                for directory in &made {
+                    let _ = remove_directory(directory);
+                }
+            }),
+        }
+    }
+
+    /// Has systemd make the scope with this process in it.
+    pub fn start_scope(
+        &self,
+        unit: &systemd::Unit,
+        pid: i32,
+        resources: &Resources<'_>,
+    ) -> Result<()> {
+        let limits = limits(self.cgroups, resources, &Current(None)).map_err(of_config)?;
+        let devices = match self.cgroups {
+            Cgroups::V1(_) if !resources.devices.is_empty() => {
+                devices::rules(&resources.devices).map_err(of_config)?
+            }
+            _ => Vec::new(),
+        };
+        unit.start(pid, &limits, &devices)
+    }
+
+    /// What systemd leaves to us once the scope is there: limits that it has no word for, the other hierarchies of v1,
+    /// the device rules.
+    pub fn settle(
+        &self,
+        host: &Host,
+        pid: i32,
+        resources: &Resources<'_>,
+        owner: Option<u32>,
+    ) -> Result<()> {
+        let limits = limits(self.cgroups, resources, &Current(None)).map_err(of_config)?;
+        match self.cgroups {
+            Cgroups::V2 => v2::limit(&self.path, &limits)?,
+            Cgroups::V1(hierarchies) => {
+                v1::join(hierarchies, &self.path, pid)?;
+                v1::limit(hierarchies, &self.path, &limits)?;
+            }
+        }
+        let there = Self::existing(self.cgroups, self.path.clone())?;
+        if let Some(owner) = owner {
+            there.delegate(owner)?;
+        }
+        there.filter_devices(host, resources)
     }
 
     /// `made` gets the directories that are ours.
@@ -212,7 +282,14 @@ fn open(directory: &str) -> Result<OwnedFd> {
 
 /// Sets new limits on a container that lives. What `resources` does not speak of stays as it is, and so does
 /// all of it when a part fails.
-pub fn update(cgroups: &Cgroups, path: &str, resources: &Resources<'_>) -> Result<()> {
+///
+/// `unit`: the scope that it is, so that systemd knows of them, too.
+pub fn update(
+    cgroups: &Cgroups,
+    path: &str,
+    resources: &Resources<'_>,
+    unit: Option<(&systemd::Manager, &str)>,
+) -> Result<()> {
     let directory = |controller: &str| match cgroups {
         Cgroups::V2 => Ok(join(CGROUPS, path)),
         Cgroups::V1(hierarchies) => v1::directory(hierarchies, controller, path),
@@ -227,6 +304,13 @@ pub fn update(cgroups: &Cgroups, path: &str, resources: &Resources<'_>) -> Resul
         v2::enable(path, &limits)?;
     }
     let undo = limit::replace(&limits, directory)?;
+    // systemd rounds what it sets: ours is written again behind it.
+    if let Some((manager, name)) = unit {
+        manager
+            .update(name, &limits)
+            .and_then(|()| limit::write(&limits, directory))
+            .inspect_err(|_| undo.undo())?;
+    }
     if resources.devices.is_empty() || !can_filter_devices(host::in_user_namespace()?) {
         return Ok(());
     }

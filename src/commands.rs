@@ -47,11 +47,11 @@ pub fn run(command: Command, context: &Context<'_>) -> Result<i32> {
 
 /// `spec`: writes the default config.json, and never over one that is there.
 fn write_spec(context: &Context<'_>) -> Result<i32> {
-    let euid = rustix::process::geteuid().as_raw();
+    let euid = context.start.euid();
     let rootless = context
         .flags
         .has(Flag::RootlessSpec)
-        .then(|| (euid, rustix::process::getegid().as_raw()));
+        .then(|| (euid, context.start.egid()));
     let text = spec::default_spec(Cgroups::probe()? == Cgroups::V2, rootless);
     let path = host::join(
         context.flags.text(Flag::Bundle).unwrap_or("."),

@@ -8,18 +8,23 @@ use rustix::io::Errno;
 
 /// What failed, for a person and for the engines that match its words (see `text`).
 #[derive(Debug)]
-pub struct Error(String);
+pub struct Error(String, Option<Errno>);
 
 pub type Result<T, E = Error> = core::result::Result<T, E>;
 
 impl Error {
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(text.into(), None)
     }
 
     /// `what: the kernel's reason`.
     pub fn from_errno(what: impl fmt::Display, errno: Errno) -> Self {
-        Self(format!("{what}: {}", Reason(errno)))
+        Self(format!("{what}: {}", Reason(errno)), Some(errno))
+    }
+
+    /// Whether we lack a right, and nothing else is wrong.
+    pub fn is_denied(&self) -> bool {
+        matches!(self.1, Some(Errno::ACCESS | Errno::PERM | Errno::ROFS))
     }
 }
 

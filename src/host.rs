@@ -7,7 +7,10 @@ use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use rustix::fs::{AtFlags, CWD, StatxFlags};
+use rustix::fd::AsFd;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
+use rustix::io::Errno;
+use syscalls::{Start, calls};
 
 /// Where cgroups are mounted.
 pub const CGROUPS: &str = "/sys/fs/cgroup";
@@ -18,6 +21,15 @@ const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 
 /// What the plan needs to know.
 pub struct Host {
+    pub euid: u32,
+    pub egid: u32,
+    /// We have CAP_SYS_ADMIN in our user namespace. Without it we are an ordinary user: every namespace takes a
+    /// new user namespace first.
+    pub privileged: bool,
+    /// Our user namespace owns our mount namespace, so we may copy its trees.
+    pub may_mount: bool,
+    /// setgroups(2) is forbidden here and in every user namespace below (user_namespaces(7)).
+    pub setgroups_denied: bool,
     /// Not the first user namespace: device nodes cannot be made, only bound.
     pub in_user_namespace: bool,
     /// The highest capability the kernel knows.
@@ -55,7 +67,12 @@ impl Hierarchy {
 }
 
 impl Host {
-    pub fn probe() -> Result<Self> {
+    /// The host's root, who may make any cgroup; no container's, nor an ordinary user's.
+    pub fn is_root(&self) -> bool {
+        self.euid == 0 && !self.in_user_namespace
+    }
+
+    pub fn probe(start: Start) -> Result<Self> {
         // Capabilities without a gap: 40 was the last one for years.
         let known = |n: u32| rustix::thread::capability_is_in_bounding_set(bit(n)).is_ok();
         let mut last_capability = 40;
@@ -65,8 +82,19 @@ impl Host {
         while last_capability < 63 && known(last_capability + 1) {
             last_capability += 1;
         }
+        let euid = start.euid();
+        let in_user_namespace = in_user_namespace()?;
+        // Root of the first user namespace is asked nothing: what it lacks shows where it needs it.
+        let ordinary = euid != 0 || in_user_namespace;
+        let privileged = !ordinary || has_sys_admin();
         Ok(Self {
-            in_user_namespace: in_user_namespace()?,
+            euid,
+            egid: start.egid(),
+            privileged,
+            may_mount: privileged && (!in_user_namespace || owns_mounts().unwrap_or(false)),
+            setgroups_denied: in_user_namespace
+                && files::read(CWD, "/proc/self/setgroups")?.starts_with(b"deny"),
+            in_user_namespace,
             last_capability,
             has_kcore: rustix::fs::access(c"/proc/kcore", rustix::fs::Access::EXISTS).is_ok(),
             cgroups: Cgroups::probe()?,
@@ -80,6 +108,24 @@ pub fn in_user_namespace() -> Result<bool> {
     let namespace = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::INO)
         .during(|| "cannot look at /proc/self/ns/user (is /proc mounted?)".to_owned())?;
     Ok(namespace.stx_ino != FIRST_USER_NAMESPACE)
+}
+
+fn has_sys_admin() -> bool {
+    use rustix::thread::CapabilitySet;
+    rustix::thread::capabilities(None)
+        .is_ok_and(|caps| caps.effective.contains(CapabilitySet::SYS_ADMIN))
+}
+
+/// Whether our mount namespace belongs to our user namespace. Where it does not, it is of one above.
+fn owns_mounts() -> rustix::io::Result<bool> {
+    let open =
+        |path| rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let owner = match calls::owner_of_namespace(open(c"/proc/self/ns/mnt")?.as_fd()) {
+        Err(Errno::PERM) => return Ok(false),
+        owner => owner?,
+    };
+    let own = open(c"/proc/self/ns/user")?;
+    Ok(rustix::fs::fstat(owner)?.st_ino == rustix::fs::fstat(own)?.st_ino)
 }
 
 fn bit(n: u32) -> rustix::thread::CapabilitySet {

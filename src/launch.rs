@@ -1,30 +1,31 @@
 //! From a plan to a container: opens what the steps need, writes the state, makes the cgroup, clones once,
 //! meets the child at the agreed points, and undoes everything when anything fails.
 
+use crate::cgroup::systemd::Unit;
 use crate::cgroup::{self, Cgroup};
 use crate::error::{During, Error, Reason, Result, fail};
 use crate::host::Host;
-use crate::plan::{Idmap, Mappings, Open, Plan, What};
+use crate::plan::{Idmap, Open, Plan, What};
 use crate::spec::Resources;
 use crate::state::{self, Directory, State};
-use crate::{console, files, hooks, notify};
+use crate::{console, files, hooks, mappings, notify, oom};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::Cell;
-use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::OpenTreeFlags;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus};
 use syscalls::calls::{self, MountAttr};
 use syscalls::report::{Call, Fault, Kind, Report, Text};
 use syscalls::slots::{Slot, Slots};
 use syscalls::spawn::{Spawn, Spawned, Unborn, spawn};
-use syscalls::step::{Detailed, Lossy, Point, Step};
+use syscalls::step::{Detailed, Lossy, Point, Step, Tree};
+
+const OOM: &str = "config.json: process.oomScoreAdj";
 
 /// What the command line says about this start.
 pub struct Request<'a> {
@@ -33,6 +34,8 @@ pub struct Request<'a> {
     pub root: &'a str,
     pub console_socket: Option<&'a str>,
     pub pid_file: Option<&'a str>,
+    /// PATH of our caller.
+    pub path: Option<&'a str>,
 }
 
 /// A container whose process waits for `start` or runs.
@@ -50,6 +53,7 @@ struct Made<'a> {
     state: State,
     host: &'a Host,
     cgroup: bool,
+    unit: Option<&'a Unit>,
     child: Option<OwnedFd>,
     hooks_ran: bool,
     pid_file: Option<&'a str>,
@@ -67,6 +71,7 @@ impl Made<'_> {
         }
         if let Some(path) = self.state.cgroup.as_deref().filter(|_| self.cgroup) {
             cgroup::kill(&self.host.cgroups, path);
+            let _ = self.unit.map(Unit::stop);
             let _ = cgroup::remove(&self.host.cgroups, path);
         }
         if let Some(path) = self.pid_file {
@@ -107,6 +112,7 @@ pub fn launch(
         state,
         host,
         cgroup: false,
+        unit: plan.unit.as_ref(),
         child: None,
         hooks_ran: false,
         pid_file: None,
@@ -126,7 +132,7 @@ pub fn launch(
 }
 
 fn bring_up<'a>(
-    plan: &Plan,
+    plan: &'a Plan,
     host: &'a Host,
     resources: &Resources<'_>,
     request: &Request<'a>,
@@ -139,12 +145,15 @@ fn bring_up<'a>(
     let birthplace: Slot = plan.slots;
     let mut born_in = None;
     if let Some(path) = &plan.cgroup {
-        cgroup = Cgroup::make(host, path, resources)?;
-        made.cgroup = cgroup.is_some();
+        cgroup = match &plan.unit {
+            None => Cgroup::make(host, path, resources)?,
+            Some(_) => Some(Cgroup::of_scope(host, path)?),
+        };
+        made.cgroup = cgroup.is_some() && (plan.unit.is_none() || host.cgroups.has_v1());
         if cgroup.is_none() {
             made.state.cgroup = None;
         }
-        if let (Some(cgroup), Some(owner)) = (&cgroup, plan.cgroup_owner) {
+        if let (Some(cgroup), Some(owner), None) = (&cgroup, plan.cgroup_owner, &plan.unit) {
             cgroup.delegate(owner)?;
         }
         for open in plan.opens.iter().filter(|open| open.in_cgroup) {
@@ -152,6 +161,7 @@ fn bring_up<'a>(
         }
         if let Some(directory) = cgroup
             .as_ref()
+            .filter(|_| plan.unit.is_none())
             .map(Cgroup::birthplace)
             .transpose()?
             .flatten()
@@ -165,6 +175,7 @@ fn bring_up<'a>(
         None => None,
     };
     calls::block_signals();
+    let lent = oom::lend(plan.oom_score_adj, host, OOM)?;
     let birth = Spawn {
         namespaces: plan.namespaces,
         joins: &plan.joins,
@@ -185,17 +196,13 @@ fn bring_up<'a>(
             .try_clone()
             .during(|| "cannot duplicate a descriptor".into())?,
     );
+    drop(lent);
     // The child has its own copies; ours would keep its mounts busy.
     drop((slots, waiting));
     made.state.pid = pid;
     made.state.start_time = state::stat(pid).map_or(0, |(_, started)| started);
-    if let Some(value) = plan.oom_score_adj {
-        let path = format!("/proc/{pid}/oom_score_adj");
-        files::write(CWD, path.as_str(), value.to_string().as_bytes()).during(|| {
-            format!("config.json: process.oomScoreAdj: cannot write {value} to {path}")
-        })?;
-    }
-    if let Some(cgroup) = &cgroup {
+    oom::give(plan.oom_score_adj, host, pid, OOM)?;
+    if let (Some(cgroup), None) = (&cgroup, &plan.unit) {
         cgroup.filter_devices(host, resources)?;
     }
     made.directory.prepare(&made.state)?;
@@ -206,9 +213,22 @@ fn bring_up<'a>(
         go_on(channel.as_fd());
     }
     let (state, hooks_ran) = (&made.state, Cell::new(false));
+    let has_cgroup = Cell::new(made.cgroup);
     let part = |point| match point {
-        Point::Mappings => write_mappings(plan.mappings.as_ref(), pid),
-        Point::Cgroup => cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.join(pid)),
+        Point::Mappings => match &plan.mappings {
+            Some(mappings) => mappings::write(mappings, pid, request.path),
+            None => Ok(()),
+        },
+        Point::Cgroup => match (&cgroup, &plan.unit) {
+            (Some(cgroup), Some(unit)) => {
+                cgroup.start_scope(unit, pid, resources)?;
+                // From here on it is ours to remove.
+                has_cgroup.set(true);
+                cgroup.settle(host, pid, resources, plan.cgroup_owner)
+            }
+            (Some(cgroup), None) => cgroup.join(pid),
+            (None, _) => Ok(()),
+        },
         Point::Hooks => {
             hooks_ran.set(true);
             hooks::run("prestart", &plan.hooks.prestart, state, state::CREATED)?;
@@ -230,7 +250,7 @@ fn bring_up<'a>(
         part,
         listener,
     );
-    made.hooks_ran = hooks_ran.get();
+    (made.hooks_ran, made.cgroup) = (hooks_ran.get(), has_cgroup.get());
     result?;
     if let Some(path) = request.pid_file {
         made.pid_file = Some(path);
@@ -276,7 +296,16 @@ pub fn converse(
         };
         match report.kind {
             // The last word counts: it says most.
-            Kind::Failed => failed = Some(failure(&report, &text, Some(plan.steps.len()))),
+            Kind::Failed => {
+                failed = Some(match plan.steps.get(usize::from(report.step)) {
+                    Some(Step::Open { field, tree, .. }) => {
+                        let errno = Errno::from_raw_os_error(report.errno);
+                        let call = report.call;
+                        no_tree(field, tree, Fault { call, errno })
+                    }
+                    _ => failure(&report, &text, Some(plan.steps.len())),
+                });
+            }
             Kind::Ready => ready = true,
             Kind::Born => {}
             Kind::Listener => {
@@ -428,64 +457,44 @@ pub fn unborn(unborn: Unborn<'_>) -> Error {
     }
 }
 
-fn write_mappings(mappings: Option<&Mappings>, pid: i32) -> Result<()> {
-    let Some(mappings) = mappings else {
-        return Ok(());
-    };
-    for (file, text, field) in [
-        ("uid_map", &mappings.uid, "uidMappings"),
-        ("gid_map", &mappings.gid, "gidMappings"),
-    ] {
-        let path = format!("/proc/{pid}/{file}");
-        files::write(CWD, path.as_str(), text.as_bytes())
-            .during(|| format!("config.json: linux.{field}: cannot write {path}"))?;
-    }
-    Ok(())
-}
-
 fn open_into(open: &Open, slots: &Slots<'_>) -> Result<()> {
     let fd = match &open.what {
         What::Namespace { path } => {
             let flags = OFlags::RDONLY | OFlags::CLOEXEC;
             rustix::fs::openat(CWD, *path, flags, Mode::empty())
-                .during(|| cannot_open(open, path))?
+                .during(|| format!("config.json: {}: cannot open {}", open.field, Lossy(path)))?
         }
-        What::Tree {
-            path,
-            recursive,
-            attributes,
-            idmap,
-        } => {
-            let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-            if *recursive {
-                flags |= OpenTreeFlags::AT_RECURSIVE;
-            }
-            let tree =
-                rustix::mount::open_tree(CWD, *path, flags).during(|| cannot_open(open, path))?;
-            for (recursive, attr) in [(false, attributes.own), (true, attributes.tree)] {
-                if attr != MountAttr::NONE {
-                    calls::mount_setattr(tree.as_fd(), recursive, attr, None).during(|| {
-                        format!(
-                            "config.json: {}: cannot set the attributes of {}",
-                            open.field,
-                            Lossy(path)
-                        )
-                    })?;
-                }
-            }
+        What::Tree { tree, idmap } => {
+            let copy =
+                syscalls::open_tree(tree).map_err(|fault| no_tree(&open.field, tree, fault))?;
             if let Some(idmap) = idmap {
-                map_ids(tree.as_fd(), idmap)
+                map_ids(copy.as_fd(), idmap)
                     .map_err(|e| Error::new(format!("config.json: {}: {e}", open.field)))?;
             }
-            tree
+            copy
         }
     };
     slots.fill(open.slot, fd);
     Ok(())
 }
 
-fn cannot_open(open: &Open, path: &CStr) -> String {
-    format!("config.json: {}: cannot open {}", open.field, Lossy(path))
+/// Why there is no copy of a tree, whoever tried to make it.
+fn no_tree(field: &str, tree: &Tree<'_>, fault: Fault) -> Error {
+    let (path, reason) = (Lossy(tree.path), Reason(fault.errno));
+    let what = match fault.call {
+        Call::mount_setattr => "set the attributes of",
+        _ => "open",
+    };
+    // mount_namespaces(7): what lies below mounts of the host stays hidden.
+    let hint = match (fault.call, fault.errno) {
+        (Call::open_tree, Errno::INVAL) if !tree.recursive => {
+            " (in a user namespace, what has mounts below it is bound with them: rbind)"
+        }
+        _ => "",
+    };
+    Error::new(format!(
+        "config.json: {field}: cannot {what} {path}: {reason}{hint}"
+    ))
 }
 
 /// Maps the ids of a detached tree by a user namespace that is made for it, in a process that only waits.
@@ -502,7 +511,7 @@ fn map_ids(tree: BorrowedFd<'_>, idmap: &Idmap) -> Result<()> {
     let none = Slots::new(&[]);
     let holder = spawn(&birth, &none).map_err(unborn)?;
     let result = (|| {
-        write_mappings(Some(&idmap.mappings), holder.pid)?;
+        mappings::write(&idmap.mappings, holder.pid, None)?;
         let path = format!("/proc/{}/ns/user", holder.pid);
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let userns = rustix::fs::openat(CWD, path.as_str(), flags, Mode::empty())
@@ -578,7 +587,13 @@ pub fn connect_console(
 pub fn shown(plan: &Plan) -> String {
     let mut lines: Vec<String> = Vec::new();
     if let Some(path) = &plan.cgroup {
-        lines.push(format!("make the cgroup {path}"));
+        lines.push(match &plan.unit {
+            Some(unit) => format!(
+                "have systemd start the unit {} in the cgroup {path}",
+                unit.name
+            ),
+            None => format!("make the cgroup {path}"),
+        });
     }
     for join in &plan.joins {
         lines.push(format!(
@@ -590,7 +605,13 @@ pub fn shown(plan: &Plan) -> String {
     lines.push(format!("clone with new namespaces {:#x}", plan.namespaces));
     if let Some(mappings) = &plan.mappings {
         for (kind, map) in [("uids", &mappings.uid), ("gids", &mappings.gid)] {
-            lines.push(format!("map {kind} {}", map.trim_end().replace('\n', ", ")));
+            let helper = if map.helped {
+                " (by newuidmap or newgidmap)"
+            } else {
+                ""
+            };
+            let map = map.text.trim_end().replace('\n', ", ");
+            lines.push(format!("map {kind} {map}{helper}"));
         }
     }
     if let Some(value) = plan.oom_score_adj {

@@ -8,6 +8,7 @@ mod cgroup;
 mod cli;
 mod commands;
 mod console;
+mod dbus;
 mod error;
 mod files;
 mod hooks;
@@ -15,8 +16,11 @@ mod host;
 mod jail;
 mod launch;
 mod log;
+mod mappings;
 mod notify;
+mod oom;
 mod plan;
+mod program;
 mod seal;
 mod signal;
 mod spec;
@@ -93,13 +97,19 @@ fn run(start: Start, flags: &mut Flags<'static>, failed: &mut i32) -> Result<i32
     }
 }
 
-/// `--root`, or where runc's users expect it: below /run for root, below $XDG_RUNTIME_DIR for others.
+/// `--root`, or where runc's users expect it: below /run for root, below $XDG_RUNTIME_DIR for others, to whom the
+/// root of a user namespace belongs unless $USER says otherwise.
 fn root_directory(start: Start, flags: &Flags<'_>) -> String {
     if let Some(root) = flags.text(Flag::Root) {
         return root.into();
     }
-    match start.var("XDG_RUNTIME_DIR") {
-        Some(directory) if !rustix::process::geteuid().is_root() => format!("{directory}/runtime"),
-        _ => "/run/runtime".into(),
+    let Some(directory) = start.var("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) else {
+        return "/run/runtime".into();
+    };
+    let ordinary = start.euid() != 0
+        || start.var("USER") != Some("root") && host::in_user_namespace().unwrap_or(false);
+    match ordinary {
+        true => format!("{directory}/runtime"),
+        false => "/run/runtime".into(),
     }
 }

@@ -11,6 +11,8 @@ mod options;
 mod process;
 mod security;
 
+use crate::cgroup::Driver;
+use crate::cgroup::systemd::Unit;
 use crate::error::{Error, Result, fail};
 use crate::host::Host;
 use crate::notify::Agent;
@@ -28,7 +30,7 @@ pub use security::{compiled, with_profile, word};
 use syscalls::calls::Arg;
 use syscalls::slots::Slot;
 use syscalls::spawn::Join;
-use syscalls::step::{Attributes, Point, Step};
+use syscalls::step::{Point, Step, Tree};
 
 /// What the command line adds to the spec.
 pub struct Options<'a> {
@@ -46,8 +48,7 @@ pub struct Options<'a> {
     pub relays: bool,
     /// Rows and columns of the terminal we run in, for a container that relays to it.
     pub console_size: Option<(u16, u16)>,
-    /// `--cgroup-manager disabled`.
-    pub no_cgroup: bool,
+    pub cgroups: &'a Driver,
 }
 
 /// Something launch opens before the clone and puts into a slot.
@@ -63,9 +64,7 @@ pub struct Open {
 pub enum What {
     /// A detached copy of a tree, with its attributes set.
     Tree {
-        path: &'static CStr,
-        recursive: bool,
-        attributes: Attributes,
+        tree: Tree<'static>,
         idmap: Option<Idmap>,
     },
     /// A namespace.
@@ -78,11 +77,21 @@ pub struct Idmap {
     pub recursive: bool,
 }
 
-/// The text of uid_map and gid_map.
+/// The id mappings of a user namespace.
 #[derive(Clone)]
 pub struct Mappings {
-    pub uid: String,
-    pub gid: String,
+    pub uid: Mapping,
+    pub gid: Mapping,
+    /// Without CAP_SETGID one's own gid can be mapped where setgroups(2) is forbidden.
+    pub deny_setgroups: bool,
+}
+
+#[derive(Clone)]
+pub struct Mapping {
+    /// As uid_map and gid_map take it, a line for each range.
+    pub text: String,
+    /// Ids that are not one's own are mapped by newuidmap and newgidmap, which look up whose they are.
+    pub helped: bool,
 }
 
 /// Everything that is going to happen, in the order it happens.
@@ -100,6 +109,8 @@ pub struct Plan {
     pub console: Option<Slot>,
     /// The cgroup's path below each hierarchy; `None` for none.
     pub cgroup: Option<String>,
+    /// The scope that it is, where systemd makes it.
+    pub unit: Option<Unit>,
     /// The uid on the host that the cgroup is given to.
     pub cgroup_owner: Option<u32>,
     pub rootfs: String,
@@ -149,6 +160,9 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         fail!("config.json: root: required field is missing")
     };
     let namespaces = namespaces::read(spec)?;
+    if !host.privileged {
+        namespaces.check_ordinary()?;
+    }
     let mut b = Builder {
         spec,
         host,
@@ -162,12 +176,17 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         procfs: None,
         starts: true,
     };
-    let cgroup = match options.no_cgroup {
-        true => None,
-        false => Some(crate::cgroup::path(
-            spec.linux.cgroups_path.as_deref(),
-            options.id,
-        )?),
+    let cgroups_path = spec.linux.cgroups_path.as_deref();
+    let mut unit = None;
+    let cgroup = match options.cgroups {
+        Driver::Disabled => None,
+        Driver::Cgroupfs => Some(crate::cgroup::path(cgroups_path, options.id)?),
+        Driver::Systemd(manager) => {
+            let new = Unit::new(manager, cgroups_path, options.id, &spec.annotations)?;
+            let path = new.path()?;
+            unit = Some(new);
+            Some(path)
+        }
     };
     b.refuse_what_is_missing()?;
     if let Some(resources) = &spec.linux.resources {
@@ -179,12 +198,15 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
     let mappings = b.mappings()?;
 
     if mappings.is_some() {
+        if !host.privileged {
+            b.steps.push(Step::Reachable);
+        }
         b.steps
             .extend([Step::Meet(Point::Mappings), Step::ContainerRoot]);
     } else if b.namespaces.has(Kind::User) {
         b.steps.push(Step::ContainerRoot);
     }
-    if cgroup.is_some() && host.cgroups.has_v1() {
+    if cgroup.is_some() && (host.cgroups.has_v1() || unit.is_some()) {
         b.steps.push(Step::Meet(Point::Cgroup));
     }
     if b.namespaces.is_new(Kind::Cgroup) {
@@ -233,6 +255,7 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         console,
         cgroup_owner,
         cgroup,
+        unit,
         rootfs,
         oom_score_adj: oom_score_adj(spec)?,
         hooks: Hooks {
@@ -316,6 +339,7 @@ pub fn plan_exec(
         console,
         cgroup_owner: None,
         cgroup: cgroup.map(str::to_owned),
+        unit: None,
         rootfs: String::new(),
         oom_score_adj: oom_score_adj(spec)?,
         hooks: Hooks::default(),

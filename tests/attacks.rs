@@ -6,7 +6,7 @@ use rustix::fs::{Mode, OFlags};
 use std::fs::{self, File};
 use std::io::PipeWriter;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 
 runtime_tests::tests![
@@ -16,6 +16,7 @@ runtime_tests::tests![
     the_binary_cannot_be_overwritten_through_an_elf_interpreter,
     the_binary_cannot_be_overwritten_as_the_process_itself,
     the_binary_cannot_be_overwritten_when_executed_by_descriptor,
+    an_ordinary_users_binary_cannot_be_overwritten,
     a_working_directory_in_proc_self_fd_reaches_nothing,
     an_executable_in_proc_self_fd_reaches_nothing,
     a_proc_that_is_a_symlink_is_refused,
@@ -164,18 +165,30 @@ fn attack_on_the_binary(prepare: fn(&mut Bundle)) {
 
 /// The same, where the caller starts the runtime through `words`.
 fn attack_on_the_binary_called_by(words: &[&str], prepare: fn(&mut Bundle)) {
+    attack_on_the_binary_of(|_| {}, words, prepare);
+}
+
+/// The same, where `owner` makes the containers and the binary a user's.
+fn attack_on_the_binary_of(owner: fn(&mut Bundle), words: &[&str], prepare: fn(&mut Bundle)) {
     let mut first = Bundle::new();
+    owner(&mut first);
     first.capabilities(&ATTACKER);
     let copy = first.file("copy");
-    fs::copy(host::runtime(), &copy).unwrap();
+    fs::copy(&first.runtime, &copy).unwrap();
+    let binary = fs::metadata(&first.runtime).unwrap();
+    chown(&copy, Some(binary.uid()), Some(binary.gid())).unwrap();
     let size = fs::metadata(&copy).unwrap().len().to_string();
     let (running, hold, namespace) = attacker(&mut first, &["overwrite", &size]);
     let before = hash(&copy);
     for _ in 0..12 {
         assert_eq!(hash(&copy), before, "the binary was overwritten");
         let mut b = Bundle::new();
+        owner(&mut b);
         b.runtime = copy.clone();
         b.namespace("pid", Some(&namespace)).capabilities(&ATTACKER);
+        if b.config["linux"]["uidMappings"].is_array() {
+            b.namespace("user", Some(&namespace.replace("/pid", "/user")));
+        }
         let fifo = b.rootfs().join("tmp/fifo");
         Cmd::new(&b.dir, "mkfifo").arg(&fifo).ok();
         prepare(&mut b);
@@ -234,6 +247,27 @@ fn the_binary_cannot_be_overwritten_when_executed_by_descriptor() {
     let helper = host::helper().to_str().unwrap();
     attack_on_the_binary_called_by(&[helper, "by-descriptor"], |b| {
         b.args(&["/proc/self/exe", "--log=/tmp/fifo", "nonsense"]);
+    });
+}
+
+/// The user's own binary belongs to him, and so does all that his containers do on the host.
+fn an_ordinary_users_binary_cannot_be_overwritten() {
+    let owner: fn(&mut Bundle) = |b| {
+        b.ordinary();
+    };
+    attack_on_the_binary_of(owner, &[], |b| {
+        b.args(&["/proc/self/exe", "--log=/tmp/fifo", "nonsense"]);
+    });
+    attack_on_the_binary_of(owner, &[], |b| {
+        let script = b.rootfs().join("bin/script");
+        fs::write(&script, "#!/proc/self/exe --log=/tmp/fifo\n").unwrap();
+        fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
+        b.args(&["/bin/script"]);
+    });
+    attack_on_the_binary_of(owner, &[], |b| {
+        let interpreted = b.rootfs().join("bin/interpreted");
+        fs::copy(host::program_interpreted_by_its_parent(), interpreted).unwrap();
+        b.args(&["/bin/interpreted", "--log=/tmp/fifo", "nonsense"]);
     });
 }
 
@@ -374,7 +408,7 @@ fn a_device_node_does_not_follow_a_link_of_its_name() {
         .unwrap();
     }
     // The victim belongs to the root of that namespace, so that only the lookup protects it.
-    std::os::unix::fs::chown(&victim.0, Some(100_000), Some(100_000)).unwrap();
+    chown(&victim.0, Some(100_000), Some(100_000)).unwrap();
     b.user_namespace().run();
     victim.is_untouched();
     // A device of the specification with an owner: a link of that name does not hand it on.
@@ -388,7 +422,7 @@ fn a_device_node_does_not_follow_a_link_of_its_name() {
     .run();
     victim.is_untouched();
     let canary = fs::metadata(victim.0.join("canary")).unwrap();
-    assert_eq!(std::os::unix::fs::MetadataExt::uid(&canary), 0);
+    assert_eq!(canary.uid(), 0);
 }
 
 fn masking_does_not_use_the_containers_null_device() {

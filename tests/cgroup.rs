@@ -15,6 +15,7 @@ runtime_tests::tests![
     the_cgroup_is_gone_after_delete_on_pure_v2,
     a_cgroup_with_children_is_removed,
     the_process_is_never_outside_its_cgroup,
+    no_process_is_moved_on_pure_v2,
     a_memory_limit_is_set_and_kills,
     cpu_quota_period_and_shares_are_set,
     a_pids_limit_is_set_and_holds,
@@ -27,6 +28,8 @@ runtime_tests::tests![
     a_cgroup_mount_shows_the_containers_cgroup_read_only,
     a_cgroup_mount_on_pure_v2_is_cgroup2,
     a_cgroup_mount_is_not_writable_without_a_cgroup_namespace,
+    a_cgroup_mount_leaves_the_options_of_the_hosts,
+    a_cgroup_mount_without_a_cgroup_namespace_works_in_a_user_namespace,
     a_cgroups_path_with_dots_is_refused,
     an_existing_cgroup_with_other_processes_survives,
     a_resource_of_zero_is_not_an_unset_one,
@@ -167,6 +170,62 @@ fn the_process_is_never_outside_its_cgroup() {
     for cgroup in b.cgroups() {
         let procs = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap();
         assert_eq!(procs.trim(), b.pid().to_string(), "{}", cgroup.display());
+    }
+}
+
+/// Every file that create, start, run and exec open for writing, and every clone3, as strace tells them.
+fn opened_for_writing(b: &mut Bundle) -> String {
+    let strace = host::program("strace");
+    let traced = |b: &Bundle, command: runtime_tests::Cmd, name: &str| {
+        let calls = "trace=open,openat,openat2,creat,clone3";
+        let to = b.text(name);
+        command.through([strace.to_str().unwrap(), "-f", "-o", &to, "-e", calls])
+    };
+    // It ends with the container, which it follows.
+    let create = traced(b, b.launch("create", &[]), "create").spawn();
+    runtime_tests::wait_for("it is created", || {
+        let state = b.call(&["state", &b.id]).output();
+        state.out.contains("\"status\": \"created\"")
+    });
+    traced(b, b.call(&["start", &b.id]), "start").ok();
+    traced(b, b.call(&["exec", &b.id, "true"]), "exec").ok();
+    b.delete(&["--force"]).ok();
+    create.wait();
+    b.args(&["true"]);
+    traced(b, b.launch("run", &[]), "run").ok();
+    let all = ["create", "start", "exec", "run"]
+        .map(|name| b.read(name))
+        .concat();
+    let writes = |line: &&str| {
+        let modes = ["O_WRONLY", "O_RDWR", "clone3("];
+        modes.iter().any(|mode| line.contains(mode))
+    };
+    all.lines()
+        .filter(writes)
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+fn no_process_is_moved_on_pure_v2() {
+    for namespace in [false, true] {
+        let mut b = Bundle::new();
+        b.in_pure_v2().waits();
+        if namespace {
+            b.namespace("cgroup", None);
+        }
+        let trace = opened_for_writing(&mut b);
+        let born = trace.matches("CLONE_INTO_CGROUP").count();
+        // create, run and exec.
+        assert!(born >= 3, "{trace}");
+        for file in ["cgroup.procs", "cgroup.threads", "\"tasks\""] {
+            assert!(!trace.contains(file), "{file}\n{trace}");
+        }
+    }
+    if !host::v2() {
+        // There is no other way on v1, so that the trace is known to show it.
+        let mut b = Bundle::new();
+        let trace = opened_for_writing(b.waits());
+        assert!(trace.contains("cgroup.procs"), "{trace}");
     }
 }
 
@@ -372,6 +431,48 @@ fn a_cgroup_mount_is_not_writable_without_a_cgroup_namespace() {
             .all(|l| l.ends_with("Read-only file system"));
         assert!(!run.out.is_empty() && refused, "{run}");
     }
+}
+
+/// What the kernel says of the host's cgroup2, after the dash: its source and options.
+fn options_of_cgroup2() -> String {
+    let info = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let line = info.lines().find(|l| l.contains(" - cgroup2 "));
+    line.and_then(|l| l.split(" - ").nth(1))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn a_cgroup_mount_leaves_the_options_of_the_hosts() {
+    host::controller("unified");
+    let before = options_of_cgroup2();
+    if !before.contains("nsdelegate") {
+        runtime_tests::skip!("cgroup2 has no options on this machine that could be lost: {before}");
+    }
+    for namespace in [false, true] {
+        let mut b = Bundle::new();
+        b.in_pure_v2();
+        if namespace {
+            b.namespace("cgroup", None);
+        }
+        b.mount("/sys/fs/cgroup", "cgroup", "cgroup", CGROUP)
+            .args(&["cat", "/sys/fs/cgroup/cgroup.procs"]);
+        b.run_ok();
+        assert_eq!(
+            options_of_cgroup2(),
+            before,
+            "cgroup namespace: {namespace}"
+        );
+    }
+}
+
+fn a_cgroup_mount_without_a_cgroup_namespace_works_in_a_user_namespace() {
+    let mut b = Bundle::new();
+    b.in_pure_v2().user_namespace();
+    b.mount("/sys/fs/cgroup", "cgroup", "cgroup", CGROUP);
+    let own = format!("/sys/fs/cgroup/{}", b.id);
+    b.sh(&format!("cat {own}/cgroup.procs; mkdir {own}/x 2>&1"));
+    let refused = format!("mkdir: can't create directory '{own}/x': Read-only file system\n");
+    b.run().ends(1).prints(&format!("1\n2\n{refused}"));
 }
 
 fn a_cgroups_path_with_dots_is_refused() {

@@ -8,6 +8,7 @@ runtime_tests::tests![
     the_plan_of_the_default_bundle_is_the_golden_one,
     the_plan_of_a_rich_bundle_is_the_golden_one,
     the_plan_of_a_user_namespace_is_the_golden_one,
+    the_plan_of_an_ordinary_user_is_the_golden_one,
     the_plan_of_joined_namespaces_is_the_golden_one,
     a_dry_run_changes_nothing,
     a_dry_run_reports_the_same_errors,
@@ -112,6 +113,14 @@ fn the_plan_of_a_user_namespace_is_the_golden_one() {
     let mut b = Bundle::new();
     b.user_namespace();
     plan_is_golden(&b, "user-namespace");
+}
+
+fn the_plan_of_an_ordinary_user_is_the_golden_one() {
+    let mut b = Bundle::new();
+    b.subordinate()
+        .bind(std::path::Path::new("/usr"), "/usr", &["ro"])
+        .mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro"]);
+    plan_is_golden(&b, "ordinary-user");
 }
 
 fn the_plan_of_joined_namespaces_is_the_golden_one() {

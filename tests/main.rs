@@ -21,10 +21,14 @@ mod podman;
 mod process;
 mod program;
 mod resources;
+mod rootless;
+mod rootless_ids;
 mod roots;
 mod seccomp;
 mod seccomp_command;
+mod systemd;
 mod terminal;
+mod vm;
 
 use runtime_tests::{harness, host, machine};
 
@@ -53,13 +57,18 @@ fn main() {
         podman::tests(),
         golden::tests(),
         roots::tests(),
+        rootless::tests(),
+        rootless_ids::tests(),
+        systemd::tests(),
+        vm::tests(),
     ];
     let arguments = libtest_mimic::Arguments::from_args();
     harness::keep_panics();
     if !arguments.list {
+        let as_user = arguments.filter.as_deref() == Some("systemd::");
         assert!(
-            rustix::process::geteuid().is_root(),
-            "these tests make namespaces and cgroups: run them as root"
+            rustix::process::geteuid().is_root() || as_user,
+            "these tests make namespaces and cgroups: run them as root (systemd:: also as another user)"
         );
         host::sweep(false);
     }

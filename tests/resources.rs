@@ -1,7 +1,7 @@
 //! Limits by what they do and not only by what the files say, and the commands around them: update, pause, resume, ps,
 //! events. The same tests run on v1 and, in a guest of their own, on v2 with every controller.
 
-use runtime_tests::{Bundle, Output, Value, host, json, wait_for};
+use runtime_tests::{Bundle, Output, Running, Value, host, json, wait_for};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -40,18 +40,14 @@ runtime_tests::tests![
     ps_prints_numbers_or_what_ps_prints,
     events_tell_what_is_used,
     events_tell_of_a_process_killed_for_its_memory,
+    events_tell_each_kill_once,
     kill_all_reaches_every_process,
     two_hundred_containers_leave_nothing,
 ];
 
-/// Whether the machine has cgroup v2 alone; otherwise there are v1 hierarchies.
-fn v2() -> bool {
-    host::hierarchies() == [Path::new("/sys/fs/cgroup")]
-}
-
 /// Where the cgroup of this test is for a controller; the test is skipped when there is none.
 fn cgroup(b: &Bundle, controller: &str) -> PathBuf {
-    if !v2() {
+    if !host::v2() {
         return host::controller(controller).join(&b.id);
     }
     let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap();
@@ -64,7 +60,7 @@ fn cgroup(b: &Bundle, controller: &str) -> PathBuf {
 /// What a file of the container's cgroup says, by its name on v1 or v2.
 #[track_caller]
 fn value(b: &Bundle, on_v1: &str, on_v2: &str) -> String {
-    let file = if v2() { on_v2 } else { on_v1 };
+    let file = if host::v2() { on_v2 } else { on_v1 };
     let controller = file.split('.').next().unwrap();
     let path = cgroup(b, controller).join(file);
     let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -73,24 +69,19 @@ fn value(b: &Bundle, on_v1: &str, on_v2: &str) -> String {
 
 /// Skips the test where neither version has the controller.
 fn needs(on_v1: &str, on_v2: &str) {
-    cgroup(&Bundle::empty(), if v2() { on_v2 } else { on_v1 });
+    cgroup(&Bundle::empty(), if host::v2() { on_v2 } else { on_v1 });
 }
 
 /// A bundle whose calls see v2 alone, whether that is the machine's own or the view.
 fn on_pure_v2() -> Bundle {
     let mut b = Bundle::new();
-    if !v2() {
-        b.in_pure_v2();
-    }
+    b.in_pure_v2();
     b
 }
 
 /// The directory of the container's cgroup there.
 fn v2_directory(b: &Bundle) -> PathBuf {
-    match v2() {
-        true => Path::new("/sys/fs/cgroup").join(&b.id),
-        false => host::controller("unified").join(&b.id),
-    }
+    host::controller("unified").join(&b.id)
 }
 
 #[track_caller]
@@ -201,7 +192,7 @@ fn cpu_shares_become_the_weights_of_runc() {
         (262_144, 10_000),
     ] {
         command(&b, &["update", "--cpu-share", &shares.to_string()]).ok();
-        let expected = if v2() { weight } else { shares };
+        let expected = if host::v2() { weight } else { shares };
         assert_eq!(
             value(&b, "cpu.shares", "cpu.weight"),
             expected.to_string(),
@@ -259,7 +250,7 @@ fn every_limit_is_written_where_it_belongs() {
     );
     b.set("/linux/resources/pids", json!({"limit": 0}));
     b.create().ok();
-    if v2() {
+    if host::v2() {
         assert_eq!(value(&b, "", "cpu.max"), "30000 60000");
     } else {
         assert_eq!(value(&b, "cpu.cfs_quota_us", ""), "30000");
@@ -486,7 +477,7 @@ fn a_limit_that_cannot_be_is_an_error_before_anything_is_made() {
 
 fn unified_needs_v2_and_the_names_of_limits() {
     let mut b = Bundle::new();
-    if !v2() {
+    if !host::v2() {
         b.set("/linux/resources/unified", json!({"memory.high": "max"}));
         b.run()
             .fails(&["linux.resources.unified[\"memory.high\"]", "cgroup v2"]);
@@ -590,7 +581,7 @@ fn update_changes_what_is_given_and_nothing_else() {
         );
     b.create().ok();
     let all = || {
-        let cpu = match v2() {
+        let cpu = match host::v2() {
             true => value(&b, "", "cpu.max"),
             false => format!(
                 "{} {}",
@@ -700,7 +691,7 @@ fn memory_and_swap_can_go_up_and_down_together() {
     b.create().ok();
     let swap = || value(&b, "memory.memsw.limit_in_bytes", "memory.swap.max");
     let swap_is = |total: u64, memory: u64| {
-        let expected = if v2() { total - memory } else { total };
+        let expected = if host::v2() { total - memory } else { total };
         assert_eq!(swap(), (expected << 20).to_string());
     };
     swap_is(96, 64);
@@ -793,9 +784,10 @@ fn ps_prints_numbers_or_what_ps_prints() {
         let pids: Vec<i32> = serde_json::from_str(&json).unwrap();
         pids.contains(&b.pid()) && pids.len() == 2
     });
-    host::program("ps");
-    if v2() {
-        // The guest's ps is busybox's.
+    if fs::canonicalize(host::program("ps"))
+        .unwrap()
+        .ends_with("busybox")
+    {
         runtime_tests::skip!("no ps but busybox's on this machine");
     }
     let table = b.call(&["ps", &b.id]).ok();
@@ -831,7 +823,7 @@ fn events_tell_what_is_used() {
         assert!(s[key].is_object(), "{key}");
     }
     assert!(s["network_interfaces"].is_null());
-    if v2() && Path::new("/proc/pressure/cpu").exists() {
+    if host::v2() && Path::new("/proc/pressure/cpu").exists() {
         for key in ["cpu", "memory", "blkio"] {
             assert!(s[key]["psi"]["some"]["avg10"].is_number(), "{key}: {s}");
         }
@@ -853,6 +845,15 @@ fn events_tell_what_is_used() {
     }
 }
 
+/// Waits until `events` sleeps in poll, which is when it watches.
+fn is_watching(events: &Running) {
+    let call = format!("/proc/{}/syscall", events.pid());
+    let ppoll = "271 "; // x86_64
+    wait_for("it watches", || {
+        fs::read_to_string(&call).is_ok_and(|text| text.starts_with(ppoll))
+    });
+}
+
 fn events_tell_of_a_process_killed_for_its_memory() {
     needs("memory", "memory");
     let mut b = Bundle::new();
@@ -867,20 +868,47 @@ fn events_tell_of_a_process_killed_for_its_memory() {
         .sh("echo up; until grep -q go /go; do sleep 0.05; done; helper eat 128; echo survived; exec sleep 1000")
         .up();
     let events = b.call(&["events", "--interval", "1h", &b.id]).spawn();
-    // The watch begins some time after the command does; nothing tells when.
-    std::thread::sleep(Duration::from_millis(300));
+    is_watching(&events);
     fs::write(&go, "go").unwrap();
     wait_for("the hog dies", || running.out().contains("survived"));
     let expected = format!("{{\"type\":\"oom\",\"id\":\"{}\"}}\n", b.id);
-    wait_for("it is told", || events.out().starts_with(&expected));
+    wait_for("it is told", || events.out() == expected);
+    // And is not told again when the cgroup goes away.
     b.delete(&["--force"]).ok();
-    // The kernel may wake the watch more than once for one process.
-    let told = events.wait();
-    let lines = told.ok().lines();
-    assert!(
-        lines.iter().all(|line| *line == expected.trim_end()),
-        "{told}"
+    events.wait().ok().prints(&expected);
+}
+
+fn events_tell_each_kill_once() {
+    needs("memory", "memory");
+    let mut b = Bundle::new();
+    b.set(
+        "/linux/resources/memory",
+        json!({"limit": 32 << 20, "swap": 32 << 20}),
     );
+    // Every one of them asks for memory while another is being killed.
+    let hogs = "for i in 1 2 3; do (helper eat 128; helper eat 128) & done; wait";
+    let running = b
+        .sh(&format!(
+            "echo up; read line; {hogs}; echo over; exec sleep 1000"
+        ))
+        .launch("run", &[]);
+    let (stdin, mut go) = std::io::pipe().unwrap();
+    let running = running.stdin(std::os::fd::OwnedFd::from(stdin)).spawn();
+    wait_for("the container is up", || running.out().contains("up"));
+    let events = b.call(&["events", "--interval", "1h", &b.id]).spawn();
+    is_watching(&events);
+    std::io::Write::write_all(&mut go, b"go\n").unwrap();
+    wait_for("the hogs are dead", || running.out().contains("over"));
+    let kills = value(&b, "memory.oom_control", "memory.events");
+    let kills: usize = kills
+        .lines()
+        .find_map(|l| l.strip_prefix("oom_kill ")?.parse().ok())
+        .unwrap();
+    assert!(kills >= 6, "{kills}");
+    wait_for("each is told", || events.out().lines().count() >= kills);
+    b.delete(&["--force"]).ok();
+    let told = events.wait();
+    assert_eq!(told.ok().lines().len(), kills, "{told}");
 }
 
 fn kill_all_reaches_every_process() {

@@ -9,6 +9,7 @@ use crate::program::{Instruction, JEQ_K, MAX_INSTRUCTIONS, OFFSET_ARCH, OFFSET_N
 use crate::rules::{Clause, FOREIGN, NEWER, Rules, architectures, through};
 use crate::search::Intervals;
 use crate::tables::{self, Multiplexer, Table};
+use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 
 /// A compiled profile.
@@ -183,8 +184,12 @@ impl Compiler {
                 }
             }
         }
-        conditional
-            .sort_by_key(|(slot, clause)| (*slot, self.rules.clauses[*clause as usize].rule));
+        // In the order of the rules. Few are conditional, and the standard sorts are made for speed, and 5 KB each.
+        let keyed =
+            |(slot, clause): (u16, u32)| (slot, self.rules.clauses[clause as usize].rule, clause);
+        let keyed: BinaryHeap<_> = conditional.into_iter().map(keyed).collect();
+        let conditional = keyed.into_sorted_vec();
+        let conditional: Vec<(u16, u32)> = conditional.iter().map(|(s, _, c)| (*s, *c)).collect();
         let layout = Layout {
             is_64_bit: arch.is_64_bit(),
             is_little_endian: arch.is_little_endian(),

@@ -4,6 +4,7 @@
 use crate::arch::Arch;
 use crate::profile::{Action, Condition, Error, Profile};
 use crate::tables::{self, Multiplexer};
+use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -99,7 +100,7 @@ impl Rules {
                 clauses: clauses..rules.clauses.len(),
             });
         }
-        rules.multiplexed.sort_unstable();
+        rules.multiplexed = BinaryHeap::from(rules.multiplexed).into_sorted_vec();
         Ok((rules, unknown))
     }
 

@@ -160,16 +160,21 @@ fn text(rule: &bpf::DeviceRule, kind: Option<DeviceKind>) -> String {
         Some(DeviceKind::Char) => 'c',
     };
     let number = |n: Option<u32>| n.map_or("*".to_string(), |n| n.to_string());
-    let letters: String = [('r', READ), ('w', WRITE), ('m', MKNOD)]
-        .into_iter()
-        .filter(|(_, bit)| rule.access & bit != 0)
-        .map(|(letter, _)| letter)
-        .collect();
     format!(
-        "{kind} {}:{} {letters}",
+        "{kind} {}:{} {}",
         number(rule.major),
-        number(rule.minor)
+        number(rule.minor),
+        letters(rule.access)
     )
+}
+
+/// Kinds of access as letters.
+pub fn letters(access: u8) -> String {
+    [('r', READ), ('w', WRITE), ('m', MKNOD)]
+        .into_iter()
+        .filter(|(_, bit)| access & bit != 0)
+        .map(|(letter, _)| letter)
+        .collect()
 }
 
 /// What has to be written to come from `now`, a devices.list, to where `lines` lead. Between two lists of what

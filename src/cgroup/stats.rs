@@ -8,7 +8,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
-use rustix::event::EventfdFlags;
+use rustix::event::{EventfdFlags, PollFlags};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 
@@ -21,24 +21,80 @@ pub struct Source {
     buffer: Vec<u8>,
 }
 
-/// What tells that a process was killed for its memory.
-pub enum Oom {
-    /// memory.events, which wakes by `PRI`, and the count that was seen last.
-    V2(OwnedFd, u64),
-    /// An eventfd; the kernel signals it as long as the control file is open.
-    V1(OwnedFd, #[expect(dead_code, reason = "held open")] OwnedFd),
+/// What tells that processes were killed for their memory.
+pub struct Oom {
+    /// Where the kernel counts them: memory.events, or memory.oom_control on v1.
+    count: OwnedFd,
+    told: u64,
+    signal: Option<Signal>,
 }
 
+/// v1's eventfd. It is signalled before the kernel kills and counts, by everyone who asks for memory meanwhile, which
+/// may be a hundred times for one kill, and once more when the cgroup is removed. So it only says when to look.
+struct Signal {
+    event: OwnedFd,
+    /// How often the count is still looked at for what was signalled.
+    looks: u32,
+    found: bool,
+}
+
+/// The time between two looks, in milliseconds, and how many follow a signal.
+const LOOK: i64 = 10;
+const LOOKS: u32 = 100;
+
 impl Oom {
-    /// Whether it is a change that wakes, and not that there is something to read.
-    pub fn wakes_by_change(&self) -> bool {
-        matches!(self, Self::V2(..))
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.signal
+            .as_ref()
+            .map_or(&self.count, |s| &s.event)
+            .as_fd()
     }
 
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::V2(fd, _) | Self::V1(fd, _) => fd.as_fd(),
+    /// What wakes: memory.events can always be read, and is `PRI` when it changes.
+    pub fn wakes_by(&self) -> PollFlags {
+        match self.signal {
+            Some(_) => PollFlags::IN,
+            None => PollFlags::PRI,
         }
+    }
+
+    /// After how many milliseconds to look again even if nothing wakes.
+    pub fn look_within(&self) -> i64 {
+        match &self.signal {
+            Some(signal) if signal.looks > 0 => LOOK,
+            _ => i64::MAX,
+        }
+    }
+
+    /// How many processes were killed since this was asked last; `last` when it will not be asked again.
+    pub fn kills(&mut self, last: bool) -> u64 {
+        let mut text = [0; 512];
+        let signalled = self
+            .signal
+            .as_ref()
+            .is_some_and(|s| rustix::io::read(&s.event, &mut text[..8]).is_ok());
+        // Of a removed cgroup nothing can be read.
+        let n = rustix::io::pread(&self.count, &mut text, 0).unwrap_or(0);
+        let now = core::str::from_utf8(&text[..n])
+            .ok()
+            .and_then(|text| find(text, "oom_kill"))
+            .unwrap_or(self.told);
+        let kills = now.saturating_sub(core::mem::replace(&mut self.told, now));
+        let Some(signal) = &mut self.signal else {
+            return kills;
+        };
+        let watched = signal.looks > 0;
+        signal.found = kills > 0 || signal.found && watched;
+        signal.looks = match signalled && n > 0 {
+            true => LOOKS,
+            false => signal.looks.saturating_sub(1),
+        };
+        if last {
+            signal.looks = 0;
+        }
+        // v1 counts a kill in a cgroup beneath this one there, and none where the OOM killer is disabled.
+        let over = signal.looks == 0 && (watched || signalled && n > 0);
+        if over && !signal.found { 1 } else { kills }
     }
 }
 
@@ -103,35 +159,33 @@ impl Source {
 
     /// Watches for processes killed for their memory; `None` without a memory controller.
     pub fn watch_oom(&mut self) -> Option<Oom> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        if self.v2 {
-            let seen = self.keyed("memory.events", "oom_kill")?;
-            let directory = self.directory("memory")?;
-            let file = rustix::fs::openat(directory, "memory.events", flags, Mode::empty()).ok()?;
-            return Some(Oom::V2(file, seen));
-        }
+        let name = match self.v2 {
+            true => "memory.events",
+            false => "memory.oom_control",
+        };
         let directory = self.directory("memory")?;
-        let control =
-            rustix::fs::openat(directory, "memory.oom_control", flags, Mode::empty()).ok()?;
-        let event =
-            rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?;
-        let line = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
-        crate::files::write(directory, "cgroup.event_control", line.as_bytes()).ok()?;
-        Some(Oom::V1(event, control))
-    }
-
-    /// Whether a process was killed for its memory since this was asked last.
-    pub fn killed(&self, oom: &mut Oom) -> bool {
-        let mut text = [0; 512];
-        match oom {
-            Oom::V1(event, _) => rustix::io::read(&*event, &mut text[..8]).is_ok(),
-            Oom::V2(file, seen) => {
-                let n = rustix::io::pread(&*file, &mut text[..], 0).unwrap_or(0);
-                let text = core::str::from_utf8(&text[..n]).unwrap_or("");
-                let now = find(text, "oom_kill").unwrap_or(*seen);
-                core::mem::replace(seen, now) < now
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let count = rustix::fs::openat(directory, name, flags, Mode::empty()).ok()?;
+        let signal = match self.v2 {
+            true => None,
+            false => {
+                let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+                let event = rustix::event::eventfd(0, flags).ok()?;
+                let line = format!("{} {}", event.as_raw_fd(), count.as_raw_fd());
+                crate::files::write(directory, "cgroup.event_control", line.as_bytes()).ok()?;
+                Some(Signal {
+                    event,
+                    looks: 0,
+                    found: false,
+                })
             }
-        }
+        };
+        let told = self.keyed(name, "oom_kill")?;
+        Some(Oom {
+            count,
+            told,
+            signal,
+        })
     }
 
     /// One line of JSON: everything there is to tell.

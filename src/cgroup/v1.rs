@@ -27,6 +27,11 @@ pub fn make(
             }
         })?;
     }
+    limit(hierarchies, path, limits)
+}
+
+/// Sets the limits of a new cgroup.
+pub fn limit(hierarchies: &[Hierarchy], path: &str, limits: &[Limit]) -> Result<()> {
     super::limit::write(limits, |controller| {
         directory(hierarchies, controller, path)
     })

@@ -19,6 +19,11 @@ use syscalls::calls;
 
 pub fn make(path: &str, limits: &[Limit], made: &mut Vec<String>) -> Result<()> {
     make_directories(CGROUPS, path, made, |_, _| Ok(()))?;
+    limit(path, limits)
+}
+
+/// Sets the limits of a new cgroup.
+pub fn limit(path: &str, limits: &[Limit]) -> Result<()> {
     let directory = join(CGROUPS, path);
     enable(path, limits)
         .and_then(|()| super::limit::write(limits, |_| Ok(directory.clone())))

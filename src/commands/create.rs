@@ -1,5 +1,7 @@
 //! `create` and `run`: from a bundle to a container that waits, or runs in the foreground or detached.
 
+use crate::cgroup::Driver;
+use crate::cgroup::systemd::Manager;
 use crate::cli::Flag;
 use crate::error::{During, Error, Result, fail};
 use crate::host::Host;
@@ -51,17 +53,17 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         const SIGKILL: i32 = 9;
         let _ = syscalls::calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
         crate::launch::reap(pidfd.as_fd());
-        commands::delete::remove(&directory, &state)?;
+        commands::delete::remove(context.start, &directory, &state)?;
         return Err(error);
     }
     if mode == Mode::Detach {
         return Ok(0);
     }
-    // Hooks need what the jail takes away, and would inherit it.
-    let jail = state.poststop.is_empty();
+    // Hooks need what the jail takes away, and would inherit it; systemd is asked over a socket.
+    let jail = state.poststop.is_empty() && state.unit.is_none();
     let status = console::supervise(pidfd.as_fd(), console, jail)?;
     if !context.flags.has(Flag::Keep) {
-        commands::delete::remove(&directory, &state)?;
+        commands::delete::remove(context.start, &directory, &state)?;
     }
     Ok(status)
 }
@@ -74,7 +76,13 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
     let (bundle, directory) = open_bundle(flags.text(Flag::Bundle).unwrap_or("."))?;
     let text = files::read(&directory, "config.json").map_err(|error| no_config(&bundle, error))?;
     let spec = Spec::read(&text)?;
-    let host = Host::probe()?;
+    let host = Host::probe(context.start)?;
+    let cgroups = match flags.text(Flag::CgroupManager) {
+        Some("disabled") => Driver::Disabled,
+        Some("systemd") => Driver::Systemd(Manager::find(context.start)?),
+        None if flags.has(Flag::SystemdCgroup) => Driver::Systemd(Manager::find(context.start)?),
+        _ => Driver::Cgroupfs,
+    };
     let options = Options {
         id: context.operands[0],
         bundle: &bundle,
@@ -85,11 +93,8 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         listen_fds: listen_fds(context),
         relays: flags.text(Flag::ConsoleSocket).is_none(),
         console_size: (mode == Mode::Foreground).then(console::size).flatten(),
-        no_cgroup: flags.text(Flag::CgroupManager) == Some("disabled"),
+        cgroups: &cgroups,
     };
-    if flags.has(Flag::SystemdCgroup) || flags.text(Flag::CgroupManager) == Some("systemd") {
-        fail!("--systemd-cgroup: not yet; use --cgroup-manager cgroupfs");
-    }
     let plan = plan(&spec, &host, &options)?;
     plan.warnings.iter().for_each(|warning| log::warn(warning));
     let console_socket = flags.text(Flag::ConsoleSocket);
@@ -116,6 +121,7 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         created: log::now(),
         annotations: crate::plan::owned_pairs(&spec.annotations),
         cgroup: plan.cgroup.clone(),
+        unit: plan.unit.as_ref().map(|unit| unit.name.clone()),
         poststart: plan.hooks.poststart.clone(),
         poststop: plan.hooks.poststop.clone(),
         no_new_keyring: options.no_new_keyring,
@@ -128,6 +134,7 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         root: context.root,
         console_socket,
         pid_file: flags.text(Flag::PidFile),
+        path: context.start.var("PATH"),
     };
     launch(&plan, &host, resources, state, &request).map(Some)
 }

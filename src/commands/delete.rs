@@ -2,13 +2,16 @@
 
 use crate::Context;
 use crate::cgroup;
+use crate::cgroup::systemd::Manager;
 use crate::cli::Flag;
 use crate::error::{Result, fail};
 use crate::hooks;
 use crate::host::Cgroups;
 use crate::state::{Directory, STOPPED, State, check_id};
+use alloc::string::ToString;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::AsFd;
+use syscalls::Start;
 
 const SIGKILL: i32 = 9;
 /// How long a killed process may take to end.
@@ -30,7 +33,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         match directory.read() {
             Ok(state) => {
                 kill_and_wait(&directory, &state)?;
-                remove(&directory, &state)?;
+                remove(context.start, &directory, &state)?;
             }
             Err(_) => directory.remove()?,
         }
@@ -44,7 +47,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
             "cannot delete container {id:?} that is not stopped: it is {status} (--force kills it first)"
         ),
     }
-    remove(&directory, &state)?;
+    remove(context.start, &directory, &state)?;
     Ok(0)
 }
 
@@ -69,10 +72,16 @@ pub fn kill_and_wait(directory: &Directory, state: &State) -> Result<()> {
 }
 
 /// Removes a stopped container: whoever is left in its cgroup, the cgroup, the state; poststop hooks last.
-pub fn remove(directory: &Directory, state: &State) -> Result<()> {
+pub fn remove(start: Start, directory: &Directory, state: &State) -> Result<()> {
     if let Some(path) = &state.cgroup {
         let cgroups = Cgroups::probe()?;
         cgroup::kill(&cgroups, path);
+        if let Some(unit) = &state.unit
+            && let Err(error) = Manager::find(start).and_then(|manager| manager.stop(unit))
+        {
+            // It goes away by itself with its last process.
+            crate::log::warn(&error.to_string());
+        }
         cgroup::remove(&cgroups, path)?;
     }
     directory.remove()?;

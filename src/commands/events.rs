@@ -3,7 +3,7 @@
 
 use super::pause::{own_cgroup, status};
 use crate::Context;
-use crate::cgroup::stats::Source;
+use crate::cgroup::stats::{Oom, Source};
 use crate::cli::Flag;
 use crate::error::{Error, Result, fail};
 use crate::host::Cgroups;
@@ -42,22 +42,16 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     let mut next = uptime() + interval;
     loop {
         let left = (next - uptime()).max(0);
+        let left = left.min(oom.as_ref().map_or(left, Oom::look_within));
         let timeout = Timespec {
             tv_sec: left / 1000,
             tv_nsec: left % 1000 * 1_000_000,
         };
-        let events = PollFlags::IN | PollFlags::PRI;
         let ended = PollFd::new(&process, PollFlags::IN);
-        // memory.events can always be read: it is a change that wakes.
         let (mut both, mut one);
         let fds = match &oom {
             Some(oom) => {
-                let events = if oom.wakes_by_change() {
-                    PollFlags::PRI
-                } else {
-                    events
-                };
-                both = [ended, PollFd::from_borrowed_fd(oom.fd(), events)];
+                both = [ended, PollFd::from_borrowed_fd(oom.fd(), oom.wakes_by())];
                 &mut both[..]
             }
             None => {
@@ -70,9 +64,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
             Err(errno) => return Err(Error::from_errno("cannot wait for events", errno)),
         }
         let ended = !fds[0].revents().is_empty();
-        if let Some(oom) = &mut oom
-            && source.killed(oom)
-        {
+        for _ in 0..oom.as_mut().map_or(0, |oom| oom.kills(ended)) {
             tell(&mut out, |out| {
                 writeln!(out, "{{\"type\":\"oom\",\"id\":\"{id}\"}}")
             })?;

@@ -1,6 +1,6 @@
 //! `exec`: one more process in a container that is created or runs, described by flags or by a file.
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Driver};
 use crate::cli::{Flag, integer};
 use crate::commands::create::{listen_fds, protect};
 use crate::commands::pause::status;
@@ -10,9 +10,8 @@ use crate::launch::{commits_early, connect_console, converse, go_on, reap, unbor
 use crate::plan::{Options, plan_exec};
 use crate::spec::{self, Capabilities, Process, Spec};
 use crate::state::{CREATED, Directory, PAUSED, RUNNING};
-use crate::{Context, console, files, log, notify};
+use crate::{Context, console, files, log, notify, oom};
 use alloc::borrow::Cow;
-use alloc::format;
 use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -29,8 +28,8 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     let id = context.operands[0];
     let directory = Directory::open(context.root, id)?;
     let state = directory.read()?;
-    let init = match directory.status(&state) {
-        (CREATED | RUNNING, Some(init)) => init,
+    let (created, init) = match directory.status(&state) {
+        (status @ (CREATED | RUNNING), Some(init)) => (status == CREATED, init),
         (status, _) => {
             fail!("cannot exec in container {id:?}: container not running: it is {status}")
         }
@@ -59,10 +58,14 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     if terminal && detach && console_socket.is_none() {
         fail!("a terminal needs --console-socket, unless the process runs in the foreground");
     }
-    let host = Host::probe()?;
+    let host = Host::probe(context.start)?;
     let paused = status(&directory, &state, &host.cgroups) == PAUSED;
     if paused && !flags.has(Flag::IgnorePaused) {
         fail!("cannot exec in container {id:?}: it is paused (--ignore-paused waits for resume)");
+    }
+    if !host.privileged && created {
+        // Its process is still ours, and nobody but root may look into it; not even we.
+        fail!("cannot exec in container {id:?}: an ordinary user can only once it is started");
     }
     let options = Options {
         id,
@@ -74,7 +77,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         listen_fds: listen_fds(context),
         relays: flags.text(Flag::ConsoleSocket).is_none(),
         console_size: if detach { None } else { console::size() },
-        no_cgroup: state.cgroup.is_none(),
+        cgroups: &Driver::Cgroupfs,
     };
     let cgroup = match (&state.cgroup, flags.text(Flag::SubCgroup)) {
         (Some(path), Some(below)) => Some(crate::cgroup::path(
@@ -107,6 +110,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         .into_iter()
         .for_each(|directory| slots.fill(plan.slots, directory));
     calls::block_signals();
+    let lent = oom::lend(plan.oom_score_adj, &host, "process.oomScoreAdj")?;
     let birth = Spawn {
         namespaces: 0,
         joins: &plan.joins,
@@ -119,13 +123,9 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         pidfd,
         channel,
     } = spawn(&birth, &slots).map_err(unborn)?;
-    drop(slots);
+    drop((slots, lent));
     let begun = (|| {
-        if let Some(value) = plan.oom_score_adj {
-            let path = format!("/proc/{pid}/oom_score_adj");
-            files::write(CWD, path.as_str(), value.to_string().as_bytes())
-                .during(|| format!("process.oomScoreAdj: cannot write {value} to {path}"))?;
-        }
+        oom::give(plan.oom_score_adj, &host, pid, "process.oomScoreAdj")?;
         let part = |point| match point {
             Point::Cgroup => cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.join(pid)),
             _ => Ok(()),

@@ -27,7 +27,7 @@ struct Features<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Linux<'a> {
-    namespaces: Vec<&'a str>,
+    namespaces: Vec<String>,
     capabilities: Vec<String>,
     cgroup: Cgroup,
     seccomp: Seccomp<'a>,
@@ -76,8 +76,8 @@ struct Annotations<'a> {
     version: &'a str,
 }
 
-pub fn run(_: &Context<'_>) -> Result<i32> {
-    let host = Host::probe()?;
+pub fn run(context: &Context<'_>) -> Result<i32> {
+    let host = Host::probe(context.start)?;
     let v1 = matches!(&host.cgroups, Cgroups::V1(h) if h.iter().any(|h| !h.is_v2()));
     let v2 = match &host.cgroups {
         Cgroups::V2 => true,
@@ -103,8 +103,8 @@ pub fn run(_: &Context<'_>) -> Result<i32> {
             cgroup: Cgroup {
                 v1,
                 v2,
-                systemd: false,
-                systemd_user: false,
+                systemd: true,
+                systemd_user: true,
                 rdma: false,
             },
             seccomp: Seccomp {

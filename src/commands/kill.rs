@@ -27,8 +27,12 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
             for pid in cgroup::processes(&cgroups, path) {
                 let _ = syscalls::calls::kill(pid, signal);
             }
+            return Ok(0);
         }
-        return Ok(0);
+        // Nobody knows the others without a cgroup; those of its pid namespace die with the first process.
+        if pidfd.is_none() {
+            return Ok(0);
+        }
     }
     match pidfd {
         Some(pidfd) => {

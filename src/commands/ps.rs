@@ -5,18 +5,13 @@ use super::print;
 use crate::Context;
 use crate::cgroup;
 use crate::cli::Flag;
-use crate::error::{During, Error, Result, fail};
-use crate::files;
+use crate::error::{Result, fail};
 use crate::host::Cgroups;
+use crate::program::{self, Stream};
 use crate::state::Directory;
-use alloc::ffi::CString;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use rustix::fd::AsFd;
-use rustix::io::Errno;
-use rustix::pipe::PipeFlags;
-use syscalls::calls::{self, Arg, Clone, Cloned};
 
 pub fn run(context: &Context<'_>) -> Result<i32> {
     let directory = Directory::open(context.root, context.operands[0])?;
@@ -30,7 +25,9 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         [] => &["-ef"],
         args => args,
     };
-    let output = output_of_ps(context, args)?;
+    // Its errors go to our stderr.
+    let path = context.start.var("PATH");
+    let output = program::run("ps", args, path, Stream::Stdout)?;
     let Some((title, lines)) = output.split_once('\n') else {
         fail!("ps printed nothing");
     };
@@ -48,55 +45,4 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         .map(|line| format!("{line}\n"))
         .collect();
     print(&format!("{title}\n{lines}"))
-}
-
-/// Runs the host's ps and reads what it prints; its errors go to our stderr.
-fn output_of_ps(context: &Context<'_>, args: &[&str]) -> Result<String> {
-    let c_string = |text: &str| {
-        CString::new(text).map_err(|_| Error::new("an argument of ps holds a zero byte"))
-    };
-    let path = context.start.var("PATH").unwrap_or("/usr/bin:/bin");
-    let candidates = path
-        .split(':')
-        .map(|directory| c_string(&format!("{directory}/ps")))
-        .collect::<Result<Vec<_>>>()?;
-    let args = args
-        .iter()
-        .map(|arg| c_string(arg))
-        .collect::<Result<Vec<_>>>()?;
-    let argv: Vec<Arg<'_>> = [Arg::new(c"ps")]
-        .into_iter()
-        .chain(args.iter().map(|arg| Arg::new(arg)))
-        .chain([Arg::END])
-        .collect();
-    let path = c_string(&format!("PATH={path}"))?;
-    let envp = [Arg::new(&path), Arg::END];
-
-    let what = || "cannot run ps".to_string();
-    let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).during(what)?;
-    let clone = Clone {
-        exit_signal: u64::from(linux_raw_sys::general::SIGCHLD),
-        ..Clone::default()
-    };
-    const NO_PS: i32 = 127;
-    let pidfd = match calls::clone3(clone).during(what)? {
-        Cloned::Child => {
-            if rustix::stdio::dup2_stdout(&writer).is_ok() {
-                for candidate in &candidates {
-                    let _: Errno = calls::execve(candidate, &argv, &envp);
-                }
-            }
-            calls::exit(NO_PS)
-        }
-        Cloned::Parent(_, pidfd) => pidfd,
-    };
-    drop(writer);
-    let output = files::read_open(&reader).during(what)?;
-    let status = crate::launch::reap(pidfd.as_fd());
-    match status.and_then(|status| status.exit_status()) {
-        Some(0) => Ok(String::from_utf8_lossy(&output).into_owned()),
-        Some(NO_PS) => fail!("cannot run ps: there is none in PATH"),
-        Some(status) => fail!("ps failed: exit status {status}"),
-        None => fail!("ps was killed"),
-    }
 }

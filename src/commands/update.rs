@@ -3,6 +3,7 @@
 use super::pause::{own_cgroup, status};
 use crate::Context;
 use crate::cgroup;
+use crate::cgroup::systemd::Manager;
 use crate::cli::{Flag, Flags};
 use crate::error::{During, Error, Result, fail};
 use crate::files;
@@ -38,7 +39,12 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     if status(&directory, &state, &cgroups) == STOPPED {
         fail!("container not running: {id:?} is {STOPPED}");
     }
-    cgroup::update(&cgroups, own_cgroup(&state)?, &resources)
+    let manager = match &state.unit {
+        Some(name) => Some((Manager::find(context.start)?, name.as_str())),
+        None => None,
+    };
+    let unit = manager.as_ref().map(|(manager, name)| (manager, *name));
+    cgroup::update(&cgroups, own_cgroup(&state)?, &resources, unit)
         .map_err(|error| Error::new(format!("cannot update container {id:?}: {error}")))?;
     Ok(0)
 }

@@ -7,7 +7,7 @@ use crate::error::{Result, fail};
 use crate::spec::Device as SpecDevice;
 use alloc::format;
 use linux_raw_sys::general::{S_IFBLK, S_IFCHR, S_IFIFO};
-use syscalls::step::{Attributes, Bind, Device, Step};
+use syscalls::step::{Attributes, Bind, Device, Step, Tree};
 
 const DEFAULTS: [(&str, u32, u32); 6] = [
     ("/dev/null", 1, 3),
@@ -74,9 +74,11 @@ impl Builder<'_> {
             return Ok(());
         }
         let what = What::Tree {
-            path: device.path,
-            recursive: false,
-            attributes: Attributes::NONE,
+            tree: Tree {
+                path: device.path,
+                recursive: false,
+                attributes: Attributes::NONE,
+            },
             idmap: None,
         };
         let tree = self.open(format!("linux.devices: {:?}", device.path), what);

@@ -99,6 +99,12 @@ impl Builder<'_> {
             }
             Ok(())
         };
+        let denied = self.setgroups_is_denied();
+        if denied && !user.additional_gids.is_empty() {
+            fail!(
+                "config.json: process.user.additionalGids: cannot set any additional groups: the user namespace forbids it where no gid but one's own is mapped"
+            );
+        }
         check("uid".into(), user.uid, &linux.uid_mappings)?;
         check("gid".into(), user.gid, &linux.gid_mappings)?;
         for (n, gid) in groups {
@@ -110,15 +116,14 @@ impl Builder<'_> {
                 user.additional_gids.len()
             );
         }
+        let groups = user.additional_gids.iter();
         Ok(Identity {
             uid: user.uid,
             gid: user.gid,
-            groups: Some(leak(
-                user.additional_gids
-                    .iter()
-                    .map(|gid| Gid::from_raw(*gid))
-                    .collect(),
-            )),
+            groups: (!denied).then(|| leak(groups.map(|gid| Gid::from_raw(*gid)).collect())),
+            groups_may_be_denied: user.additional_gids.is_empty()
+                && self.namespaces.has(Kind::User)
+                && (!self.starts || self.namespaces.is_joined(Kind::User)),
             capabilities: self.capabilities(process)?,
             last_capability: self.host.last_capability,
         })

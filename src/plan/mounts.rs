@@ -5,7 +5,7 @@ use super::namespaces::{Kind, mappings};
 use super::options::{self, Options, Recursion};
 use super::{Builder, Idmap, Mappings, What, leak, leak_text};
 use crate::error::{Result, fail};
-use crate::host::{Cgroups, join};
+use crate::host::{CGROUPS, Cgroups, join};
 use crate::spec::Mount as SpecMount;
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use core::ffi::CStr;
 use linux_raw_sys::general::*;
 use syscalls::calls::MountAttr;
-use syscalls::step::{Attributes, Bind, FsOption, Mount, Step};
+use syscalls::step::{Attributes, Bind, FsOption, Mount, Step, Tree};
 
 const RDONLY: u64 = MOUNT_ATTR_RDONLY as u64;
 const NOSUID_NODEV_NOEXEC: u64 = (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC) as u64;
@@ -64,11 +64,14 @@ impl Builder<'_> {
             },
         };
         let what = What::Tree {
-            path,
-            recursive: true,
-            attributes,
+            tree: Tree {
+                path,
+                recursive: true,
+                attributes,
+            },
             idmap: None,
         };
+        let first = self.steps.len();
         let slot = self.open("root.path".to_owned(), what);
         self.steps.push(Step::Rootfs {
             tree: slot,
@@ -85,6 +88,31 @@ impl Builder<'_> {
         });
         self.devices(dev_is_ours)?;
         self.null = Some(null);
+        if !self.host.may_mount {
+            self.trees_by_child(first)?;
+        }
+        Ok(())
+    }
+
+    /// Where launch may not copy trees, the child does it in its own mount namespace: at `first`, before any mount of
+    /// the container can lie over a source.
+    fn trees_by_child(&mut self, first: usize) -> Result<()> {
+        let rest = self.steps.split_off(first);
+        for open in core::mem::take(&mut self.opens) {
+            match open.what {
+                What::Tree { idmap: Some(_), .. } => fail!(
+                    "config.json: {}: an id-mapped mount needs CAP_SYS_ADMIN over the file system",
+                    open.field
+                ),
+                What::Tree { tree, idmap: None } => self.steps.push(Step::Open {
+                    slot: open.slot,
+                    field: open.field.leak(),
+                    tree,
+                }),
+                What::Namespace { .. } => self.opens.push(open),
+            }
+        }
+        self.steps.extend(rest);
         Ok(())
     }
 
@@ -149,17 +177,14 @@ impl Builder<'_> {
         if is_bind(mount, &options) {
             return self.bind(field, mount, &options, target, after, shared);
         }
+        let below = self.namespaces.has(Kind::User) || self.host.in_user_namespace;
         match mount.fs_type.as_deref() {
             // A user namespace may mount only what its own network or IPC namespace shows: else the host's
             // is bound, as crun does.
-            Some("sysfs")
-                if self.namespaces.has(Kind::User) && !self.namespaces.has(Kind::Network) =>
-            {
+            Some("sysfs") if below && !self.namespaces.has(Kind::Network) => {
                 self.bind_host(field, c"/sys", &options, target, after)
             }
-            Some("mqueue")
-                if self.namespaces.has(Kind::User) && !self.namespaces.has(Kind::Ipc) =>
-            {
+            Some("mqueue") if below && !self.namespaces.has(Kind::Ipc) => {
                 self.bind_host(field, c"/dev/mqueue", &options, target, after)
             }
             None => {
@@ -212,9 +237,11 @@ impl Builder<'_> {
         let tree = self.open(
             format!("{field}.source"),
             What::Tree {
-                path: source,
-                recursive,
-                attributes,
+                tree: Tree {
+                    path: source,
+                    recursive,
+                    attributes,
+                },
                 idmap,
             },
         );
@@ -259,9 +286,11 @@ impl Builder<'_> {
         let tree = self.open(
             field.to_owned(),
             What::Tree {
-                path: source,
-                recursive: true,
-                attributes,
+                tree: Tree {
+                    path: source,
+                    recursive: true,
+                    attributes,
+                },
                 idmap: None,
             },
         );
@@ -376,6 +405,20 @@ impl Builder<'_> {
             attr |= RDONLY;
         }
         let target = leak_text(&mount.destination, &format!("{field}.destination"))?;
+        // The host's cgroups cannot be mounted in a user namespace, and without rights over them there may be
+        // none of the container's to bind: all that the host shows, then, read-only as it must be.
+        let below = self.namespaces.has(Kind::User) || self.host.in_user_namespace;
+        if !own_namespace
+            && match self.host.cgroups {
+                Cgroups::V2 => below,
+                Cgroups::V1(_) => !self.host.privileged || self.host.in_user_namespace,
+            }
+        {
+            let mut options = options::read(&mount.options, field)?;
+            options.own.set |= RDONLY | NOSUID_NODEV_NOEXEC;
+            options.own.clear &= !options.own.set;
+            return self.bind_host(field, c"/sys/fs/cgroup", &options, target, after);
+        }
         let cgroup2 = |target| Mount {
             fstype: c"cgroup2",
             source: Some(c"cgroup"),
@@ -389,6 +432,11 @@ impl Builder<'_> {
             inherit_mode: false,
         };
         let hierarchies = match &self.host.cgroups {
+            // A new mount from the host's cgroup namespace would reset the options of the host's own, `nsdelegate`
+            // among them, and from a user namespace is refused.
+            Cgroups::V2 if !own_namespace => {
+                return self.bind_cgroup(field, CGROUPS, None, target, attr, after);
+            }
             Cgroups::V2 => {
                 self.steps.push(Step::Mount(cgroup2(target)));
                 return Ok(());
@@ -423,35 +471,9 @@ impl Builder<'_> {
                     options: leak(data),
                     ..cgroup2(below)
                 }));
-            } else if let Some(cgroup) = cgroup {
-                let path = leak_text(&join(&hierarchy.mountpoint, cgroup), field)?;
-                let own = MountAttr {
-                    set: attr | NOSUID_NODEV_NOEXEC,
-                    ..MountAttr::NONE
-                };
-                let attributes = Attributes {
-                    own,
-                    tree: propagate(u64::from(MS_SLAVE)),
-                };
-                let tree = self.open(
-                    field.to_owned(),
-                    What::Tree {
-                        path,
-                        recursive: false,
-                        attributes,
-                        idmap: None,
-                    },
-                );
-                self.opens
-                    .iter_mut()
-                    .filter(|open| open.slot == tree)
-                    .for_each(|open| open.in_cgroup = true);
-                self.steps.push(Step::Bind(Bind {
-                    tree,
-                    source: path,
-                    target: below,
-                    after: Attributes::NONE,
-                }));
+            } else if cgroup.is_some() {
+                let none = Attributes::NONE;
+                self.bind_cgroup(field, &hierarchy.mountpoint, cgroup, below, attr, none)?;
             }
             if name.contains(',') {
                 for controller in &hierarchy.controllers {
@@ -476,6 +498,52 @@ impl Builder<'_> {
                 },
             });
         }
+        Ok(())
+    }
+
+    /// The container's own cgroup of one hierarchy, or all of it, from the host's mount.
+    fn bind_cgroup(
+        &mut self,
+        field: &str,
+        hierarchy: &str,
+        cgroup: Option<&str>,
+        target: &'static CStr,
+        attr: u64,
+        after: Attributes,
+    ) -> Result<()> {
+        let path = match cgroup {
+            Some(cgroup) => leak_text(&join(hierarchy, cgroup), field)?,
+            None => leak_text(hierarchy, field)?,
+        };
+        let own = MountAttr {
+            set: attr | NOSUID_NODEV_NOEXEC,
+            ..MountAttr::NONE
+        };
+        let attributes = Attributes {
+            own,
+            tree: propagate(u64::from(MS_SLAVE)),
+        };
+        let tree = self.open(
+            field.to_owned(),
+            What::Tree {
+                tree: Tree {
+                    path,
+                    recursive: false,
+                    attributes,
+                },
+                idmap: None,
+            },
+        );
+        self.opens
+            .iter_mut()
+            .filter(|open| open.slot == tree)
+            .for_each(|open| open.in_cgroup = cgroup.is_some());
+        self.steps.push(Step::Bind(Bind {
+            tree,
+            source: path,
+            target,
+            after,
+        }));
         Ok(())
     }
 

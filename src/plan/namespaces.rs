@@ -1,7 +1,7 @@
 //! linux.namespaces: which are made, which are joined, the id mappings and the time offsets.
 //! Source: config-linux.md, Namespaces, User namespace mappings, Offset for Time Namespace.
 
-use super::{Builder, Mappings, What, leak_text};
+use super::{Builder, Mapping, Mappings, What, leak_text};
 use crate::error::{Result, fail};
 use crate::spec::{IdMapping, Spec};
 use alloc::borrow::ToOwned;
@@ -92,6 +92,21 @@ impl Namespaces {
         self.has(kind) && !self.is_new(kind)
     }
 
+    /// What an ordinary user cannot do without, and cannot have.
+    pub fn check_ordinary(&self) -> Result<()> {
+        if !self.has(Kind::User) {
+            fail!(
+                "config.json: linux.namespaces: an ordinary user needs a namespace of type \"user\" (runtime spec --rootless writes one)"
+            );
+        }
+        if self.is_new(Kind::Time) {
+            fail!(
+                "config.json: linux.namespaces: an ordinary user cannot make a namespace of type \"time\""
+            );
+        }
+        Ok(())
+    }
+
     /// Every kind that is not the runtime's own, as flags.
     pub fn all(&self) -> u64 {
         KINDS
@@ -113,7 +128,12 @@ impl Namespaces {
 impl Builder<'_> {
     pub fn joins(&mut self) -> Result<Vec<Join<'static>>> {
         let mut joins = Vec::new();
-        for (kind, name, flag) in KINDS {
+        for n in 0..KINDS.len() {
+            // An ordinary user's rights over the others begin in the user namespace.
+            let (kind, name, flag) = match self.host.privileged {
+                true => KINDS[n],
+                false => KINDS[KINDS.len() - 1 - n],
+            };
             let Some(Some(path)) = self.namespaces.get(kind) else {
                 continue;
             };
@@ -183,12 +203,26 @@ impl Builder<'_> {
             };
             fail!("config.json: linux.{field}: a new user namespace needs at least one mapping");
         }
-        Ok(Some(mappings(
-            &linux.uid_mappings,
-            &linux.gid_mappings,
-            "linux.",
-        )?))
+        let mut mappings = mappings(&linux.uid_mappings, &linux.gid_mappings, "linux.")?;
+        if !self.host.privileged {
+            mappings.uid.helped = !maps_only(&linux.uid_mappings, self.host.euid);
+            mappings.gid.helped = !maps_only(&linux.gid_mappings, self.host.egid);
+            mappings.deny_setgroups = !mappings.gid.helped;
+        }
+        Ok(Some(mappings))
     }
+
+    /// Whether the container's process is forbidden setgroups(2), as far as it can be known.
+    pub fn setgroups_is_denied(&self) -> bool {
+        let own_gid = || maps_only(&self.spec.linux.gid_mappings, self.host.egid);
+        self.host.setgroups_denied
+            || !self.host.privileged && self.namespaces.is_new(Kind::User) && own_gid()
+    }
+}
+
+/// Whether no id but this one of the host is mapped.
+fn maps_only(mappings: &[IdMapping], id: u32) -> bool {
+    matches!(mappings, [m] if m.size == 1 && m.host_id == id)
 }
 
 /// Checks mappings and writes them as the kernel reads them; `prefix` is the field they stand in.
@@ -196,11 +230,12 @@ pub fn mappings(uid: &[IdMapping], gid: &[IdMapping], prefix: &str) -> Result<Ma
     Ok(Mappings {
         uid: map(uid, &format!("{prefix}uidMappings"))?,
         gid: map(gid, &format!("{prefix}gidMappings"))?,
+        deny_setgroups: false,
     })
 }
 
 /// user_namespaces(7): at most 340 lines, no overlap, and no id beyond 2^32 - 2.
-fn map(mappings: &[IdMapping], field: &str) -> Result<String> {
+fn map(mappings: &[IdMapping], field: &str) -> Result<Mapping> {
     const LINES_MAX: usize = 340;
     if mappings.len() > LINES_MAX {
         fail!(
@@ -232,7 +267,10 @@ fn map(mappings: &[IdMapping], field: &str) -> Result<String> {
         }
         let _ = writeln!(text, "{} {} {}", m.container_id, m.host_id, m.size);
     }
-    Ok(text)
+    Ok(Mapping {
+        text,
+        helped: false,
+    })
 }
 
 /// Whether a mapping covers an id of the container.

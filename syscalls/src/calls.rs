@@ -455,6 +455,21 @@ pub fn unshare(flags: rustix::thread::UnshareFlags) -> Result<()> {
     unsafe { rustix::thread::unshare_unsafe(flags) }
 }
 
+/// The user namespace that owns another namespace (NS_GET_USERNS, ioctl_nsfs(2)); EPERM where it lies outside
+/// our own and what is below it.
+pub fn owner_of_namespace(namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
+    const NS_GET_USERNS: usize = 0xb701; // include/uapi/linux/nsfs.h
+    // SAFETY: takes no argument.
+    let fd = check(unsafe {
+        syscall(
+            __NR_ioctl,
+            [namespace.as_raw_fd() as usize, NS_GET_USERNS, 0, 0, 0, 0],
+        )
+    })?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
 /// Sets every signal that is ignored back to its default, so that a program we start does not inherit
 /// our caller's choices (Go's and Python's callers ignore SIGPIPE).
 pub fn default_signals() {

@@ -4,6 +4,8 @@
 use core::ffi::{CStr, c_char, c_ulong};
 
 /// include/uapi/linux/auxvec.h
+const AT_EUID: c_ulong = 12;
+const AT_EGID: c_ulong = 14;
 const AT_EXECFN: c_ulong = 31;
 
 /// What the kernel laid on the first stack (see execve(2) and getauxval(3)).
@@ -49,17 +51,34 @@ impl Start {
     /// The path that execve was given, as the kernel saw it (`AT_EXECFN`): `/dev/fd/N` after an
     /// execveat of a bare descriptor.
     pub fn execfn(self) -> Option<&'static CStr> {
+        let path = self.auxiliary(AT_EXECFN)?;
+        // SAFETY: AT_EXECFN's word points to a string that lives as long as the process.
+        Some(unsafe { CStr::from_ptr(path as *const c_char) })
+    }
+
+    /// The effective user of this process, as execve found it (`AT_EUID`): without a system call.
+    pub fn euid(self) -> u32 {
+        self.auxiliary(AT_EUID).unwrap_or(0) as u32
+    }
+
+    /// The effective group, likewise.
+    pub fn egid(self) -> u32 {
+        self.auxiliary(AT_EGID).unwrap_or(0) as u32
+    }
+
+    /// The word of one kind in the auxiliary vector.
+    fn auxiliary(self, kind: c_ulong) -> Option<c_ulong> {
         let mut at = self.envp();
         // SAFETY: the auxiliary vector follows the null pointer that ends the environment, in pairs
-        // of words, and ends with AT_NULL; AT_EXECFN's word points to a string.
+        // of words, and ends with AT_NULL.
         unsafe {
             while !(*at).is_null() {
                 at = at.add(1);
             }
             let mut pair = at.add(1).cast::<c_ulong>();
             while *pair != 0 {
-                if *pair == AT_EXECFN {
-                    return Some(CStr::from_ptr(*pair.add(1) as *const c_char));
+                if *pair == kind {
+                    return Some(*pair.add(1));
                 }
                 pair = pair.add(2);
             }

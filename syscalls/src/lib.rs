@@ -15,3 +15,4 @@ pub mod step;
 mod walk;
 
 pub use entry::Start;
+pub use walk::open_tree;

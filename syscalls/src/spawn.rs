@@ -7,7 +7,7 @@ use crate::slots::{Slot, Slots};
 use crate::step::Step;
 use crate::walk::{stay_closed, walk};
 use core::ffi::CStr;
-use linux_raw_sys::general::{CLONE_PARENT, SIGCHLD};
+use linux_raw_sys::general::{CLONE_NEWCGROUP, CLONE_PARENT, SIGCHLD};
 use rustix::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -115,11 +115,22 @@ fn spawn_by_middle<'a>(
 ) -> Result<Spawned, Unborn<'a>> {
     // It reports on a channel of its own: the child may be quicker on the other.
     let (told, tell) = channel()?;
-    // It shares our descriptors, so that the pidfd it gets is ours; it opens nothing else that stays.
+    // It shares our descriptors, so that the pidfd it gets is ours; it opens nothing else that stays. Where it joins a
+    // cgroup namespace it is born in the cgroup, and the child after it: from inside one, a mount with `nsdelegate`
+    // lets nobody in.
+    let is_cgroup = |join: &Join<'_>| join.kind & CLONE_NEWCGROUP != 0;
+    let (early, late) = match plan.joins.iter().any(is_cgroup) {
+        true => (clone.cgroup, None),
+        false => (None, clone.cgroup),
+    };
+    let clone = Clone {
+        cgroup: late,
+        ..clone
+    };
     let middle = Clone {
         flags: u64::from(linux_raw_sys::general::CLONE_FILES),
         exit_signal: u64::from(SIGCHLD),
-        cgroup: None,
+        cgroup: early,
     };
     let pidfd = match calls::clone3(middle).at(Call::clone3)? {
         Cloned::Child => middle_process(plan, clone, slots, ours, theirs, tell),

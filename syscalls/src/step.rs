@@ -65,7 +65,15 @@ pub struct Mount<'a> {
     pub inherit_mode: bool,
 }
 
-/// A tree that launch has opened, attached to a file or directory of the container.
+/// A tree of mounts to be attached elsewhere: copied, and given its attributes while it is detached.
+#[derive(Clone, Copy)]
+pub struct Tree<'a> {
+    pub path: &'a CStr,
+    pub recursive: bool,
+    pub attributes: Attributes,
+}
+
+/// A tree that is open already, attached to a file or directory of the container.
 #[derive(Clone, Copy)]
 pub struct Bind<'a> {
     pub tree: Slot,
@@ -111,6 +119,8 @@ pub struct Identity<'a> {
     pub gid: u32,
     /// `None` where the user namespace forbids setgroups(2).
     pub groups: Option<&'a [rustix::process::Gid]>,
+    /// Whether a user namespace that was joined may turn out to forbid it.
+    pub groups_may_be_denied: bool,
     pub capabilities: Capabilities,
     /// The highest capability this kernel knows.
     pub last_capability: u32,
@@ -184,6 +194,8 @@ pub struct Filter<'a> {
 pub enum Step<'a> {
     /// Wait for the parent.
     Meet(Point),
+    /// Let our own user look into us, who is to write the id mappings and has no right of root's to do it by.
+    Reachable,
     /// Become root of the new user namespace.
     ContainerRoot,
     /// A session of its own, away from the caller's terminal.
@@ -200,6 +212,13 @@ pub enum Step<'a> {
     Propagation(u64),
     /// Find and check the true null device, while the host's tree is still in sight.
     NullDevice(Slot),
+    /// Copy a tree where launch may not: in the mount namespace that is the container's own. `field` is the
+    /// one of config.json it comes from.
+    Open {
+        slot: Slot,
+        field: &'a str,
+        tree: Tree<'a>,
+    },
     /// Open a root that is there already.
     Root(&'a CStr),
     /// Attach the root file system.
@@ -305,6 +324,24 @@ impl fmt::Display for Lossy<'_> {
     }
 }
 
+/// Limits, each as ` Nofile SOFT:HARD`.
+struct Shown<'a>(&'a [Rlimit]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for limit in self.0 {
+            write!(f, " {:?}", limit.resource)?;
+            for (mark, value) in [(' ', limit.soft), (':', limit.hard)] {
+                match value {
+                    Some(value) => write!(f, "{mark}{value}")?,
+                    None => write!(f, "{mark}unlimited")?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Attributes {
     /// ` (set 0x1, clear 0x2, propagation 0x40000)` and ` recursively (…)`, whatever is not empty.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -352,6 +389,7 @@ impl fmt::Display for Detailed<'_> {
                 write!(f, "{}", m.after)
             }
             Step::Bind(b) => write!(f, "{}", b.after),
+            Step::Open { tree, .. } => write!(f, "{}", tree.attributes),
             Step::Remount { attributes, .. } | Step::RootAttributes(attributes) => {
                 write!(f, "{attributes}")
             }
@@ -362,11 +400,6 @@ impl fmt::Display for Detailed<'_> {
             Step::Hooks { hooks, .. } => hooks
                 .iter()
                 .try_for_each(|hook| write!(f, " {}", Lossy(hook.path))),
-            Step::RaiseLimits(limits) | Step::Limits(limits) => {
-                limits.iter().try_for_each(|limit| {
-                    write!(f, " {:?} {:?}:{:?}", limit.resource, limit.soft, limit.hard)
-                })
-            }
             Step::Scheduler(attr) => write!(f, " {attr:?}"),
             Step::IoPriority(priority) => write!(f, " {priority:#x}"),
             Step::Become(i) => {
@@ -415,6 +448,7 @@ impl fmt::Display for Step<'_> {
                 f.write_str("wait for the prestart and createRuntime hooks")
             }
             Step::Meet(Point::Commit) => f.write_str("wait for the state to be written"),
+            Step::Reachable => f.write_str("become visible to the user who maps the ids"),
             Step::ContainerRoot => f.write_str("become root in the user namespace"),
             Step::Session => f.write_str("create a session"),
             Step::CgroupNamespace => f.write_str("create a cgroup namespace"),
@@ -424,6 +458,7 @@ impl fmt::Display for Step<'_> {
             Step::Domainname(name) => write!(f, "set the domainname {}", Lossy(name)),
             Step::Propagation(flags) => write!(f, "set the propagation of all mounts ({flags:#x})"),
             Step::NullDevice(_) => f.write_str("open the null device"),
+            Step::Open { tree, .. } => write!(f, "open {}", Lossy(tree.path)),
             Step::Root(path) => write!(f, "open the root {}", Lossy(path)),
             Step::Rootfs { path, .. } => write!(f, "attach the root file system {}", Lossy(path)),
             Step::Mount(m) => {
@@ -453,8 +488,14 @@ impl fmt::Display for Step<'_> {
             Step::Chroot => f.write_str("change into the root (chroot)"),
             Step::LookUp(program) => write!(f, "execute {}", Lossy(program.name)),
             Step::Await(_) => f.write_str("wait for start"),
-            Step::RaiseLimits(_) => f.write_str("raise the hard limits (process.rlimits)"),
-            Step::Limits(_) => f.write_str("set process.rlimits"),
+            Step::RaiseLimits(limits) => {
+                write!(
+                    f,
+                    "raise the hard limits of process.rlimits{}",
+                    Shown(limits)
+                )
+            }
+            Step::Limits(limits) => write!(f, "set process.rlimits{}", Shown(limits)),
             Step::Personality(p) => write!(f, "set the personality {p:#x}"),
             Step::Scheduler(_) => f.write_str("set process.scheduler"),
             Step::IoPriority(_) => f.write_str("set process.ioPriority"),

@@ -20,6 +20,8 @@ use rustix::net::SocketFlags;
 use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::UnshareFlags;
 
+pub use mounts::open_tree;
+
 pub(crate) type Walked<T = ()> = Result<T, Fault>;
 
 /// What the child holds while it walks.
@@ -97,6 +99,7 @@ impl<'a> Child<'a> {
     fn obey(&mut self, step: &Step<'a>) -> Walked {
         match step {
             Step::Meet(point) => self.meet(*point),
+            Step::Reachable => reachable(),
             Step::ContainerRoot => self.container_root(),
             Step::Session => rustix::process::setsid().map(drop).at(Call::setsid),
             Step::CgroupNamespace => unshare(UnshareFlags::NEWCGROUP),
@@ -110,6 +113,9 @@ impl<'a> Child<'a> {
             }
             Step::Propagation(flags) => mounts::propagation(*flags),
             Step::NullDevice(slot) => self.null_device(*slot),
+            Step::Open { slot, tree, .. } => {
+                open_tree(tree).map(|tree| self.slots.fill(*slot, tree))
+            }
             Step::Root(path) => self.open_root(path),
             Step::Rootfs { tree, .. } => self.rootfs(*tree),
             Step::Mount(mount) => self.mount(mount),
@@ -233,6 +239,12 @@ impl<'a> Child<'a> {
 /// process dumpable again where fs.suid_dumpable says so.
 pub(crate) fn stay_closed() -> Walked {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Call::prctl)
+}
+
+/// For the one moment in which the id mappings are written: procfs gives the files of a process that is not
+/// dumpable to root alone. Nobody but our user's own processes outside can use it, and they own us.
+fn reachable() -> Walked {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).at(Call::prctl)
 }
 
 /// Changing the user clears this, so whoever does that before the commit asks again.

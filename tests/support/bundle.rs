@@ -44,7 +44,7 @@ pub struct Bundle {
     /// The binary driven; the attack on the binary itself puts a copy here.
     pub runtime: PathBuf,
     /// Words before every call of the runtime, see [`Bundle::in_pure_v2`].
-    launcher: Vec<String>,
+    pub launcher: Vec<String>,
 }
 
 impl Default for Bundle {
@@ -256,8 +256,11 @@ impl Bundle {
 
     // --- the runtime ---------------------------------------------------------------------------------------------------
 
-    /// Every call of the runtime sees cgroup v2 alone, as on a pure-v2 host: in a mount namespace of its own.
+    /// Every call of the runtime sees cgroup v2 alone: as the host does, or in a mount namespace of its own.
     pub fn in_pure_v2(&mut self) -> &mut Bundle {
+        if host::v2() {
+            return self;
+        }
         host::controller("unified");
         let script = "mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup && exec \"$@\"";
         self.launcher = ["unshare", "--mount", "sh", "-c", script, "sh"]

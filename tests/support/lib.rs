@@ -7,6 +7,7 @@ pub mod golden;
 pub mod harness;
 pub mod host;
 pub mod machine;
+pub mod ordinary;
 pub mod terminal;
 
 pub use bundle::Bundle;

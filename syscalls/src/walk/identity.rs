@@ -72,7 +72,12 @@ pub fn become_user(identity: &Identity<'_>) -> Walked {
     }
     rustix::thread::set_keep_capabilities(true).at(Call::prctl)?;
     if let Some(groups) = identity.groups {
-        rustix::thread::set_thread_groups(groups).at(Call::setgroups)?;
+        match rustix::thread::set_thread_groups(groups) {
+            // We have every capability in a user namespace that we joined, so this is its own "deny": those
+            // groups of the caller that it does not map stay, and nobody can change that.
+            Err(Errno::PERM) if identity.groups_may_be_denied => {}
+            other => other.at(Call::setgroups)?,
+        }
     }
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     rustix::thread::set_thread_res_gid(gid, gid, gid).at(Call::setresgid)?;

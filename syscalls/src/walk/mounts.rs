@@ -6,7 +6,7 @@ use super::{Child, Walked};
 use crate::calls::{self, MountAttr};
 use crate::report::{At, Call, Fault, Text};
 use crate::slots::Slot;
-use crate::step::{Attributes, Bind, FsOption, Mount};
+use crate::step::{Attributes, Bind, FsOption, Mount, Tree};
 use core::ffi::CStr;
 use core::fmt::Write;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -55,6 +55,43 @@ pub fn copy(fd: BorrowedFd<'_>, recursive: bool) -> Walked<OwnedFd> {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     rustix::mount::open_tree(fd, c"", flags).at(Call::open_tree)
+}
+
+/// Copies a tree and sets its attributes. Launch calls this, or where it may not the child.
+pub fn open_tree(tree: &Tree<'_>) -> Walked<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if tree.recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    let copy = rustix::mount::open_tree(CWD, tree.path, flags).at(Call::open_tree)?;
+    let attributes = [(false, tree.attributes.own), (true, tree.attributes.tree)];
+    for (recursive, attr) in attributes {
+        if attr == MountAttr::NONE {
+            continue;
+        }
+        match calls::mount_setattr(copy.as_fd(), recursive, attr, None) {
+            // In a user namespace what the host's mount has is locked: it stays, as in runc.
+            Err(Errno::PERM) => {
+                calls::mount_setattr(copy.as_fd(), recursive, without_locked(attr), None)
+            }
+            other => other,
+        }
+        .at(Call::mount_setattr)?;
+    }
+    Ok(copy)
+}
+
+/// What can be set where nothing that is locked may be cleared, nor the times of access changed
+/// (mount_namespaces(7)).
+fn without_locked(attr: MountAttr) -> MountAttr {
+    use linux_raw_sys::general::{
+        MOUNT_ATTR__ATIME, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOSYMFOLLOW,
+    };
+    MountAttr {
+        set: attr.set & !u64::from(MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME),
+        clear: attr.clear & u64::from(MOUNT_ATTR_NOSYMFOLLOW),
+        ..attr
+    }
 }
 
 /// A new file system, mounted nowhere yet.

@@ -1,0 +1,694 @@
+//! The systemd driver: scopes and their properties as systemd itself tells of them, for root and, where this runs as one,
+//! for an ordinary user whose own systemd makes them. The guest with systemd runs these; the driver is runc's.
+
+use runtime_tests::{Bundle, Cmd, Output, Running, Value, json, wait_for};
+use std::fs;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+runtime_tests::tests![
+    the_scope_lies_in_the_slice_of_the_path,
+    without_a_path_the_scope_lies_in_the_default_slice,
+    the_first_slice_of_all_holds_a_scope,
+    a_path_of_another_form_is_an_error,
+    limits_are_properties_of_the_scope,
+    device_rules_are_properties_of_the_scope,
+    annotations_are_properties_of_the_scope,
+    an_annotation_that_cannot_be_is_an_error,
+    limits_outlast_a_reload_of_systemd,
+    an_update_outlasts_a_reload_of_systemd,
+    the_processes_are_in_the_scope,
+    a_paused_scope_is_resumed_killed_and_deleted,
+    the_scope_is_gone_after_delete,
+    the_scope_is_gone_after_run,
+    the_scope_is_gone_after_a_failed_create,
+    a_scope_that_failed_is_in_nobodys_way,
+    a_scope_that_exists_is_an_error,
+    a_process_that_ends_by_itself_leaves_no_failed_unit,
+    twenty_scopes_at_once_leave_nothing,
+    without_systemd_the_driver_is_an_error,
+    a_bus_that_is_silent_is_an_error,
+];
+
+fn root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// What stands between the cgroups of the machine and those that this systemd makes.
+fn top() -> PathBuf {
+    let uid = rustix::process::geteuid().as_raw();
+    let path = match root() {
+        true => "/sys/fs/cgroup".to_owned(),
+        false => format!("/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service"),
+    };
+    PathBuf::from(path)
+}
+
+/// A container of the systemd driver, and its scope.
+struct Scope {
+    b: Bundle,
+    slice: String,
+    name: String,
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        for arguments in [
+            ["stop", &self.name],
+            ["reset-failed", &self.name],
+            ["stop", &self.slice],
+        ] {
+            if self.slice.starts_with("runtimetest") || arguments[1] != self.slice {
+                systemctl(&self.b, &arguments);
+            }
+        }
+    }
+}
+
+fn systemctl(b: &Bundle, arguments: &[&str]) -> Output {
+    let user: &[&str] = if root() { &[] } else { &["--user"] };
+    with_bus(Cmd::new(&b.dir, "systemctl").args(user).args(arguments)).output()
+}
+
+/// The user's bus is found by its directory alone.
+fn with_bus(command: Cmd) -> Cmd {
+    match std::env::var("XDG_RUNTIME_DIR") {
+        Ok(directory) if !root() => command.env("XDG_RUNTIME_DIR", &directory),
+        _ => command,
+    }
+}
+
+/// A bundle that an ordinary user can run as well.
+fn bundle() -> Bundle {
+    let mut b = Bundle::new();
+    if !root() {
+        let own = |id: u32| json!([{"containerID": 0, "hostID": id, "size": 1}]);
+        b.namespace("user", None)
+            .set(
+                "/linux/uidMappings",
+                own(rustix::process::geteuid().as_raw()),
+            )
+            .set(
+                "/linux/gidMappings",
+                own(rustix::process::getegid().as_raw()),
+            );
+        let pts = [
+            "nosuid",
+            "noexec",
+            "newinstance",
+            "ptmxmode=0666",
+            "mode=0620",
+        ];
+        b.set("/mounts/2/options", json!(pts));
+    }
+    b.namespace("cgroup", None);
+    b.waits();
+    b
+}
+
+/// The test is skipped without systemd. The slice is the test's own, with a slice above it.
+fn scope() -> Scope {
+    if !Path::new("/run/systemd/system").exists() {
+        runtime_tests::skip!("no systemd on this machine; the guest has one");
+    }
+    let mut b = bundle();
+    let own = b.id.replace('-', "");
+    let slice = format!("runtimetest-{own}.slice");
+    let name = format!("prefix-{}.scope", b.id);
+    b.set(
+        "/linux/cgroupsPath",
+        json!(format!("{slice}:prefix:{}", b.id)),
+    );
+    Scope { b, slice, name }
+}
+
+impl Scope {
+    fn call(&self, words: &[&str]) -> Cmd {
+        with_bus(self.b.call(&[&["--systemd-cgroup"], words].concat()))
+    }
+
+    /// A command about this container.
+    #[track_caller]
+    fn command(&self, words: &[&str]) -> Output {
+        self.call(&[words, &[&self.b.id]].concat()).output()
+    }
+
+    fn launch_as(&self, id: &str, words: &[&str]) -> Cmd {
+        self.b.write();
+        let path = self.b.path();
+        let words = [words, &["--bundle", path.to_str().unwrap(), id]].concat();
+        self.call(&words)
+    }
+
+    #[track_caller]
+    fn create(&self) -> Output {
+        self.launch_as(&self.b.id, &["create"]).output()
+    }
+
+    /// `run`, back when the process says `up`.
+    #[track_caller]
+    fn up(&self) -> Running {
+        let running = self.launch_as(&self.b.id, &["run"]).spawn();
+        wait_for("the container prints up", || {
+            running.out().contains("up") || !running.err().is_empty()
+        });
+        assert!(running.out().contains("up"), "{}", running.err());
+        running
+    }
+
+    #[track_caller]
+    fn state(&self) -> Value {
+        serde_json::from_str(&self.command(&["state"]).ok().out).unwrap()
+    }
+
+    #[track_caller]
+    fn pid(&self) -> String {
+        self.state()["pid"].to_string()
+    }
+
+    fn property(&self, name: &str) -> String {
+        let output = systemctl(&self.b, &["show", "--value", "-p", name, &self.name]);
+        output.ok().out.trim().to_owned()
+    }
+
+    #[track_caller]
+    fn has(&self, properties: &[(&str, &str)]) {
+        for (name, value) in properties {
+            assert_eq!(self.property(name), *value, "{name}");
+        }
+    }
+
+    /// The scope's directory, as systemd says.
+    fn cgroup(&self) -> PathBuf {
+        Path::new("/sys/fs/cgroup").join(self.property("ControlGroup").trim_start_matches('/'))
+    }
+
+    #[track_caller]
+    fn value(&self, file: &str) -> String {
+        let path = self.cgroup().join(file);
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        text.trim().to_owned()
+    }
+
+    fn reload(&self) {
+        systemctl(&self.b, &["daemon-reload"]).ok();
+    }
+
+    /// No unit is loaded or failed, nothing of the container is left.
+    #[track_caller]
+    fn left_nothing(&self) {
+        wait_for("the unit is forgotten", || {
+            self.property("LoadState") == "not-found" && self.property("ActiveState") == "inactive"
+        });
+        self.b.left_nothing();
+    }
+}
+
+// --- names -----------------------------------------------------------------------------------------------------------------
+
+fn the_scope_lies_in_the_slice_of_the_path() {
+    let s = scope();
+    s.create().ok();
+    s.has(&[
+        ("Slice", &s.slice),
+        ("ActiveState", "active"),
+        ("Delegate", "yes"),
+        ("DefaultDependencies", "no"),
+        ("Transient", "yes"),
+    ]);
+    let expected = top().join("runtimetest.slice").join(&s.slice).join(&s.name);
+    assert_eq!(s.cgroup(), expected);
+    let own = fs::read_to_string(format!("/proc/{}/cgroup", s.pid())).unwrap();
+    assert_eq!(Path::new("/sys/fs/cgroup").join(&own.trim()[4..]), expected);
+    s.command(&["delete", "--force"]).ok();
+    s.left_nothing();
+}
+
+fn without_a_path_the_scope_lies_in_the_default_slice() {
+    let mut s = scope();
+    s.b.remove("/linux/cgroupsPath");
+    // runc's is called after runc.
+    let own =
+        s.b.runtime
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
+    s.name = format!("{own}-{}.scope", s.b.id);
+    s.slice = if root() { "system.slice" } else { "user.slice" }.to_owned();
+    s.create().ok();
+    s.has(&[("Slice", &s.slice), ("ActiveState", "active")]);
+    assert_eq!(s.cgroup(), top().join(&s.slice).join(&s.name));
+    s.command(&["delete", "--force"]).ok();
+    s.left_nothing();
+}
+
+fn the_first_slice_of_all_holds_a_scope() {
+    let mut s = scope();
+    s.b.set(
+        "/linux/cgroupsPath",
+        json!(format!("-.slice:prefix:{}", s.b.id)),
+    );
+    s.create().ok();
+    assert_eq!(s.cgroup(), top().join(&s.name));
+    s.command(&["delete", "--force"]).ok();
+    s.left_nothing();
+}
+
+fn a_path_of_another_form_is_an_error() {
+    let mut s = scope();
+    for path in [
+        "/one/two",
+        "one",
+        "a.slice:name",
+        "a.slice:b:c:d",
+        "a/b.slice:p:n",
+        "a--b.slice:p:n",
+        "a:p:n",
+    ] {
+        s.b.set("/linux/cgroupsPath", json!(path));
+        let output = s.create();
+        output.ends(1).says(&["slice"]);
+        s.left_nothing();
+    }
+}
+
+// --- properties ------------------------------------------------------------------------------------------------------------
+
+fn with_limits() -> Scope {
+    let mut s = scope();
+    s.b.set(
+        "/linux/resources",
+        json!({
+            "memory": {"limit": 64 << 20, "swap": 96 << 20, "reservation": 32 << 20},
+            "cpu": {"shares": 512, "quota": 30_000, "period": 60_000, "cpus": "0", "mems": "0"},
+            "pids": {"limit": 50},
+            "unified": {"memory.high": "50331648"},
+        }),
+    );
+    s
+}
+
+const LIMITS: [(&str, &str); 10] = [
+    ("MemoryMax", "67108864"),
+    ("MemorySwapMax", "33554432"),
+    ("MemoryLow", "33554432"),
+    ("MemoryHigh", "50331648"),
+    ("CPUWeight", "59"),
+    ("CPUQuotaPerSecUSec", "500ms"),
+    ("CPUQuotaPeriodUSec", "60ms"),
+    ("AllowedCPUs", "0"),
+    ("AllowedMemoryNodes", "0"),
+    ("TasksMax", "50"),
+];
+
+#[track_caller]
+fn limits_hold(s: &Scope) {
+    for (file, value) in [
+        ("memory.max", "67108864"),
+        ("memory.swap.max", "33554432"),
+        ("memory.low", "33554432"),
+        ("memory.high", "50331648"),
+        ("cpu.weight", "59"),
+        ("cpu.max", "30000 60000"),
+        ("cpuset.cpus", "0"),
+        ("cpuset.mems", "0"),
+        ("pids.max", "50"),
+    ] {
+        assert_eq!(s.value(file), value, "{file}");
+    }
+}
+
+fn limits_are_properties_of_the_scope() {
+    let s = with_limits();
+    s.create().ok();
+    s.has(&LIMITS);
+    limits_hold(&s);
+    s.command(&["delete", "--force"]).ok();
+    s.left_nothing();
+}
+
+fn limits_outlast_a_reload_of_systemd() {
+    let s = with_limits();
+    s.create().ok();
+    s.reload();
+    s.has(&LIMITS);
+    limits_hold(&s);
+}
+
+/// A user may not filter devices.
+fn device_rules_are_properties_of_the_scope() {
+    let mut s = scope();
+    if !root() {
+        runtime_tests::skip!("device rules are root's");
+    }
+    let kmsg =
+        json!([{"type": "c", "path": "/dev/kmsg", "major": 1, "minor": 11, "fileMode": 0o666}]);
+    s.b.set("/linux/devices", kmsg).set(
+        "/linux/resources/devices",
+        json!([
+            {"allow": false, "access": "rwm"},
+            {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"},
+        ]),
+    );
+    s.b.capabilities(&["CAP_SYSLOG"]);
+    let _running = s.up();
+    let opens = || {
+        let script = "helper open /dev/kmsg r; helper open /dev/kmsg w; helper open /dev/null w";
+        let output = s.call(&["exec", &s.b.id, "sh", "-c", script]).output();
+        output.prints("open: ok\nopen: EPERM\nopen: ok\n");
+    };
+    opens();
+    s.has(&[("DevicePolicy", "strict")]);
+    let allowed = s.property("DeviceAllow");
+    for rule in [
+        "/dev/char/1:11 r\n",
+        "/dev/char/1:3 rwm",
+        "char-* m",
+        "char-pts rwm",
+    ] {
+        assert!(format!("{allowed}\n").contains(rule), "{rule}: {allowed}");
+    }
+    // systemd puts a program of its own there, beside ours.
+    s.reload();
+    systemctl(&s.b, &["set-property", "--runtime", &s.name, "TasksMax=99"]).ok();
+    opens();
+}
+
+fn annotations_are_properties_of_the_scope() {
+    let mut s = scope();
+    s.b.set(
+        "/annotations",
+        json!({
+            "org.systemd.property.TimeoutStopUSec": "uint64 5000000",
+            "org.systemd.property.RuntimeMaxSec": "uint64 3600",
+            "org.systemd.property.CollectMode": "'inactive-or-failed'",
+            "org.systemd.property.SendSIGHUP": "true",
+            "org.systemd.property.SendSIGKILL": "false",
+            "org.systemd.property.After": "['one.service', 'two.service']",
+            "org.systemd.property.KillSignal": "int32 10",
+            "org.example": "not systemd's",
+        }),
+    );
+    s.create().ok();
+    s.has(&[
+        ("TimeoutStopUSec", "5s"),
+        ("RuntimeMaxUSec", "1h"),
+        ("CollectMode", "inactive-or-failed"),
+        ("SendSIGHUP", "yes"),
+        ("SendSIGKILL", "no"),
+        ("KillSignal", "10"),
+    ]);
+    let after = s.property("After");
+    for unit in ["one.service", "two.service"] {
+        assert!(after.split(' ').any(|name| name == unit), "{after}");
+    }
+    s.command(&["delete", "--force"]).ok();
+    s.left_nothing();
+}
+
+fn an_annotation_that_cannot_be_is_an_error() {
+    for (property, value) in [
+        ("TimeoutStopUSec", "nonsense 5"),
+        ("TimeoutStopUSec", "uint64 many"),
+        ("NoSuchProperty", "true"),
+        // The type is another.
+        ("SendSIGHUP", "uint64 1"),
+    ] {
+        let mut s = scope();
+        let key = format!("org.systemd.property.{property}");
+        s.b.set("/annotations", json!({key: value}));
+        s.create().ends(1).says(&[property]);
+        s.left_nothing();
+    }
+}
+
+fn an_update_outlasts_a_reload_of_systemd() {
+    let s = with_limits();
+    s.create().ok();
+    s.command(&[
+        "update",
+        "--memory",
+        "100663296",
+        "--memory-swap",
+        "134217728",
+    ])
+    .ok();
+    s.command(&["update", "--pids-limit", "77"]).ok();
+    s.command(&["update", "--cpu-quota", "24000"]).ok();
+    s.command(&["update", "--cpu-share", "1024"]).ok();
+    let all = |when: &str| {
+        for (file, value) in [
+            ("memory.max", "100663296"),
+            ("memory.swap.max", "33554432"),
+            ("pids.max", "77"),
+            ("cpu.max", "24000 60000"),
+            ("cpu.weight", "100"),
+            // Untouched.
+            ("memory.low", "33554432"),
+            ("cpuset.cpus", "0"),
+        ] {
+            assert_eq!(s.value(file), value, "{file} {when}");
+        }
+        s.has(&[
+            ("MemoryMax", "100663296"),
+            ("TasksMax", "77"),
+            ("CPUQuotaPerSecUSec", "400ms"),
+            ("CPUWeight", "100"),
+        ]);
+    };
+    all("at once");
+    s.reload();
+    all("after a reload");
+    // Without the flag as well: the state knows whose the cgroup is.
+    let update = ["update", "--pids-limit", "78", &s.b.id];
+    with_bus(s.b.call(&update)).ok();
+    s.reload();
+    assert_eq!(s.value("pids.max"), "78");
+    s.has(&[("TasksMax", "78")]);
+}
+
+// --- life ------------------------------------------------------------------------------------------------------------------
+
+fn the_processes_are_in_the_scope() {
+    let s = scope();
+    let _running = s.up();
+    let init = s.pid();
+    let exec = s.call(&[
+        "exec",
+        "--detach",
+        "--pid-file",
+        &s.b.text("pid"),
+        &s.b.id,
+        "sleep",
+        "1000",
+    ]);
+    exec.ok();
+    let other = s.b.read("pid");
+    let mut expected = [init.as_str(), other.trim()];
+    expected.sort();
+    let procs = s.value("cgroup.procs");
+    let mut procs: Vec<&str> = procs.lines().collect();
+    procs.sort();
+    assert_eq!(procs, expected);
+    let ps = s.command(&["ps", "--format", "json"]);
+    let mut pids: Vec<u32> = serde_json::from_str(&ps.ok().out).unwrap();
+    pids.sort();
+    let mut expected = expected.map(|pid| pid.parse::<u32>().unwrap());
+    expected.sort();
+    assert_eq!(pids, expected);
+    s.call(&["exec", &s.b.id, "cat", "/proc/self/cgroup"])
+        .ok()
+        .prints("0::/\n");
+}
+
+fn a_paused_scope_is_resumed_killed_and_deleted() {
+    let s = scope();
+    let _running = s.up();
+    s.command(&["pause"]).ok();
+    assert_eq!(s.state()["status"], "paused");
+    assert_eq!(s.value("cgroup.freeze"), "1");
+    s.command(&["resume"]).ok();
+    assert_eq!(s.state()["status"], "running");
+    s.command(&["pause"]).ok();
+    s.command(&["delete", "--force"]).ok();
+    s.left_nothing();
+}
+
+fn the_scope_is_gone_after_delete() {
+    for flags in [&["delete"][..], &["delete", "--force"]] {
+        let s = scope();
+        s.create().ok();
+        s.command(&["start"]).ok();
+        if flags.len() == 1 {
+            s.call(&["kill", &s.b.id, "KILL"]).ok();
+            wait_for("it is stopped", || s.state()["status"] == "stopped");
+        }
+        s.command(flags).ok();
+        assert!(
+            !top()
+                .join("runtimetest.slice")
+                .join(&s.slice)
+                .join(&s.name)
+                .exists()
+        );
+        s.left_nothing();
+        // And can be made again at once.
+        s.create().ok();
+    }
+}
+
+fn the_scope_is_gone_after_run() {
+    let mut s = scope();
+    s.b.args(&["true"]);
+    s.launch_as(&s.b.id, &["run"]).ok();
+    s.left_nothing();
+}
+
+fn the_scope_is_gone_after_a_failed_create() {
+    // Before the scope is there, and after it.
+    let mut s = scope();
+    s.b.set("/process/args", json!(["true"]));
+    s.b.mount("/x", "nonsense", "nonsense", &[]);
+    s.create().ends(1);
+    s.left_nothing();
+    let mut s = scope();
+    s.b.hook("createRuntime", "exit 3");
+    s.create().ends(1);
+    s.left_nothing();
+    let mut s = scope();
+    s.b.set("/linux/resources/cpu", json!({"cpus": "4000"}));
+    s.create().ends(1);
+    s.left_nothing();
+}
+
+fn a_scope_that_failed_is_in_nobodys_way() {
+    let mut s = scope();
+    // systemd ends it after a second, which is its failure, and keeps it in mind.
+    s.b.set(
+        "/annotations",
+        json!({
+            "org.systemd.property.RuntimeMaxUSec": "uint64 1000000",
+            "org.systemd.property.TimeoutStopUSec": "uint64 200000",
+            "org.systemd.property.CollectMode": "'inactive'",
+        }),
+    );
+    s.create().ok();
+    wait_for("it has failed", || s.property("ActiveState") == "failed");
+    s.b.remove("/annotations");
+    // The name can be used by another container.
+    s.launch_as(&format!("{}-other", s.b.id), &["create"]).ok();
+    s.has(&[("ActiveState", "active")]);
+    s.call(&["delete", "--force", &format!("{}-other", s.b.id)])
+        .ok();
+    s.command(&["delete", "--force"]).ok();
+    s.left_nothing();
+}
+
+fn a_scope_that_exists_is_an_error() {
+    let s = scope();
+    let _running = s.up();
+    let second = format!("{}-second", s.b.id);
+    s.launch_as(&second, &["create"]).output().fails(&[&s.name]);
+    s.has(&[("ActiveState", "active")]);
+    assert_eq!(s.state()["status"], "running");
+    assert_eq!(s.value("cgroup.procs").lines().count(), 1);
+    s.call(&["state", &second]).output().ends(1);
+}
+
+fn a_process_that_ends_by_itself_leaves_no_failed_unit() {
+    let mut s = scope();
+    s.b.sh("exit 3");
+    s.create().ok();
+    s.command(&["start"]).ok();
+    wait_for("it is stopped", || s.state()["status"] == "stopped");
+    s.command(&["delete"]).ok();
+    s.left_nothing();
+}
+
+fn twenty_scopes_at_once_leave_nothing() {
+    scope();
+    std::thread::scope(|threads| {
+        for _ in 0..4 {
+            threads.spawn(|| {
+                for _ in 0..5 {
+                    let s = scope();
+                    s.create().ok();
+                    s.command(&["update", "--pids-limit", "50"]).ok();
+                    s.command(&["start"]).ok();
+                    s.command(&["delete", "--force"]).ok();
+                    s.left_nothing();
+                }
+            });
+        }
+    });
+}
+
+// --- without it ------------------------------------------------------------------------------------------------------------
+
+fn without_systemd_the_driver_is_an_error() {
+    if !root() {
+        let b = bundle();
+        b.write();
+        let path = b.path();
+        let words = [
+            "--systemd-cgroup",
+            "create",
+            "--bundle",
+            path.to_str().unwrap(),
+            &b.id,
+        ];
+        // Neither the address nor the directory, and a directory without a bus.
+        b.call(&words).output().ends(1).says(&["D-Bus"]);
+        let nowhere = b.call(&words).env("XDG_RUNTIME_DIR", &b.text(""));
+        nowhere.output().ends(1).says(&["bus"]);
+        b.left_nothing();
+        return;
+    }
+    let mut b = bundle();
+    b.set("/linux/cgroupsPath", json!("system.slice:prefix:name"))
+        .write();
+    let path = b.path();
+    let words = [
+        "--systemd-cgroup",
+        "create",
+        "--bundle",
+        path.to_str().unwrap(),
+        &b.id,
+    ];
+    let script = "mount -t tmpfs tmpfs /run && exec \"$@\"";
+    b.call(&words)
+        .through(["unshare", "--mount", "sh", "-c", script, "sh"])
+        .output()
+        .ends(1)
+        .says(&["systemd"]);
+    b.left_nothing();
+}
+
+/// Takes connections and says nothing.
+fn a_bus_that_is_silent_is_an_error() {
+    let mut b = bundle();
+    let (name, path) = match root() {
+        true => ("DBUS_SYSTEM_BUS_ADDRESS", b.text("bus")),
+        false => ("DBUS_SESSION_BUS_ADDRESS", b.text("bus")),
+    };
+    let _listener = UnixListener::bind(&path).unwrap();
+    b.set("/linux/cgroupsPath", json!("user.slice:prefix:name"))
+        .write();
+    let bundle = b.path();
+    let words = [
+        "--systemd-cgroup",
+        "create",
+        "--bundle",
+        bundle.to_str().unwrap(),
+        &b.id,
+    ];
+    let output = b
+        .call(&words)
+        .env(name, &format!("unix:path={path}"))
+        .deadline(50)
+        .output();
+    output.ends(1).says(&["D-Bus", "did not answer"]);
+    b.left_nothing();
+}

@@ -1,0 +1,95 @@
+//! Tests that run once more in a guest with another kernel: cgroup v2 with every controller, which few hosts of tests
+//! have. The guest runs this same binary, so that the names of the tests are the same on both.
+
+use runtime_tests::{Cmd, Output, host};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+runtime_tests::tests![the_tests_pass_on_cgroup_v2_with_every_controller];
+
+fn guest(name: &str) -> PathBuf {
+    let scratch = host::scratch().join(name);
+    fs::create_dir_all(&scratch).unwrap();
+    scratch
+}
+
+/// Runs a line of shell in a guest that has the runtime, this binary, what was compiled, and `files` of the host at the
+/// same paths.
+#[track_caller]
+fn in_guest(name: &str, flags: &[&str], files: &[PathBuf], line: &str) -> Output {
+    if std::env::var_os("RUNTIME_GUEST").is_some() {
+        runtime_tests::skip!("this is the guest");
+    }
+    for program in ["qemu-system-x86_64", "cpio", "mmdebstrap"] {
+        host::program(program);
+    }
+    let own = std::env::current_exe().unwrap();
+    let mut command = Cmd::new(
+        &guest(name),
+        concat!(env!("CARGO_MANIFEST_DIR"), "/vm/guest"),
+    )
+    .args(["-t", "900"])
+    .args(flags)
+    .arg(format!("{}:usr/bin/runtime", host::runtime().display()))
+    .arg(format!("{}:usr/bin/runtime-tests", own.display()))
+    .deadline(1200);
+    for file in host::compiled() {
+        let name = file.file_name().unwrap().to_string_lossy();
+        command = command.arg(format!("{}:compiled/{name}", file.display()));
+    }
+    for file in files {
+        command = command.arg(format!("{0}:{0}", file.display()));
+    }
+    for name in ["HOME", "VM_CACHE"] {
+        if let Ok(value) = std::env::var(name) {
+            command = command.env(name, &value);
+        }
+    }
+    command.arg("--").arg(line).output()
+}
+
+/// The line that runs the tests of a name.
+fn run_of(name: &str) -> String {
+    let environment = "RUNTIME=/usr/bin/runtime RUNTIME_COMPILED=/compiled";
+    format!("{environment} runtime-tests {name} --test-threads 2 --color never")
+}
+
+/// What the guest's run of this binary says must be that at least `floor` tests passed and none failed.
+#[track_caller]
+fn passed(output: &Output, floor: usize) {
+    // Whoever reads the outer run sees which of the inner tests failed, and what was skipped.
+    println!("{}", output.out);
+    let failed: Vec<_> = output
+        .lines()
+        .into_iter()
+        .filter(|line| line.starts_with("test ") && line.ends_with("FAILED"))
+        .collect();
+    assert!(failed.is_empty(), "in the guest: {failed:#?}\n{output}");
+    let results: Vec<_> = output
+        .lines()
+        .into_iter()
+        .filter_map(|line| line.strip_prefix("test result: ok. "))
+        .collect();
+    assert!(!results.is_empty(), "the guest tells no result\n{output}");
+    for result in results {
+        let count: usize = result.split(' ').next().unwrap().parse().unwrap();
+        assert!(count >= floor, "only {result}, expected {floor}\n{output}");
+    }
+    output.ok();
+}
+
+/// Everything in a directory of the sources that the tests read.
+fn sources(directory: &str) -> Vec<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
+    let entries = fs::read_dir(&path).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+fn the_tests_pass_on_cgroup_v2_with_every_controller() {
+    // What busybox has not, or not with the options that are used.
+    let tools = ["setsid", "setpriv", "strace", "ps", "unshare", "nsenter"];
+    let mut files: Vec<_> = tools.into_iter().map(host::program).collect();
+    files.extend(sources("golden"));
+    let output = in_guest("small", &[], &files, &run_of(""));
+    passed(&output, 380);
+}
