@@ -364,13 +364,17 @@ fn died(pidfd: BorrowedFd<'_>) -> Error {
 
 pub fn unborn(unborn: Unborn<'_>) -> Error {
     match unborn {
-        Unborn::Call(fault) => Error::from_errno(
-            format!(
-                "cannot create the container's process ({})",
-                fault.call.name()
-            ),
-            fault.errno,
-        ),
+        Unborn::Call(fault) => {
+            // user_namespaces(7): 0 there forbids them.
+            let hint = match (fault.call, fault.errno) {
+                (Call::clone3, Errno::NOSPC) => " (see /proc/sys/user/max_user_namespaces)",
+                _ => "",
+            };
+            let (call, reason) = (fault.call.name(), Reason(fault.errno));
+            Error::new(format!(
+                "cannot create the container's process ({call}): {reason}{hint}"
+            ))
+        }
         // The pidfd of a container that has just ended.
         Unborn::Join(_, Errno::SRCH) => {
             Error::new("container not running: its first process has ended")
