@@ -489,11 +489,15 @@ fn died(pidfd: BorrowedFd<'_>) -> Error {
 pub fn unborn(unborn: Unborn<'_>) -> Error {
     match unborn {
         Unborn::Call(fault) => {
-            let what = format!(
-                "cannot create the container's process ({})",
-                fault.call.name()
-            );
-            let error = Error::from_errno(what, fault.errno);
+            // user_namespaces(7): 0 there forbids them.
+            let hint = match (fault.call, fault.errno) {
+                (Call::clone3, Errno::NOSPC) => " (see /proc/sys/user/max_user_namespaces)",
+                _ => "",
+            };
+            let (call, reason) = (fault.call.name(), Reason(fault.errno));
+            let error = Error::new(format!(
+                "cannot create the container's process ({call}): {reason}{hint}"
+            ));
             // So says a pid namespace whose first process is on its way out (pid_namespaces(7)).
             match fault.errno {
                 Errno::NOMEM => error.because(Why::Killed),
