@@ -164,6 +164,7 @@ fn bring_up<'a>(
         Some(slot) => Some(listen(&made.directory, slot, &slots)?),
         None => None,
     };
+    raise_limits(plan)?;
     calls::block_signals();
     let birth = Spawn {
         namespaces: plan.namespaces,
@@ -237,6 +238,31 @@ fn bring_up<'a>(
         files::replace(CWD, path, pid.to_string().as_bytes(), 0o644)?;
     }
     Ok(pidfd)
+}
+
+/// Raises our own hard limits to those of the process, which is born with them: in a user namespace it could not raise
+/// its own.
+pub fn raise_limits(plan: &Plan) -> Result<()> {
+    use rustix::process::{getrlimit, setrlimit};
+    let limits = plan.steps.iter().find_map(|step| match step {
+        Step::Limits(limits) => Some(*limits),
+        _ => None,
+    });
+    for limit in limits.unwrap_or_default() {
+        let mut now = getrlimit(limit.resource);
+        // None is infinity.
+        if now
+            .maximum
+            .is_some_and(|now| limit.hard.is_none_or(|hard| hard > now))
+        {
+            now.maximum = limit.hard;
+            setrlimit(limit.resource, now).during(|| {
+                let name = limit.resource;
+                format!("config.json: process.rlimits: cannot raise the hard limit {name:?}")
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the commit can be granted while the child still sets itself up, which spares it a wait: nobody is

@@ -87,7 +87,9 @@ fn sources(directory: &str) -> Vec<PathBuf> {
 
 fn the_tests_pass_on_cgroup_v2_with_every_controller() {
     // What busybox has not, or not with the options that are used.
-    let tools = ["setsid", "setpriv", "strace", "ps", "unshare", "nsenter"];
+    let tools = [
+        "setsid", "setpriv", "strace", "ps", "unshare", "nsenter", "prlimit",
+    ];
     let mut files: Vec<_> = tools.into_iter().map(host::program).collect();
     files.extend(sources("golden"));
     let output = in_guest("small", &[], &files, &run_of(""));

@@ -6,7 +6,7 @@ use crate::commands::create::{listen_fds, protect};
 use crate::commands::pause::status;
 use crate::error::{During, Result, fail};
 use crate::host::Host;
-use crate::launch::{commits_early, connect_console, converse, go_on, reap, unborn};
+use crate::launch::{commits_early, connect_console, converse, go_on, raise_limits, reap, unborn};
 use crate::plan::{Options, plan_exec};
 use crate::spec::{self, Capabilities, Process, Spec};
 use crate::state::{CREATED, Directory, PAUSED, RUNNING};
@@ -106,6 +106,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     birthplace
         .into_iter()
         .for_each(|directory| slots.fill(plan.slots, directory));
+    raise_limits(&plan)?;
     calls::block_signals();
     let birth = Spawn {
         namespaces: 0,

@@ -264,7 +264,6 @@ pub enum Step<'a> {
     /// Wait for `start` on the listening socket.
     Await(Slot),
     /// Raise hard limits, while it is allowed.
-    RaiseLimits(&'a [Rlimit]),
     Limits(&'a [Rlimit]),
     Personality(u32),
     Scheduler(SchedAttr),
@@ -353,11 +352,9 @@ impl fmt::Display for Detailed<'_> {
             Step::Hooks { hooks, .. } => hooks
                 .iter()
                 .try_for_each(|hook| write!(f, " {}", Lossy(hook.path))),
-            Step::RaiseLimits(limits) | Step::Limits(limits) => {
-                limits.iter().try_for_each(|limit| {
-                    write!(f, " {:?} {:?}:{:?}", limit.resource, limit.soft, limit.hard)
-                })
-            }
+            Step::Limits(limits) => limits.iter().try_for_each(|limit| {
+                write!(f, " {:?} {:?}:{:?}", limit.resource, limit.soft, limit.hard)
+            }),
             Step::Scheduler(attr) => write!(f, " {attr:?}"),
             Step::IoPriority(priority) => write!(f, " {priority:#x}"),
             Step::Become(i) => {
@@ -443,7 +440,6 @@ impl fmt::Display for Step<'_> {
             Step::MoveRoot => f.write_str("change into the root (moved mount)"),
             Step::Chroot => f.write_str("change into the root (chroot)"),
             Step::Await(_) => f.write_str("wait for start"),
-            Step::RaiseLimits(_) => f.write_str("raise the hard limits (process.rlimits)"),
             Step::Limits(_) => f.write_str("set process.rlimits"),
             Step::Personality(p) => write!(f, "set the personality {p:#x}"),
             Step::Scheduler(_) => f.write_str("set process.scheduler"),
