@@ -1,7 +1,7 @@
 //! The systemd driver: scopes and their properties as systemd itself tells of them, for root and, where this runs as one,
 //! for an ordinary user whose own systemd makes them. The guest with systemd runs these; the driver is runc's.
 
-use runtime_tests::{Bundle, Cmd, Output, Running, Value, json, wait_for};
+use runtime_tests::{Bundle, Cmd, Output, Running, Value, harness, json, wait_for};
 use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -53,13 +53,15 @@ struct Scope {
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        for arguments in [
-            ["stop", &self.name],
-            ["reset-failed", &self.name],
-            ["stop", &self.slice],
-        ] {
-            if self.slice.starts_with("runtimetest") || arguments[1] != self.slice {
-                systemctl(&self.b, &arguments);
+        // Not the default slice, of course.
+        let own = self
+            .slice
+            .starts_with("runtimetest-")
+            .then_some(self.slice.as_str());
+        for unit in [Some(self.name.as_str()), own].into_iter().flatten() {
+            // The first process of a pid namespace takes no SIGTERM, which systemd waits for.
+            for words in [&["kill", "--signal=KILL"][..], &["stop"], &["reset-failed"]] {
+                harness::quietly(|| drop(systemctl(&self.b, &[words, &[unit]].concat())));
             }
         }
     }
