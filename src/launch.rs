@@ -199,6 +199,7 @@ fn bring_up<'a>(
         Some(slot) => Some(listen(&made.directory, slot, &slots)?),
         None => None,
     };
+    raise_limits(plan)?;
     let lent = oom::lend(plan.oom_score_adj, host, OOM)?;
     let birth = Spawn {
         namespaces: plan.namespaces,
@@ -298,6 +299,31 @@ pub fn spread(pid: i32) {
     let mut every = CpuSet::new();
     (0..CpuSet::MAX_CPU).for_each(|cpu| every.set(cpu));
     let _ = rustix::thread::sched_setaffinity(Pid::from_raw(pid), &every);
+}
+
+/// Raises our own hard limits to those of the process, which is born with them: in a user namespace it could not raise
+/// its own.
+pub fn raise_limits(plan: &Plan) -> Result<()> {
+    use rustix::process::{getrlimit, setrlimit};
+    let limits = plan.steps.iter().find_map(|step| match step {
+        Step::Limits(limits) => Some(*limits),
+        _ => None,
+    });
+    for limit in limits.unwrap_or_default() {
+        let mut now = getrlimit(limit.resource);
+        // None is infinity.
+        if now
+            .maximum
+            .is_some_and(|now| limit.hard.is_none_or(|hard| hard > now))
+        {
+            now.maximum = limit.hard;
+            setrlimit(limit.resource, now).during(|| {
+                let name = limit.resource;
+                format!("config.json: process.rlimits: cannot raise the hard limit {name:?}")
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the commit can be granted while the child still sets itself up, which spares it a wait: nobody is

@@ -6,7 +6,9 @@ use crate::commands::create::{listen_fds, protect};
 use crate::commands::pause::status;
 use crate::error::{During, Error, Result, Why, fail};
 use crate::host::Host;
-use crate::launch::{commits_early, connect_console, converse, go_on, reap, spread, unborn};
+use crate::launch::{
+    commits_early, connect_console, converse, go_on, raise_limits, reap, spread, unborn,
+};
 use crate::plan::{Options, plan_exec};
 use crate::spec::{self, Capabilities, Process, Spec};
 use crate::state::{CREATED, Directory, PAUSED, RUNNING, State};
@@ -132,6 +134,7 @@ fn enter(
             .during(|| "cannot duplicate a descriptor".into())?,
     );
     let console = connect_console(&plan, &slots, console_socket)?;
+    raise_limits(&plan)?;
     let stop = signal::hold()?;
     let lent = oom::lend(plan.oom_score_adj, &host, "process.oomScoreAdj")?;
     let bound = bind_to(plan.affinity.initial.as_ref())?;
