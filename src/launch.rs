@@ -60,6 +60,7 @@ struct Made<'a> {
     state: State,
     host: &'a Host,
     cgroup: bool,
+    /// The scope that systemd has started.
     unit: Option<&'a Unit>,
     child: Option<OwnedFd>,
     hooks_ran: bool,
@@ -120,7 +121,7 @@ pub fn launch(
         state,
         host,
         cgroup: false,
-        unit: plan.unit.as_ref(),
+        unit: None,
         child: None,
         hooks_ran: false,
         pid_file: None,
@@ -242,7 +243,7 @@ fn bring_up<'a>(
         go_on(channel.as_fd());
     }
     let (state, hooks_ran) = (&made.state, Cell::new(false));
-    let has_cgroup = Cell::new(made.cgroup);
+    let scope = Cell::new(None);
     let part = |point| match point {
         Point::Mappings => match &plan.mappings {
             Some(mappings) => mappings::write(mappings, pid, request.path),
@@ -253,7 +254,7 @@ fn bring_up<'a>(
                 (Some(cgroup), Some(unit)) => {
                     cgroup.start_scope(unit, pid, resources)?;
                     // From here on it is ours to remove.
-                    has_cgroup.set(true);
+                    scope.set(Some(unit));
                     cgroup.settle(host, pid, resources, plan.cgroup_owner)?;
                 }
                 (Some(cgroup), None) => cgroup.join(pid)?,
@@ -284,7 +285,8 @@ fn bring_up<'a>(
         part,
         listener,
     );
-    (made.hooks_ran, made.cgroup) = (hooks_ran.get(), has_cgroup.get());
+    (made.hooks_ran, made.unit) = (hooks_ran.get(), scope.get());
+    made.cgroup |= made.unit.is_some();
     result?;
     if let Some(path) = request.pid_file {
         made.pid_file = Some(path);

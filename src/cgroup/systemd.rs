@@ -132,6 +132,19 @@ impl Manager {
         reset(&mut bus, name)
     }
 
+    /// Has a process moved into the scope.
+    pub fn attach(&self, name: &str, pid: i32) -> Result<()> {
+        let mut body = Body::default();
+        body.text(name);
+        body.text("");
+        body.numbers(&[pid as u32]);
+        let done = self
+            .connect()?
+            .call(&MANAGER, "AttachProcessesToUnit", "ssau", body)?;
+        done.map(drop)
+            .map_err(|refused| error(&format!("cannot move a process into {name}"), &refused))
+    }
+
     /// Tells systemd of new limits, so that it keeps them when it is reloaded.
     pub fn update(
         &self,
