@@ -139,8 +139,7 @@ pub struct Hooks {
 type Asked = fn(&Linux<'_>) -> bool;
 
 /// What the spec can ask for and this program cannot do yet, which is an error and not a surprise.
-const MISSING: [(&str, Asked); 4] = [
-    ("mountLabel", |linux| linux.mount_label.is_some()),
+const MISSING: [(&str, Asked); 3] = [
     ("intelRdt", |linux| linux.intel_rdt.is_some()),
     ("memoryPolicy", |linux| linux.memory_policy.is_some()),
     ("netDevices", |linux| !linux.net_devices.is_empty()),

@@ -113,8 +113,7 @@ pub fn run(_: &Context<'_>) -> Result<i32> {
                 supported_flags: names::seccomp_flags(calls::seccomp_knows),
             },
             apparmor: enabled(true),
-            // Without a label for the mounts the process can be confined, but finds its files closed.
-            selinux: enabled(supports("mountLabel")),
+            selinux: enabled(true),
             intel_rdt: enabled(supports("intelRdt")),
             mount_extensions: MountExtensions {
                 idmap: enabled(true),

@@ -3,6 +3,7 @@
 
 use super::namespaces::{Kind, mappings};
 use super::options::{self, Options, Recursion};
+use super::security::needs_selinux;
 use super::{Builder, Idmap, Mappings, What, leak, leak_text};
 use crate::error::{Result, fail};
 use crate::host::{CGROUPS, Cgroups, join};
@@ -33,6 +34,9 @@ impl Builder<'_> {
     pub fn root(&mut self, rootfs: &str, cgroup: Option<&str>) -> Result<()> {
         if !self.namespaces.is_new(Kind::Mount) {
             return self.root_of_others(rootfs);
+        }
+        if let Some(label) = &self.spec.linux.mount_label {
+            needs_selinux("linux.mountLabel", label)?;
         }
         let wanted = self.spec.linux.rootfs_propagation.as_deref();
         let field = "linux.rootfsPropagation";
@@ -382,6 +386,14 @@ impl Builder<'_> {
         );
         if !memory && options.own.set & RDONLY != 0 {
             data.push(FsOption::Flag(c"ro"));
+        }
+        let label = self.spec.linux.mount_label.as_deref();
+        if let Some(label) = label.filter(|_| matches!(fs_type, "tmpfs" | "devpts" | "ramfs")) {
+            // What is made anew has no labels of its own; those of proc, sysfs and mqueue are the policy's.
+            data.push(FsOption::Value(
+                c"context",
+                leak_text(label, "linux.mountLabel")?,
+            ));
         }
         let long = options
             .data
