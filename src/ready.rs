@@ -62,7 +62,7 @@ impl Ready {
             return Ok(None);
         };
         let what = || "cannot make the notify socket".into();
-        let container = datagrams().during(what)?;
+        let container = datagrams(SocketFlags::NONBLOCK).during(what)?;
         let name = SOCKET.to_str().unwrap_or_default();
         match rustix::net::bind(
             &container,
@@ -81,18 +81,23 @@ impl Ready {
         self.container.as_fd()
     }
 
-    /// Reads one message; true when it said that the service is ready, which the manager then knows.
+    /// Reads what has come; true when it said that the service is ready, which the manager then knows.
     pub fn hear(&self, pid: i32) -> bool {
-        let mut message = [0u8; 4096];
-        let n = rustix::io::read(&self.container, &mut message[..]).unwrap_or(0);
-        let ready = message[..n]
-            .split(|byte| *byte == b'\n')
-            .any(|line| line == b"READY=1");
-        if ready {
-            let news = format!("READY=1\nMAINPID={pid}\n");
-            let _ = rustix::io::write(&self.manager, news.as_bytes());
+        // All of it, as the process may have ended meanwhile; but one that never stops talking is not heard out.
+        const MESSAGES: u32 = 1000;
+        for _ in 0..MESSAGES {
+            let mut message = [0u8; 4096];
+            let Ok(n) = rustix::io::read(&self.container, &mut message[..]) else {
+                return false;
+            };
+            let mut lines = message[..n].split(|byte| *byte == b'\n');
+            if lines.any(|line| line == b"READY=1") {
+                let news = format!("READY=1\nMAINPID={pid}\n");
+                let _ = rustix::io::write(&self.manager, news.as_bytes());
+                return true;
+            }
         }
-        ready
+        false
     }
 
     /// Waits until the service is ready, or the process has ended. Then we may end, too: the manager has heard
@@ -133,9 +138,9 @@ impl Ready {
     }
 }
 
-fn datagrams() -> rustix::io::Result<OwnedFd> {
+fn datagrams(flags: SocketFlags) -> rustix::io::Result<OwnedFd> {
     let (family, kind) = (AddressFamily::UNIX, SocketType::DGRAM);
-    rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)
+    rustix::net::socket_with(family, kind, flags | SocketFlags::CLOEXEC, None)
 }
 
 /// To a path, or to an abstract name that begins with `@`.
@@ -144,7 +149,7 @@ fn connect(manager: &str) -> Option<OwnedFd> {
         Some(name) => SocketAddrUnix::new_abstract_name(name.as_bytes()),
         None => SocketAddrUnix::new(manager),
     };
-    let socket = datagrams().ok()?;
+    let socket = datagrams(SocketFlags::empty()).ok()?;
     rustix::net::connect(&socket, &address.ok()?).ok()?;
     Some(socket)
 }
