@@ -2,7 +2,8 @@
 //! of ours at /run/notify, and of all it may say there only READY=1 is passed on, with the pid to watch.
 
 use crate::console::in_directory;
-use crate::error::{During, Result};
+use crate::error::{During, Error, Result};
+use crate::signal;
 use crate::state::Directory;
 use alloc::format;
 use core::ffi::CStr;
@@ -101,19 +102,23 @@ impl Ready {
     }
 
     /// Waits until the service is ready, or the process has ended. Then we may end, too: the manager has heard
-    /// by then whom to watch.
+    /// by then whom to watch. A signal that asks us to stop ends the waiting and leaves the container as it is.
     pub fn wait(self, pidfd: BorrowedFd<'_>, pid: i32) -> Result<()> {
+        let stop = signal::hold()?;
         let watch = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
         loop {
-            let mut fds = [watch(self.fd()), watch(pidfd)];
+            let mut fds = [watch(self.fd()), watch(stop.as_fd()), watch(pidfd)];
             rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))
                 .during(|| "cannot wait for the service to be ready".into())?;
-            if !fds[0].revents().is_empty() {
-                if self.hear(pid) {
-                    let _ = self.barrier();
-                    return Ok(());
-                }
-            } else if !fds[1].revents().is_empty() {
+            if self.hear(pid) {
+                let _ = self.barrier();
+                return Ok(());
+            }
+            if let Some(number) = calls::next_signal(stop.as_fd()) {
+                let what = "waiting for the service to be ready was";
+                return Err(Error::interrupted(what, number));
+            }
+            if !fds[2].revents().is_empty() {
                 return Ok(());
             }
         }

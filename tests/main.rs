@@ -10,6 +10,7 @@ mod devices;
 mod engines;
 mod errors;
 mod exec;
+mod exec_attacks;
 mod exec_places;
 mod faults;
 mod golden;
@@ -52,6 +53,7 @@ fn main() {
         terminal::tests(),
         relay::tests(),
         exec::tests(),
+        exec_attacks::tests(),
         exec_places::tests(),
         errors::tests(),
         contract::tests(),
