@@ -109,6 +109,14 @@ fn can_filter_devices(in_user_namespace: bool) -> bool {
     !in_user_namespace && rustix::process::geteuid().is_root()
 }
 
+/// The device rules as systemd is told of them, if the spec has any.
+fn device_rules(resources: &Resources<'_>) -> Result<Option<Vec<bpf::DeviceRule>>> {
+    match resources.devices.is_empty() {
+        true => Ok(None),
+        false => devices::rules(&resources.devices).map(Some),
+    }
+}
+
 impl<'h> Cgroup<'h> {
     /// One that is there already. `below` leads to cgroups below it, in all hierarchies or in those of some
     /// controllers: `[CONTROLLER[,CONTROLLER]:]PATH`.
@@ -205,13 +213,8 @@ impl<'h> Cgroup<'h> {
         resources: &Resources<'_>,
     ) -> Result<()> {
         let limits = limits(self.cgroups, resources, &Current(None)).map_err(of_config)?;
-        let devices = match self.cgroups {
-            Cgroups::V1(_) if !resources.devices.is_empty() => {
-                devices::rules(&resources.devices).map_err(of_config)?
-            }
-            _ => Vec::new(),
-        };
-        unit.start(pid, &limits, &devices)
+        let devices = device_rules(resources).map_err(of_config)?;
+        unit.start(pid, &limits, devices.as_deref())
     }
 
     /// What systemd leaves to us once the scope is there: limits that it has no word for, the other hierarchies of v1,
@@ -367,8 +370,9 @@ pub fn update(
     let undo = limit::replace(&limits, directory)?;
     // systemd rounds what it sets: ours is written again behind it.
     if let Some((manager, name)) = unit {
+        let devices = device_rules(resources)?;
         manager
-            .update(name, &limits)
+            .update(name, &limits, devices.as_deref())
             .and_then(|()| limit::write(&limits, directory))
             .inspect_err(|_| undo.undo())?;
     }

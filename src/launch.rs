@@ -60,6 +60,7 @@ struct Made<'a> {
     state: State,
     host: &'a Host,
     cgroup: bool,
+    /// The scope that systemd has started.
     unit: Option<&'a Unit>,
     child: Option<OwnedFd>,
     hooks_ran: bool,
@@ -120,7 +121,7 @@ pub fn launch(
         state,
         host,
         cgroup: false,
-        unit: plan.unit.as_ref(),
+        unit: None,
         child: None,
         hooks_ran: false,
         pid_file: None,
@@ -199,6 +200,7 @@ fn bring_up<'a>(
         Some(slot) => Some(listen(&made.directory, slot, &slots)?),
         None => None,
     };
+    raise_limits(plan)?;
     let lent = oom::lend(plan.oom_score_adj, host, OOM)?;
     let birth = Spawn {
         namespaces: plan.namespaces,
@@ -241,7 +243,7 @@ fn bring_up<'a>(
         go_on(channel.as_fd());
     }
     let (state, hooks_ran) = (&made.state, Cell::new(false));
-    let has_cgroup = Cell::new(made.cgroup);
+    let scope = Cell::new(None);
     let part = |point| match point {
         Point::Mappings => match &plan.mappings {
             Some(mappings) => mappings::write(mappings, pid, request.path),
@@ -252,7 +254,7 @@ fn bring_up<'a>(
                 (Some(cgroup), Some(unit)) => {
                     cgroup.start_scope(unit, pid, resources)?;
                     // From here on it is ours to remove.
-                    has_cgroup.set(true);
+                    scope.set(Some(unit));
                     cgroup.settle(host, pid, resources, plan.cgroup_owner)?;
                 }
                 (Some(cgroup), None) => cgroup.join(pid)?,
@@ -283,7 +285,8 @@ fn bring_up<'a>(
         part,
         listener,
     );
-    (made.hooks_ran, made.cgroup) = (hooks_ran.get(), has_cgroup.get());
+    (made.hooks_ran, made.unit) = (hooks_ran.get(), scope.get());
+    made.cgroup |= made.unit.is_some();
     result?;
     if let Some(path) = request.pid_file {
         made.pid_file = Some(path);
@@ -298,6 +301,31 @@ pub fn spread(pid: i32) {
     let mut every = CpuSet::new();
     (0..CpuSet::MAX_CPU).for_each(|cpu| every.set(cpu));
     let _ = rustix::thread::sched_setaffinity(Pid::from_raw(pid), &every);
+}
+
+/// Raises our own hard limits to those of the process, which is born with them: in a user namespace it could not raise
+/// its own.
+pub fn raise_limits(plan: &Plan) -> Result<()> {
+    use rustix::process::{getrlimit, setrlimit};
+    let limits = plan.steps.iter().find_map(|step| match step {
+        Step::Limits(limits) => Some(*limits),
+        _ => None,
+    });
+    for limit in limits.unwrap_or_default() {
+        let mut now = getrlimit(limit.resource);
+        // None is infinity.
+        if now
+            .maximum
+            .is_some_and(|now| limit.hard.is_none_or(|hard| hard > now))
+        {
+            now.maximum = limit.hard;
+            setrlimit(limit.resource, now).during(|| {
+                let name = limit.resource;
+                format!("config.json: process.rlimits: cannot raise the hard limit {name:?}")
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the commit can be granted while the child still sets itself up, which spares it a wait: nobody is
@@ -489,11 +517,15 @@ fn died(pidfd: BorrowedFd<'_>) -> Error {
 pub fn unborn(unborn: Unborn<'_>) -> Error {
     match unborn {
         Unborn::Call(fault) => {
-            let what = format!(
-                "cannot create the container's process ({})",
-                fault.call.name()
-            );
-            let error = Error::from_errno(what, fault.errno);
+            // user_namespaces(7): 0 there forbids them.
+            let hint = match (fault.call, fault.errno) {
+                (Call::clone3, Errno::NOSPC) => " (see /proc/sys/user/max_user_namespaces)",
+                _ => "",
+            };
+            let (call, reason) = (fault.call.name(), Reason(fault.errno));
+            let error = Error::new(format!(
+                "cannot create the container's process ({call}): {reason}{hint}"
+            ));
             // So says a pid namespace whose first process is on its way out (pid_namespaces(7)).
             match fault.errno {
                 Errno::NOMEM => error.because(Why::Killed),

@@ -335,7 +335,8 @@ pub fn plan_exec(
     if b.namespaces.has(Kind::User) {
         b.steps.push(Step::ContainerRoot);
     }
-    if in_cgroup && host.cgroups.has_v1() {
+    let by_systemd = matches!(options.cgroups, Driver::Systemd(_));
+    if in_cgroup && (host.cgroups.has_v1() || by_systemd) {
         b.steps.push(Step::Meet(Point::Cgroup));
     }
     b.steps.push(Step::Session);

@@ -5,8 +5,10 @@ mod attacks;
 mod bad_specs;
 mod callers;
 mod cgroup;
+mod containerd;
 mod contract;
 mod devices;
+mod docker;
 mod engines;
 mod errors;
 mod exec;
@@ -20,6 +22,7 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod notify;
+mod podman;
 mod process;
 mod program;
 mod relay;
@@ -33,7 +36,7 @@ mod systemd;
 mod terminal;
 mod vm;
 
-use runtime_tests::{harness, host};
+use runtime_tests::{harness, host, machine};
 
 fn main() {
     let areas = [
@@ -61,6 +64,9 @@ fn main() {
         attacks::tests(),
         faults::tests(),
         engines::tests(),
+        containerd::tests(),
+        docker::tests(),
+        podman::tests(),
         golden::tests(),
         roots::tests(),
         rootless::tests(),
@@ -79,6 +85,8 @@ fn main() {
         host::sweep(false);
     }
     let conclusion = libtest_mimic::run(&arguments, areas.into_iter().flatten().collect());
+    let stopped = machine::stop();
     host::sweep(true);
-    conclusion.exit();
+    conclusion.exit_if_failed();
+    assert!(stopped, "an engine's processes outlived their containers");
 }

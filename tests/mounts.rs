@@ -14,6 +14,7 @@ runtime_tests::tests![
     propagation_options_are_applied,
     tmpfs_takes_size_mode_and_owner,
     tmpfs_copies_up_what_it_covers,
+    tmpfs_that_copies_up_has_the_mode_asked_for_or_found,
     every_ordinary_type_is_mounted,
     an_unknown_filesystem_type_is_an_error_that_names_the_mount,
     an_option_that_the_filesystem_refuses_is_an_error_that_names_the_mount,
@@ -271,6 +272,25 @@ fn tmpfs_copies_up_what_it_covers() {
         .sh("cat /full/sub/file; echo new > /full/sub/file; stat -f -c %T /full");
     b.run_ok().prints("text\ntmpfs\n");
     assert_eq!(fs::read_to_string(dir.join("sub/file")).unwrap(), "text\n");
+}
+
+fn tmpfs_that_copies_up_has_the_mode_asked_for_or_found() {
+    let mut b = Bundle::new();
+    for (dir, mode) in [("asked", 0o755), ("found", 0o711)] {
+        fs::create_dir_all(b.rootfs().join(dir)).unwrap();
+        fs::set_permissions(b.rootfs().join(dir), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    b.mount("/asked", "tmpfs", "tmpfs", &["tmpcopyup", "mode=700"])
+        .mount("/found", "tmpfs", "tmpfs", &["tmpcopyup"])
+        .mount(
+            "/asked-and-made",
+            "tmpfs",
+            "tmpfs",
+            &["tmpcopyup", "mode=750"],
+        )
+        .mount("/made", "tmpfs", "tmpfs", &["tmpcopyup"])
+        .sh("stat -c %a /asked /found /asked-and-made /made");
+    b.run_ok().prints("700\n711\n750\n1777\n");
 }
 
 fn every_ordinary_type_is_mounted() {

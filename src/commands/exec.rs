@@ -1,12 +1,15 @@
 //! `exec`: one more process in a container that is created or runs, described by flags or by a file.
 
+use crate::cgroup::systemd::Manager;
 use crate::cgroup::{Cgroup, Driver};
 use crate::cli::{Flag, integer};
 use crate::commands::create::{listen_fds, protect};
 use crate::commands::pause::status;
 use crate::error::{During, Error, Result, Why, fail};
 use crate::host::Host;
-use crate::launch::{commits_early, connect_console, converse, go_on, reap, spread, unborn};
+use crate::launch::{
+    commits_early, connect_console, converse, go_on, raise_limits, reap, spread, unborn,
+};
 use crate::plan::{Options, plan_exec};
 use crate::spec::{self, Capabilities, Process, Spec};
 use crate::state::{CREATED, Directory, PAUSED, RUNNING, State};
@@ -25,7 +28,7 @@ use rustix::thread::CpuSet;
 use syscalls::calls;
 use syscalls::slots::{Slot, Slots};
 use syscalls::spawn::{Spawn, Spawned, Unborn, spawn};
-use syscalls::step::Point;
+use syscalls::step::{Point, Step};
 
 pub fn run(context: &Context<'_>) -> Result<i32> {
     let preserve_fds = protect(context)?;
@@ -103,6 +106,11 @@ fn enter(
         // Its process is still ours, and nobody but root may look into it; not even we.
         fail!("cannot exec in container {id:?}: an ordinary user can only once it is started");
     }
+    // An ordinary user may not move a process out of the session that he is in; his systemd has it done.
+    let cgroups = match &state.unit {
+        Some(_) if !host.privileged => Driver::Systemd(Manager::find(context.start)?),
+        _ => Driver::Cgroupfs,
+    };
     let options = Options {
         id,
         bundle: &state.bundle,
@@ -113,7 +121,7 @@ fn enter(
         listen_fds: listen_fds(context),
         relays: flags.text(Flag::ConsoleSocket).is_none(),
         console_size: if detach { None } else { console::size() },
-        cgroups: &Driver::Cgroupfs,
+        cgroups: &cgroups,
         notify: false,
     };
     let below: Vec<&str> = flags.texts(Flag::SubCgroup).collect();
@@ -132,6 +140,7 @@ fn enter(
             .during(|| "cannot duplicate a descriptor".into())?,
     );
     let console = connect_console(&plan, &slots, console_socket)?;
+    raise_limits(&plan)?;
     let stop = signal::hold()?;
     let lent = oom::lend(plan.oom_score_adj, &host, "process.oomScoreAdj")?;
     let bound = bind_to(plan.affinity.initial.as_ref())?;
@@ -139,7 +148,10 @@ fn enter(
         namespaces: 0,
         joins: &plan.joins,
         time: None,
-        cgroup: birthplace(cgroup.as_ref(), plan.slots, &slots)?,
+        cgroup: match cgroups {
+            Driver::Systemd(_) => None,
+            _ => birthplace(cgroup.as_ref(), plan.slots, &slots)?,
+        },
         steps: &plan.steps,
     };
     let spawned = match (spawn(&birth, &slots), &mut cgroup) {
@@ -170,12 +182,17 @@ fn enter(
             }
             None => Ok(()),
         };
-        let meets = cgroup.is_some() && host.cgroups.has_v1();
-        if !meets {
+        let meets = |step: &Step<'_>| matches!(step, Step::Meet(Point::Cgroup));
+        if !plan.steps.iter().any(meets) {
             settle()?;
         }
         let part = |point| match (point, &cgroup) {
-            (Point::Cgroup, Some(cgroup)) => cgroup.join(pid).and_then(|()| settle()),
+            (Point::Cgroup, Some(cgroup)) => {
+                if let (Driver::Systemd(manager), Some(unit)) = (&cgroups, &state.unit) {
+                    manager.attach(unit, pid)?;
+                }
+                cgroup.join(pid).and_then(|()| settle())
+            }
             _ => Ok(()),
         };
         let listener = |number| notify::deliver(pidfd.as_fd(), number, pid, state, RUNNING);

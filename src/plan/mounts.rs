@@ -622,7 +622,7 @@ impl Builder<'_> {
                 ),
             };
             if !self.namespaces.has(needed) {
-                let name = format!("{needed:?}").to_lowercase();
+                let name = format!("{needed:?}").to_ascii_lowercase();
                 fail!(
                     "config.json: {field}: needs a namespace of type {name:?} in linux.namespaces"
                 );

@@ -94,9 +94,6 @@ impl Builder<'_> {
                 early = Some(filter)
             }
         }
-        if !limits.is_empty() {
-            self.steps.push(Step::RaiseLimits(limits));
-        }
         self.scheduling(process)?;
         self.labels(process)?;
         self.steps.push(Step::WorkingDirectory(leak_text(

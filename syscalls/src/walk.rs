@@ -150,7 +150,6 @@ impl<'a> Child<'a> {
             Step::Chroot => self.chroot(),
             Step::LookUp(program) => program::look_up(self.root()?, program),
             Step::Await(listener) => self.wait_for_start(*listener),
-            Step::RaiseLimits(limits) => identity::raise_limits(limits),
             Step::Limits(limits) => identity::limits(limits),
             Step::Personality(persona) => calls::personality(*persona).at(Call::personality),
             Step::Scheduler(attr) => calls::sched_setattr(attr).at(Call::sched_setattr),

@@ -72,6 +72,16 @@ pub fn quietly(work: impl FnOnce()) {
     PANIC.set(first);
 }
 
+/// Runs a part of a test; what would have failed the test is the error's text, so that it can be judged.
+pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(std::panic::AssertUnwindSafe(work)).map_err(|payload| {
+        match payload.downcast::<Skip>() {
+            Ok(skip) => skip.0,
+            Err(_) => PANIC.take(),
+        }
+    })
+}
+
 /// Waits until `done` holds, at most a minute; the bound only turns a hang into a failure.
 #[track_caller]
 pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {

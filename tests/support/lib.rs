@@ -6,6 +6,7 @@ pub mod command;
 pub mod golden;
 pub mod harness;
 pub mod host;
+pub mod machine;
 pub mod ordinary;
 pub mod terminal;
 

@@ -349,7 +349,8 @@ impl Child<'_> {
 const DEPTH_MAX: u32 = 64;
 
 /// Copies what the directory `from` holds into `to`: directories, files and links, with owner, mode
-/// and times left to the kernel. Links are copied, never followed.
+/// and times left to the kernel. Links are copied, never followed. The mode of `to` itself is the mount's:
+/// that of its options, or of a directory that was there before.
 fn copy_up(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Walked {
     let stat = paths::stat(from)?;
     let to = paths::openat2(
@@ -358,7 +359,6 @@ fn copy_up(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Walked {
         OFlags::RDONLY | OFlags::DIRECTORY,
         ResolveFlags::BENEATH,
     )?;
-    rustix::fs::fchmod(&to, Mode::from_raw_mode(stat.st_mode & 0o7777)).at(Call::fchown)?;
     rustix::fs::fchown(&to, Some(owner(stat.st_uid)), Some(group(stat.st_gid))).at(Call::fchown)?;
     copy_directory(from, to.as_fd(), DEPTH_MAX)
 }
