@@ -2,7 +2,8 @@
 //! of ours at /run/notify, and of all it may say there only READY=1 is passed on, with the pid to watch.
 
 use crate::console::in_directory;
-use crate::error::{During, Result};
+use crate::error::{During, Error, Result};
+use crate::signal;
 use crate::state::Directory;
 use alloc::format;
 use core::ffi::CStr;
@@ -62,7 +63,7 @@ impl Ready {
             return Ok(None);
         };
         let what = || "cannot make the notify socket".into();
-        let container = datagrams().during(what)?;
+        let container = datagrams(SocketFlags::NONBLOCK).during(what)?;
         let name = SOCKET.to_str().unwrap_or_default();
         match rustix::net::bind(
             &container,
@@ -81,34 +82,43 @@ impl Ready {
         self.container.as_fd()
     }
 
-    /// Reads one message; true when it said that the service is ready, which the manager then knows.
+    /// Reads what has come; true when it said that the service is ready, which the manager then knows.
     pub fn hear(&self, pid: i32) -> bool {
-        let mut message = [0u8; 4096];
-        let n = rustix::io::read(&self.container, &mut message[..]).unwrap_or(0);
-        let ready = message[..n]
-            .split(|byte| *byte == b'\n')
-            .any(|line| line == b"READY=1");
-        if ready {
-            let news = format!("READY=1\nMAINPID={pid}\n");
-            let _ = rustix::io::write(&self.manager, news.as_bytes());
+        // All of it, as the process may have ended meanwhile; but one that never stops talking is not heard out.
+        const MESSAGES: u32 = 1000;
+        for _ in 0..MESSAGES {
+            let mut message = [0u8; 4096];
+            let Ok(n) = rustix::io::read(&self.container, &mut message[..]) else {
+                return false;
+            };
+            let mut lines = message[..n].split(|byte| *byte == b'\n');
+            if lines.any(|line| line == b"READY=1") {
+                let news = format!("READY=1\nMAINPID={pid}\n");
+                let _ = rustix::io::write(&self.manager, news.as_bytes());
+                return true;
+            }
         }
-        ready
+        false
     }
 
     /// Waits until the service is ready, or the process has ended. Then we may end, too: the manager has heard
-    /// by then whom to watch.
+    /// by then whom to watch. A signal that asks us to stop ends the waiting and leaves the container as it is.
     pub fn wait(self, pidfd: BorrowedFd<'_>, pid: i32) -> Result<()> {
+        let stop = signal::hold()?;
         let watch = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
         loop {
-            let mut fds = [watch(self.fd()), watch(pidfd)];
+            let mut fds = [watch(self.fd()), watch(stop.as_fd()), watch(pidfd)];
             rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))
                 .during(|| "cannot wait for the service to be ready".into())?;
-            if !fds[0].revents().is_empty() {
-                if self.hear(pid) {
-                    let _ = self.barrier();
-                    return Ok(());
-                }
-            } else if !fds[1].revents().is_empty() {
+            if self.hear(pid) {
+                let _ = self.barrier();
+                return Ok(());
+            }
+            if let Some(number) = calls::next_signal(stop.as_fd()) {
+                let what = "waiting for the service to be ready was";
+                return Err(Error::interrupted(what, number));
+            }
+            if !fds[2].revents().is_empty() {
                 return Ok(());
             }
         }
@@ -133,9 +143,9 @@ impl Ready {
     }
 }
 
-fn datagrams() -> rustix::io::Result<OwnedFd> {
+fn datagrams(flags: SocketFlags) -> rustix::io::Result<OwnedFd> {
     let (family, kind) = (AddressFamily::UNIX, SocketType::DGRAM);
-    rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)
+    rustix::net::socket_with(family, kind, flags | SocketFlags::CLOEXEC, None)
 }
 
 /// To a path, or to an abstract name that begins with `@`.
@@ -144,7 +154,7 @@ fn connect(manager: &str) -> Option<OwnedFd> {
         Some(name) => SocketAddrUnix::new_abstract_name(name.as_bytes()),
         None => SocketAddrUnix::new(manager),
     };
-    let socket = datagrams().ok()?;
+    let socket = datagrams(SocketFlags::empty()).ok()?;
     rustix::net::connect(&socket, &address.ok()?).ok()?;
     Some(socket)
 }

@@ -49,8 +49,8 @@ fn last_error(text: &str) -> String {
     let lines = text
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let errors = lines.filter(|line| line["level"] == "error");
-    errors.last().expect("an error")["msg"]
+    let mut errors = lines.rev().filter(|line| line["level"] == "error");
+    errors.next().expect("an error")["msg"]
         .as_str()
         .unwrap()
         .to_owned()

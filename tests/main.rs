@@ -12,6 +12,7 @@ mod docker;
 mod engines;
 mod errors;
 mod exec;
+mod exec_attacks;
 mod exec_places;
 mod faults;
 mod golden;
@@ -55,6 +56,7 @@ fn main() {
         terminal::tests(),
         relay::tests(),
         exec::tests(),
+        exec_attacks::tests(),
         exec_places::tests(),
         errors::tests(),
         contract::tests(),

@@ -1,7 +1,7 @@
 //! NOTIFY_SOCKET, by which a service manager hears that a service is ready (sd_notify(3)): the test is the manager,
 //! and the process in the container is the service.
 
-use runtime_tests::{Bundle, host, json, wait_for};
+use runtime_tests::{Bundle, Cmd, host, json, wait_for};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use std::fs;
 use std::io::IoSliceMut;
@@ -15,6 +15,7 @@ runtime_tests::tests![
     run_passes_readiness_on_in_the_foreground,
     a_detached_run_waits_for_readiness,
     a_process_that_ends_without_a_word_is_not_waited_for,
+    waiting_for_readiness_can_be_given_up,
     only_readiness_is_passed_on,
     an_ordinary_user_of_a_user_namespace_can_say_it,
     an_abstract_socket_works,
@@ -178,6 +179,32 @@ fn a_process_that_ends_without_a_word_is_not_waited_for() {
     manager.hears_nothing();
     b.delete(&["--force"]).ok();
     b.left_nothing();
+}
+
+fn waiting_for_readiness_can_be_given_up() {
+    for verb in ["start", "run"] {
+        let mut b = Bundle::new();
+        let manager = Manager::of(&b);
+        b.sh("touch /tmp/up; exec sleep 1000");
+        let call = match verb {
+            "run" => b.launch("run", &["--detach"]),
+            _ => {
+                let create = b.launch("create", &[]);
+                create.env("NOTIFY_SOCKET", &manager.path).ok();
+                b.call(&["start", &b.id])
+            }
+        };
+        let running = call.env("NOTIFY_SOCKET", &manager.path).spawn();
+        wait_for("the process is up", || b.rootfs().join("tmp/up").exists());
+        let pid = running.pid().to_string();
+        Cmd::new(&b.dir, "kill").args(["-TERM", &pid]).ok();
+        let status = running.wait().status;
+        assert_eq!(status, 128 + 15, "{verb}");
+        // It is the waiting that ends.
+        assert_eq!(b.status(), "running");
+        b.delete(&["--force"]).ok();
+        b.left_nothing();
+    }
 }
 
 fn only_readiness_is_passed_on() {
