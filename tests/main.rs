@@ -32,6 +32,7 @@ mod rootless_ids;
 mod roots;
 mod seccomp;
 mod seccomp_command;
+mod swarm;
 mod systemd;
 mod terminal;
 mod vm;
@@ -67,6 +68,7 @@ fn main() {
         containerd::tests(),
         docker::tests(),
         podman::tests(),
+        swarm::tests(),
         golden::tests(),
         roots::tests(),
         rootless::tests(),

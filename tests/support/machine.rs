@@ -47,7 +47,7 @@ impl Engine {
             Engine::Containerd => {
                 "for c in $(ctr c ls -q); do ctr t kill -s KILL $c; ctr t rm -f $c; ctr c rm $c; done"
             }
-            Engine::Docker => "docker ps -aq | xargs -r docker rm -f",
+            Engine::Docker => "docker swarm leave --force; docker ps -aq | xargs -r docker rm -f",
             Engine::Podman => "podman pod rm -a -f -t 0; podman rm -a -f -t 0; buildah rm -a",
         }
     }
@@ -113,6 +113,32 @@ impl Machine {
             init,
             process: Mutex::new(Some((process, stdin, stdout))),
         }
+    }
+
+    /// Lays a cable between two machines.
+    #[track_caller]
+    fn connect(&self, worker: &Machine) {
+        let net = |machine: &Machine, line: &str| {
+            let init = machine.init.to_string();
+            Cmd::new(host::scratch(), "nsenter")
+                .args(["-t", &init, "-n", "-u", "sh", "-c", line])
+                .ok();
+        };
+        net(
+            self,
+            &format!(
+                "ip link add cable type veth peer name cable netns {}",
+                worker.init
+            ),
+        );
+        net(
+            self,
+            "ip addr add 10.9.0.1/24 dev cable && ip link set cable up",
+        );
+        net(
+            worker,
+            "ip addr add 10.9.0.2/24 dev cable && ip link set cable up && hostname worker",
+        );
     }
 
     /// A file of the machine, seen from here.
@@ -382,7 +408,7 @@ fn turn(engine: Engine) -> MutexGuard<'static, ()> {
 pub fn compare(engine: Engine, case: fn(&Shell)) {
     let machines = machines();
     let _turn = turn(engine);
-    judge(play_on_both(machines, engine, case), None);
+    judge(play_on_both(machines, engine, |shell, _| case(shell)), None);
 }
 
 /// For what an engine cannot do on every machine: the test is skipped where runc fails with `limit` in what it says.
@@ -390,47 +416,88 @@ pub fn compare(engine: Engine, case: fn(&Shell)) {
 pub fn compare_unless(limit: &str, engine: Engine, case: fn(&Shell)) {
     let machines = machines();
     let _turn = turn(engine);
-    judge(play_on_both(machines, engine, case), Some(limit));
+    judge(
+        play_on_both(machines, engine, |shell, _| case(shell)),
+        Some(limit),
+    );
+}
+
+/// Runs a case of Docker on two machines with runc, and on two with ours: a first one and a second, called `worker`, which
+/// are 10.9.0.1 and 10.9.0.2 on a cable between them.
+#[track_caller]
+pub fn compare_clusters(case: fn(&Shell, &Shell)) {
+    static WORKERS: OnceLock<Result<[&'static Machine; 2], String>> = OnceLock::new();
+    let machines = machines();
+    let _turn = turn(Engine::Docker);
+    let workers = WORKERS.get_or_init(|| {
+        let workers = pair("worker")?;
+        for (first, second) in machines.iter().zip(workers) {
+            first.connect(second);
+        }
+        Ok(workers)
+    });
+    let workers = workers.as_ref().unwrap_or_else(|why| panic!("{why}"));
+    let case = |first: &Shell, side: usize| {
+        let second = Shell {
+            machine: workers[side],
+            told: RefCell::default(),
+        };
+        let result = attempt(|| case(first, &second));
+        if let Err(why) = result {
+            second.see(Engine::Docker.tidy());
+            panic!("{why}");
+        }
+        clean(workers[side], Engine::Docker);
+        first
+            .told
+            .borrow_mut()
+            .append(&mut second.told.into_inner());
+    };
+    judge(play_on_both(machines, Engine::Docker, case), None);
 }
 
 /// How a case ended, and what its lines said.
 type Played = (Result<(), String>, Vec<String>);
 
 /// With runc, and with ours.
-fn play_on_both(machines: &[&Machine; 2], engine: Engine, case: fn(&Shell)) -> [Played; 2] {
+fn play_on_both(
+    machines: &[&Machine; 2],
+    engine: Engine,
+    case: impl Fn(&Shell, usize) + Sync,
+) -> [Played; 2] {
+    let play = |side: usize| {
+        let shell = Shell {
+            machine: machines[side],
+            told: RefCell::default(),
+        };
+        let result = attempt(|| {
+            case(&shell, side);
+            clean(machines[side], engine);
+        });
+        if result.is_err() {
+            // The next case shall not stumble over what a failed one has not removed.
+            shell.see(engine.tidy());
+        }
+        (result, shell.told.into_inner())
+    };
     std::thread::scope(|scope| {
-        let theirs = scope.spawn(|| play(machines[0], engine, case));
-        let ours = play(machines[1], engine, case);
+        let theirs = scope.spawn(|| play(0));
+        let ours = play(1);
         [theirs.join().unwrap(), ours]
     })
 }
 
-fn play(machine: &Machine, engine: Engine, case: fn(&Shell)) -> Played {
-    let shell = Shell {
-        machine,
-        told: RefCell::default(),
-    };
-    let began = Instant::now();
-    let mut result = attempt(|| case(&shell));
-    let mid = began.elapsed();
-    if result.is_err() {
-        // The next case shall not stumble over what a failed one has not removed.
-        shell.see(engine.tidy());
-    } else {
-        let mut left = Vec::new();
-        // Engines clean up a little after their client has returned.
-        let clean = attempt(|| {
-            wait_for("nothing is left", || {
-                left = machine.left(engine);
-                left.is_empty()
-            })
+/// Waits until nothing of an engine's containers is left: engines clean up a little after their client has returned.
+#[track_caller]
+fn clean(machine: &Machine, engine: Engine) {
+    let mut left = Vec::new();
+    let clean = attempt(|| {
+        wait_for("nothing is left", || {
+            left = machine.left(engine);
+            left.is_empty()
         });
-        if clean.is_err() {
-            result = Err(format!("left behind: {left:#?}"));
-        }
-    }
-    eprintln!("TIME {} {:?} {:?}", machine.name, mid, began.elapsed());
-    (result, shell.told.into_inner())
+    });
+    assert!(clean.is_ok(), "left behind: {left:#?}");
 }
 
 #[track_caller]
