@@ -31,11 +31,11 @@ fn in_guest(name: &str, flags: &[&str], files: &[PathBuf], line: &str) -> Output
         &guest(name),
         concat!(env!("CARGO_MANIFEST_DIR"), "/vm/guest"),
     )
-    .args(["-t", "900"])
+    .args(["-t", "1800"])
     .args(flags)
     .arg(format!("{}:usr/bin/runtime", host::runtime().display()))
     .arg(format!("{}:usr/bin/runtime-tests", own.display()))
-    .deadline(1200);
+    .deadline(2400);
     for file in host::compiled() {
         let name = file.file_name().unwrap().to_string_lossy();
         command = command.arg(format!("{}:compiled/{name}", file.display()));
