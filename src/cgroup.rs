@@ -372,7 +372,7 @@ pub fn update(
     if let Some((manager, name)) = unit {
         let devices = device_rules(resources)?;
         manager
-            .update(name, &limits, devices.as_deref())
+            .update(name, &limits, &Current(Some(&read)), devices.as_deref())
             .and_then(|()| limit::write(&limits, directory))
             .inspect_err(|_| undo.undo())?;
     }
