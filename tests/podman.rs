@@ -238,7 +238,8 @@ fn user_namespaces_are_made_and_shared() {
             "podman run --rm --uidmap 0:100000:5000 --gidmap 0:200000:5000 bb {show}"
         ))
         .ok();
-        s.run(&format!("podman run --rm --uidmap 0:100000:5000 --user 1000 bb sh -c 'id; cat /proc/self/uid_map'")).ok();
+        s.run("podman run --rm --uidmap 0:100000:5000 --user 1000 bb sh -c 'id; cat /proc/self/uid_map'")
+            .ok();
         s.run(&format!("podman run --rm --userns host bb {show}"))
             .ok();
         s.run("podman run -d --name c1 --uidmap 0:100000:5000 bb sleep 1000")
@@ -285,17 +286,19 @@ spec:
   restartPolicy: Never
   volumes:
   - name: shared
+    hostPath: {path: /run/kube, type: DirectoryOrCreate}
+  - name: own
     emptyDir: {}
   containers:
   - name: web
     image: localhost/bb
-    command: [sh, -c, 'echo page > /s/index.html; exec httpd -f -h /s -p 8080']
+    command: [sh, -c, 'echo page > /s/index.html; echo > /o/x; exec httpd -f -h /s -p 8080']
     resources: {limits: {memory: 64Mi, cpu: 500m}}
     securityContext: {capabilities: {drop: [ALL]}, readOnlyRootFilesystem: true}
-    volumeMounts: [{name: shared, mountPath: /s}]
+    volumeMounts: [{name: shared, mountPath: /s}, {name: own, mountPath: /o}]
   - name: side
     image: localhost/bb
-    command: [sh, -c, 'until wget -q -O - http://127.0.0.1:8080/; do :; done; exec sleep 1000']
+    command: [sh, -c, 'until wget -q -O - http://127.0.0.1:8080/ 2> /dev/null; do :; done; exec sleep 1000']
     securityContext: {runAsUser: 1000, runAsGroup: 1000}
     volumeMounts: [{name: shared, mountPath: /s, readOnly: true}]
 E",
@@ -309,7 +312,7 @@ E",
             .ends(1);
         s.run("podman generate kube kp | grep -c image").ok();
         s.see("podman kube down /run/kube.yaml").ok();
-        s.see("podman pod rm -a -f -t 0; podman volume rm -a -f; rm /run/kube.yaml");
+        s.see("podman pod rm -a -f -t 0; podman volume rm -a -f; rm -r /run/kube.yaml /run/kube");
     });
 }
 
