@@ -33,21 +33,26 @@ pub fn path(cgroups_path: Option<&str>, id: &str) -> Result<String> {
     let Some(path) = cgroups_path else {
         return Ok(format!("/{id}"));
     };
+    let clean = clean(path, "config.json: linux.cgroupsPath")?;
+    if clean.is_empty() {
+        fail!(
+            "config.json: linux.cgroupsPath: the root cgroup cannot be a container's, found {path:?}"
+        );
+    }
+    Ok(clean)
+}
+
+fn clean(path: &str, place: &str) -> Result<String> {
     let mut clean = String::new();
     for name in path
         .split('/')
         .filter(|name| !name.is_empty() && *name != ".")
     {
         if name == ".." {
-            fail!("config.json: linux.cgroupsPath: \"..\" is not allowed, found {path:?}");
+            fail!("{place}: \"..\" is not allowed, found {path:?}");
         }
         clean.push('/');
         clean.push_str(name);
-    }
-    if clean.is_empty() {
-        fail!(
-            "config.json: linux.cgroupsPath: the root cgroup cannot be a container's, found {path:?}"
-        );
     }
     Ok(clean)
 }
@@ -67,6 +72,8 @@ pub fn directories(cgroups: &Cgroups, path: &str) -> Vec<String> {
 pub struct Cgroup<'h> {
     cgroups: &'h Cgroups,
     pub path: String,
+    /// Paths that exec goes by in the v1 hierarchies of these controllers instead.
+    apart: Vec<(String, String)>,
     /// Where there is cgroup v2, the directory to be born in.
     directory: Option<OwnedFd>,
 }
@@ -102,15 +109,54 @@ fn can_filter_devices(in_user_namespace: bool) -> bool {
     !in_user_namespace && rustix::process::geteuid().is_root()
 }
 
+/// The device rules as systemd is told of them, if the spec has any.
+fn device_rules(resources: &Resources<'_>) -> Result<Option<Vec<bpf::DeviceRule>>> {
+    match resources.devices.is_empty() {
+        true => Ok(None),
+        false => devices::rules(&resources.devices).map(Some),
+    }
+}
+
 impl<'h> Cgroup<'h> {
-    /// One that is there already.
-    pub fn existing(cgroups: &'h Cgroups, path: String) -> Result<Self> {
-        let directory = birthplace(cgroups, &path)?;
-        Ok(Self {
+    /// One that is there already. `below` leads to cgroups below it, in all hierarchies or in those of some
+    /// controllers: `[CONTROLLER[,CONTROLLER]:]PATH`.
+    pub fn existing(cgroups: &'h Cgroups, path: &str, below: &[&str]) -> Result<Self> {
+        let mut cgroup = Self {
             cgroups,
-            path,
-            directory,
-        })
+            path: path.to_owned(),
+            apart: Vec::new(),
+            directory: None,
+        };
+        for given in below {
+            let Some((controllers, name)) = given.split_once(':') else {
+                if below.len() > 1 {
+                    fail!(
+                        "--cgroup {given}: of several, each needs its controllers before a colon"
+                    );
+                }
+                cgroup.path = format!("{path}{}", clean(given, "--cgroup")?);
+                continue;
+            };
+            let Cgroups::V1(hierarchies) = cgroups else {
+                fail!(
+                    "--cgroup {given}: on cgroup v2 all controllers are in one place: leave them out"
+                );
+            };
+            for controller in controllers.split(',') {
+                if !hierarchies.iter().any(|h| h.has(controller)) {
+                    fail!(
+                        "--cgroup {given}: there is no hierarchy of the controller {controller:?}"
+                    );
+                }
+                if cgroup.apart.iter().any(|(known, _)| known == controller) {
+                    fail!("--cgroup {given}: the controller {controller:?} is given twice");
+                }
+                let below = format!("{path}{}", clean(name, "--cgroup")?);
+                cgroup.apart.push((controller.to_owned(), below));
+            }
+        }
+        cgroup.directory = birthplace(cgroups, &cgroup.path)?;
+        Ok(cgroup)
     }
 
     /// Makes the cgroup and sets its limits. On failure nothing of it is left, and a cgroup of others that was
@@ -148,6 +194,7 @@ impl<'h> Cgroup<'h> {
             Cgroups::V2 => Ok(Self {
                 cgroups: &host.cgroups,
                 path: path.to_owned(),
+                apart: Vec::new(),
                 directory: None,
             }),
             Cgroups::V1(_) => Self::build(host, path, &[], &mut made).inspect_err(|_| {
@@ -166,13 +213,8 @@ impl<'h> Cgroup<'h> {
         resources: &Resources<'_>,
     ) -> Result<()> {
         let limits = limits(self.cgroups, resources, &Current(None)).map_err(of_config)?;
-        let devices = match self.cgroups {
-            Cgroups::V1(_) if !resources.devices.is_empty() => {
-                devices::rules(&resources.devices).map_err(of_config)?
-            }
-            _ => Vec::new(),
-        };
-        unit.start(pid, &limits, &devices)
+        let devices = device_rules(resources).map_err(of_config)?;
+        unit.start(pid, &limits, devices.as_deref())
     }
 
     /// What systemd leaves to us once the scope is there: limits that it has no word for, the other hierarchies of v1,
@@ -188,11 +230,11 @@ impl<'h> Cgroup<'h> {
         match self.cgroups {
             Cgroups::V2 => v2::limit(&self.path, &limits)?,
             Cgroups::V1(hierarchies) => {
-                v1::join(hierarchies, &self.path, pid)?;
+                self.join(pid)?;
                 v1::limit(hierarchies, &self.path, &limits)?;
             }
         }
-        let there = Self::existing(self.cgroups, self.path.clone())?;
+        let there = Self::existing(self.cgroups, &self.path, &[])?;
         if let Some(owner) = owner {
             there.delegate(owner)?;
         }
@@ -209,6 +251,7 @@ impl<'h> Cgroup<'h> {
         Ok(Self {
             cgroups: &host.cgroups,
             path: path.to_owned(),
+            apart: Vec::new(),
             directory,
         })
     }
@@ -255,9 +298,30 @@ impl<'h> Cgroup<'h> {
     pub fn join(&self, pid: i32) -> Result<()> {
         match self.cgroups {
             Cgroups::V2 => Ok(()),
-            Cgroups::V1(hierarchies) => v1::join(hierarchies, &self.path, pid),
+            Cgroups::V1(hierarchies) => v1::join(hierarchies, pid, |hierarchy| {
+                let apart = self.apart.iter().find(|(name, _)| hierarchy.has(name));
+                apart.map_or(&self.path, |(_, path)| path)
+            }),
         }
     }
+
+    /// Goes by the cgroup that this process is in now, if it is one below. A container's own manager may have moved
+    /// everybody further down, and a v2 cgroup that shares out controllers takes no process itself (EBUSY).
+    pub fn follow(&mut self, pid: i32) -> Result<()> {
+        let text = crate::files::read(CWD, format!("/proc/{pid}/cgroup").as_str())?;
+        let text = String::from_utf8_lossy(&text);
+        let path = text.lines().find_map(|line| line.strip_prefix("0::"));
+        if let Some(path) = path.filter(|path| below(path, &self.path)) {
+            self.directory = birthplace(self.cgroups, path)?;
+        }
+        Ok(())
+    }
+}
+
+fn below(path: &str, above: &str) -> bool {
+    path.strip_prefix(above)
+        .is_some_and(|rest| rest.starts_with('/'))
+        && !path.split('/').any(|name| name == "..")
 }
 
 /// Where there is cgroup v2, the directory to be born in.
@@ -306,8 +370,9 @@ pub fn update(
     let undo = limit::replace(&limits, directory)?;
     // systemd rounds what it sets: ours is written again behind it.
     if let Some((manager, name)) = unit {
+        let devices = device_rules(resources)?;
         manager
-            .update(name, &limits)
+            .update(name, &limits, devices.as_deref())
             .and_then(|()| limit::write(&limits, directory))
             .inspect_err(|_| undo.undo())?;
     }

@@ -2,32 +2,32 @@
 //! caller's terminal and the container's, with the supervision of the process.
 
 use crate::error::{During, Result, fail};
+use crate::jail;
 use crate::launch::reap;
-use crate::{files, jail};
+use crate::ready::Ready;
 use alloc::format;
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::{Errno, IoSliceMut};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix,
     SocketFlags, SocketType,
 };
-use rustix::termios::{OptionalActions, OutputModes, Termios};
+use rustix::termios::{OptionalActions, OutputModes, Termios, Winsize};
 use syscalls::calls;
 
 /// Connects to a socket of an engine, however long its path is; `name` says which, in errors.
 pub fn connect(path: &str, name: &str) -> Result<OwnedFd> {
-    use rustix::fd::AsRawFd;
     let what = || format!("{name}: cannot connect to {path}");
     let (dir, name) = path.rsplit_once('/').unwrap_or((".", path));
     let dir = if dir.is_empty() { "/" } else { dir };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::openat(CWD, dir, flags, Mode::empty()).during(what)?;
-    let address =
-        SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd())).during(what)?;
+    let address = in_directory(dir.as_fd(), name).during(what)?;
     let socket = rustix::net::socket_with(
         AddressFamily::UNIX,
         SocketType::STREAM,
@@ -37,6 +37,11 @@ pub fn connect(path: &str, name: &str) -> Result<OwnedFd> {
     .during(what)?;
     rustix::net::connect(&socket, &address).during(what)?;
     Ok(socket)
+}
+
+/// The address of a socket in a directory, short however long the directory's path is.
+pub fn in_directory(dir: BorrowedFd<'_>, name: &str) -> rustix::io::Result<SocketAddrUnix> {
+    SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()))
 }
 
 /// The terminal that the child sends over the pair.
@@ -82,20 +87,30 @@ impl Drop for Raw {
     }
 }
 
-/// Rows and columns of the caller's terminal, if it has one.
-pub fn size() -> Option<(u16, u16)> {
-    rustix::termios::tcgetwinsize(calls::stdin())
-        .ok()
-        .map(|size| (size.ws_row, size.ws_col))
+/// The size of the caller's terminal, if it has one: the output may go to one where the input does not come
+/// from it.
+fn window() -> Option<Winsize> {
+    [calls::stdin(), calls::stdout(), calls::stderr()]
+        .into_iter()
+        .find_map(|fd| rustix::termios::tcgetwinsize(fd).ok())
 }
 
-/// The window takes the size of the caller's.
+/// Its rows and columns.
+pub fn size() -> Option<(u16, u16)> {
+    window().map(|size| (size.ws_row, size.ws_col))
+}
+
+/// The container's window takes the size of the caller's.
 fn copy_size(master: BorrowedFd<'_>) {
-    if let Ok(size) = rustix::termios::tcgetwinsize(calls::stdin()) {
+    if let Some(size) = window() {
         let _ = rustix::termios::tcsetwinsize(master, size);
     }
 }
 
+const SIGHUP: i32 = 1;
+const SIGINT: i32 = 2;
+const SIGQUIT: i32 = 3;
+const SIGTERM: i32 = 15;
 const SIGCHLD: i32 = 17;
 const SIGURG: i32 = 23;
 const SIGWINCH: i32 = 28;
@@ -106,25 +121,54 @@ const BRIEF: rustix::event::Timespec = rustix::event::Timespec {
     tv_nsec: 5_000_000,
 };
 
-/// Waits for the process in the foreground: relays its terminal, when `console` brings one, and every
-/// signal we get. Returns its exit status as a shell has it. Signals must be blocked. With `jail` the
-/// process gives up what it will not need, for good.
-pub fn supervise(pidfd: BorrowedFd<'_>, console: Option<OwnedFd>, mut jail: bool) -> Result<i32> {
+/// Waits for the process in the foreground: relays its terminal, when `console` brings one, every signal
+/// we get, and that it is `ready`. Returns its exit status as a shell has it. Signals must be blocked. With `jail`
+/// this process gives up what it will not need, for good.
+pub fn supervise(
+    pidfd: BorrowedFd<'_>,
+    console: Option<OwnedFd>,
+    ready: Option<(Ready, i32)>,
+    jail: bool,
+) -> Result<i32> {
+    let watched = watch(pidfd, console, ready, jail);
+    if watched.is_err() {
+        // Nobody would wait for it any more.
+        const SIGKILL: i32 = 9;
+        let _ = calls::pidfd_send_signal(pidfd, SIGKILL);
+    }
+    let status = reap(pidfd);
+    watched?;
+    Ok(status.map_or(1, |status| {
+        match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => code,
+            (_, Some(signal)) => 128 + signal,
+            _ => 1,
+        }
+    }))
+}
+
+/// Until the process has ended and what it wrote to its terminal is passed on.
+fn watch(
+    pidfd: BorrowedFd<'_>,
+    console: Option<OwnedFd>,
+    mut ready: Option<(Ready, i32)>,
+    mut jail: bool,
+) -> Result<()> {
     let master = console.map(|socket| receive(socket.as_fd())).transpose()?;
-    let raw = master.as_ref().map(|_| Raw::set());
-    let signals = calls::signalfd().during(|| "cannot watch for signals".into())?;
+    let _raw = master.as_ref().map(|_| Raw::set());
+    let signals = calls::signalfd(!0).during(|| "cannot watch for signals".into())?;
     let mut relay = master.map(Relay::new).transpose()?;
+    let mut ended = false;
     loop {
         // Arrays, not vectors: this loop may turn for years and nothing is ever freed.
-        let watch = |fd, flags| PollFd::from_borrowed_fd(fd, flags);
-        let [master, stdin] = relay.as_ref().map_or([None, None], Relay::wants);
-        let unused = || watch(pidfd, PollFlags::empty());
-        let mut fds = [
-            watch(pidfd, PollFlags::IN),
-            watch(signals.as_fd(), PollFlags::IN),
-            master.map_or_else(unused, |(fd, flags)| watch(fd, flags)),
-            stdin.map_or_else(unused, |(fd, flags)| watch(fd, flags)),
-        ];
+        let [master, stdin, stdout] = relay.as_ref().map_or([None; 3], Relay::wants);
+        let process = (!ended).then_some((pidfd, PollFlags::IN));
+        let signal = Some((signals.as_fd(), PollFlags::IN));
+        let news = ready.as_ref().map(|(r, _)| (r.fd(), PollFlags::IN));
+        let mut fds = [process, signal, news, master, stdin, stdout].map(|wanted| {
+            let (fd, flags) = wanted.unwrap_or((signals.as_fd(), PollFlags::empty()));
+            PollFd::from_borrowed_fd(fd, flags)
+        });
         match rustix::event::poll(&mut fds, jail.then_some(&BRIEF)) {
             Ok(0) => {
                 jail::enter()?;
@@ -137,49 +181,48 @@ pub fn supervise(pidfd: BorrowedFd<'_>, console: Option<OwnedFd>, mut jail: bool
                 crate::error::Reason(errno)
             ),
         }
-        let ended = !fds[0].revents().is_empty();
-        let happened = [
-            master.is_some() && !fds[2].revents().is_empty(),
-            stdin.is_some() && !fds[3].revents().is_empty(),
-        ];
+        let [process, _, news, master, stdin, stdout] = fds.map(|fd| !fd.revents().is_empty());
         while let Some(signal) = calls::next_signal(signals.as_fd()) {
             match (signal, &relay) {
                 (SIGCHLD | SIGURG, _) => {}
                 (SIGWINCH, Some(relay)) => copy_size(relay.master.as_fd()),
+                // Only a reader who does not read keeps us, and somebody has lost patience.
+                (SIGHUP | SIGINT | SIGQUIT | SIGTERM, _) if ended => return Ok(()),
                 _ => drop(calls::pidfd_send_signal(pidfd, signal)),
             }
         }
-        if let Some(relay) = &mut relay {
-            relay.move_bytes(happened);
+        if news {
+            ready = ready.filter(|(ready, pid)| !ready.hear(*pid));
         }
-        if ended {
-            break;
+        ended |= process;
+        let Some(relay) = &mut relay else {
+            if ended {
+                return Ok(());
+            }
+            continue;
+        };
+        relay.move_bytes(master, stdin, stdout);
+        if ended && !relay.has_output() {
+            return Ok(());
         }
     }
-    if let Some(relay) = &mut relay {
-        relay.drain();
-    }
-    drop(raw);
-    let status = reap(pidfd);
-    Ok(status.map_or(1, |status| {
-        match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => code,
-            (_, Some(signal)) => 128 + signal,
-            _ => 1,
-        }
-    }))
 }
 
-/// The two directions between the caller's terminal and the container's.
+/// The two directions between the caller's terminal and the container's. A side that does not take what is
+/// there for it holds up nothing but that direction.
 struct Relay {
     master: OwnedFd,
     /// Read from stdin and not yet taken by the container.
     input: Vec<u8>,
+    /// Read from the container and not yet taken by stdout.
+    output: Vec<u8>,
     input_open: bool,
     output_open: bool,
 }
 
 const CHUNK: usize = 16 * 1024;
+/// A pipe that can be written to takes as much at once (PIPE_BUF), so that a write of it does not block.
+const PIECE: usize = 4096;
 
 impl Relay {
     fn new(master: OwnedFd) -> Result<Self> {
@@ -189,73 +232,73 @@ impl Relay {
         Ok(Self {
             master,
             input: Vec::with_capacity(CHUNK),
+            output: Vec::with_capacity(CHUNK),
             input_open: true,
             output_open: true,
         })
     }
 
-    /// What to wait for, on the master and on stdin. One that is closed is not looked at again: it would
+    /// What to wait for, on the master, stdin and stdout. One that is closed is not looked at again: it would
     /// be ready for ever.
-    fn wants(&self) -> [Option<(BorrowedFd<'_>, PollFlags)>; 2] {
+    fn wants(&self) -> [Option<(BorrowedFd<'_>, PollFlags)>; 3] {
         let mut flags = PollFlags::empty();
-        flags.set(PollFlags::IN, self.output_open);
+        flags.set(PollFlags::IN, self.output_open && self.output.is_empty());
         flags.set(PollFlags::OUT, self.output_open && !self.input.is_empty());
         let stdin = self.input_open && self.output_open && self.input.is_empty();
         [
             (!flags.is_empty()).then(|| (self.master.as_fd(), flags)),
             stdin.then(|| (calls::stdin(), PollFlags::IN)),
+            (!self.output.is_empty()).then(|| (calls::stdout(), PollFlags::OUT)),
         ]
     }
 
-    fn move_bytes(&mut self, happened: [bool; 2]) {
-        if happened[0] {
-            self.give_input();
-            self.output_open &= self.take_output();
+    /// Moves what can be moved, where each of the three is ready.
+    fn move_bytes(&mut self, master: bool, stdin: bool, stdout: bool) {
+        if stdout {
+            self.give_output();
         }
-        if happened[1] {
-            let mut chunk = [0u8; CHUNK];
-            match rustix::io::read(calls::stdin(), &mut chunk[..]) {
-                Ok(0) => self.input_open = false,
-                Ok(n) => self.input.extend_from_slice(&chunk[..n]),
-                Err(Errno::INTR | Errno::AGAIN) => {}
-                Err(_) => self.input_open = false,
-            }
+        if master {
             self.give_input();
+            self.has_output();
+        }
+        if stdin {
+            match rustix::io::read(calls::stdin(), spare_capacity(&mut self.input)) {
+                Ok(n) if n > 0 => self.give_input(),
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                _ => self.input_open = false,
+            }
         }
     }
 
     fn give_input(&mut self) {
-        if let Ok(n) = rustix::io::write(&self.master, &self.input) {
-            self.input.drain(..n);
+        match rustix::io::write(&self.master, &self.input) {
+            Ok(n) => drop(self.input.drain(..n)),
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            // Nobody has the other side open.
+            Err(_) => self.input.clear(),
         }
     }
 
-    /// Moves one chunk to stdout; false when there will be no more.
-    fn take_output(&self) -> bool {
-        let mut chunk = [0u8; CHUNK];
-        match rustix::io::read(&self.master, &mut chunk[..]) {
-            Ok(0) => false,
+    fn give_output(&mut self) {
+        let piece = self.output.len().min(PIECE);
+        match rustix::io::write(calls::stdout(), &self.output[..piece]) {
+            Ok(n) => drop(self.output.drain(..n)),
+            Err(Errno::INTR | Errno::AGAIN) => {}
             // A caller who has closed stdout still gets the exit status.
-            Ok(n) => {
-                let _ = files::write_all(calls::stdout(), &chunk[..n]);
-                true
-            }
-            Err(Errno::INTR | Errno::AGAIN) => true,
-            // EIO: nobody has the other side open.
-            Err(_) => false,
+            Err(_) => self.output.clear(),
         }
     }
 
-    /// What was written before the end.
-    fn drain(&mut self) {
-        let _ = rustix::io::ioctl_fionbio(&self.master, true);
-        loop {
-            let mut chunk = [0u8; CHUNK];
-            match rustix::io::read(&self.master, &mut chunk[..]) {
-                Ok(n) if n > 0 => drop(files::write_all(calls::stdout(), &chunk[..n])),
-                Err(Errno::INTR) => {}
-                _ => return,
+    /// Whether there is something for stdout, looking for more of it when there is not.
+    fn has_output(&mut self) -> bool {
+        if self.output.is_empty() && self.output_open {
+            match rustix::io::read(&self.master, spare_capacity(&mut self.output)) {
+                Ok(n) if n > 0 => {}
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                // EIO: nobody has the other side open.
+                _ => self.output_open = false,
             }
         }
+        !self.output.is_empty()
     }
 }

@@ -99,6 +99,13 @@ impl Body {
         self.0[length..length + 4].copy_from_slice(&size.to_le_bytes());
     }
 
+    /// `au`
+    pub fn numbers(&mut self, numbers: &[u32]) {
+        self.array(4, |body| {
+            numbers.iter().for_each(|n| body.number(n.to_le_bytes()))
+        });
+    }
+
     fn value(&mut self, value: &Value) {
         match value {
             Value::Bool(value) => self.bool(*value),
@@ -112,9 +119,7 @@ impl Body {
             Value::Text(text) => self.text(text),
             Value::Texts(texts) => self.array(4, |body| texts.iter().for_each(|t| body.text(t))),
             Value::Bytes(bytes) => self.array(1, |body| body.0.extend(bytes)),
-            Value::Numbers(numbers) => self.array(4, |body| {
-                numbers.iter().for_each(|n| body.number(n.to_le_bytes()));
-            }),
+            Value::Numbers(numbers) => self.numbers(numbers),
             Value::Pairs(pairs) => self.array(8, |body| {
                 for (first, second) in pairs {
                     body.align(8);

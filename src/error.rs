@@ -1,36 +1,79 @@
 //! The one error of the program: a sentence that says what failed, on which path or field, and the
 //! kernel's reason. It is made where the failure is understood and printed once, by main.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use core::fmt;
 use rustix::io::Errno;
 
 /// What failed, for a person and for the engines that match its words (see `text`).
+/// Boxed, because a result is moved about much more often than it is an error.
 #[derive(Debug)]
-pub struct Error(String, Option<Errno>);
+pub struct Error(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    text: String,
+    errno: Option<Errno>,
+    why: Why,
+}
+
+/// What makes a difference to whoever gets the error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    Failed,
+    /// This signal made us stop, which shows in the exit status.
+    Interrupted(i32),
+    /// The process was killed while it set itself up, or its pid namespace takes none any more.
+    Killed,
+}
 
 pub type Result<T, E = Error> = core::result::Result<T, E>;
 
 impl Error {
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into(), None)
+        Self(Box::new(Parts {
+            text: text.into(),
+            errno: None,
+            why: Why::Failed,
+        }))
+    }
+
+    /// Somebody asked us to stop.
+    pub fn interrupted(what: impl fmt::Display, signal: i32) -> Self {
+        Self::new(format!("{what} interrupted by signal {signal}"))
+            .because(Why::Interrupted(signal))
+    }
+
+    pub fn because(mut self, why: Why) -> Self {
+        self.0.why = why;
+        self
+    }
+
+    pub fn why(&self) -> Why {
+        self.0.why
     }
 
     /// `what: the kernel's reason`.
     pub fn from_errno(what: impl fmt::Display, errno: Errno) -> Self {
-        Self(format!("{what}: {}", Reason(errno)), Some(errno))
+        let mut error = Self::new(format!("{what}: {}", Reason(errno)));
+        error.0.errno = Some(errno);
+        error
     }
 
     /// Whether we lack a right, and nothing else is wrong.
     pub fn is_denied(&self) -> bool {
-        matches!(self.1, Some(Errno::ACCESS | Errno::PERM | Errno::ROFS))
+        matches!(
+            self.0.errno,
+            Some(Errno::ACCESS | Errno::PERM | Errno::ROFS)
+        )
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.0.text)
     }
 }
 

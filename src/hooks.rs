@@ -8,6 +8,7 @@ use alloc::ffi::CString;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use rustix::fd::AsFd;
 use rustix::fs::{CWD, Mode, OFlags};
 use syscalls::calls::Arg;
 use syscalls::report::{Call, Fault, Text};
@@ -61,14 +62,20 @@ fn run_one(field: &str, hook: &Hook, json: &[u8], state: &State) -> Result<()> {
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let cwd = rustix::fs::openat(CWD, state.bundle.as_str(), flags, Mode::empty()).ok();
+    let stop = crate::signal::hold()?;
     let mut output = Text::<1024>::new();
     match syscalls::hook::run(
         &ready,
         &[json],
-        cwd.as_ref().map(rustix::fd::AsFd::as_fd),
+        cwd.as_ref().map(AsFd::as_fd),
+        Some(stop.as_fd()),
         &mut output,
     ) {
         Ok(()) => Ok(()),
+        Err(fault) if fault.call == Call::hook_stopped => Err(Error::interrupted(
+            format!("{field} ({}) was killed:", hook.path),
+            fault.errno.raw_os_error(),
+        )),
         Err(fault) => fail!(
             "{field} ({}) {}",
             hook.path,

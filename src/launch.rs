@@ -3,22 +3,25 @@
 
 use crate::cgroup::systemd::Unit;
 use crate::cgroup::{self, Cgroup};
-use crate::error::{During, Error, Reason, Result, fail};
+use crate::error::{During, Error, Reason, Result, Why, fail};
 use crate::host::Host;
 use crate::plan::{Idmap, Open, Plan, What};
+use crate::ready::{self, Ready};
 use crate::spec::Resources;
 use crate::state::{self, Directory, State};
-use crate::{console, files, hooks, mappings, notify, oom};
+use crate::{console, files, hooks, mappings, notify, oom, signal};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::Cell;
+use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
-use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus};
+use rustix::thread::CpuSet;
 use syscalls::calls::{self, MountAttr};
 use syscalls::report::{Call, Fault, Kind, Report, Text};
 use syscalls::slots::{Slot, Slots};
@@ -34,6 +37,8 @@ pub struct Request<'a> {
     pub root: &'a str,
     pub console_socket: Option<&'a str>,
     pub pid_file: Option<&'a str>,
+    /// The service manager's socket.
+    pub notify_socket: Option<&'a str>,
     /// PATH of our caller.
     pub path: Option<&'a str>,
 }
@@ -45,6 +50,8 @@ pub struct Launched {
     pub pidfd: OwnedFd,
     /// Our end of the socket that the terminal comes over, without a console socket.
     pub console: Option<OwnedFd>,
+    /// Where it says that it is ready, if it runs already.
+    pub ready: Option<Ready>,
 }
 
 /// What has been made so far, so that it can be undone.
@@ -53,6 +60,7 @@ struct Made<'a> {
     state: State,
     host: &'a Host,
     cgroup: bool,
+    /// The scope that systemd has started.
     unit: Option<&'a Unit>,
     child: Option<OwnedFd>,
     hooks_ran: bool,
@@ -106,23 +114,33 @@ pub fn launch(
         open_into(open, &slots)?;
     }
     let console = connect_console(plan, &slots, request.console_socket)?;
+    let stop = signal::hold()?;
     let directory = Directory::make(request.root, &state.id)?;
     let mut made = Made {
         directory,
         state,
         host,
         cgroup: false,
-        unit: plan.unit.as_ref(),
+        unit: None,
         child: None,
         hooks_ran: false,
         pid_file: None,
     };
-    match bring_up(plan, host, resources, request, slots, &mut made) {
-        Ok(pidfd) => Ok(Launched {
+    match bring_up(
+        plan,
+        host,
+        resources,
+        request,
+        slots,
+        stop.as_fd(),
+        &mut made,
+    ) {
+        Ok((pidfd, ready)) => Ok(Launched {
             state: made.state,
             directory: made.directory,
             pidfd,
             console,
+            ready,
         }),
         Err(error) => {
             made.undo();
@@ -137,10 +155,18 @@ fn bring_up<'a>(
     resources: &Resources<'_>,
     request: &Request<'a>,
     slots: Slots<'_>,
+    stop: BorrowedFd<'_>,
     made: &mut Made<'a>,
-) -> Result<OwnedFd> {
+) -> Result<(OwnedFd, Option<Ready>)> {
     // The state comes first: whatever happens from here on, `delete` finds what to remove.
     made.directory.write(&made.state)?;
+    let mut ready = None;
+    if let (Some(slot), Some(manager)) = (plan.notify, request.notify_socket) {
+        slots.fill(slot, ready::prepare(&made.directory)?);
+        if plan.listener.is_none() {
+            ready = Ready::listen(&made.directory, manager)?;
+        }
+    }
     let mut cgroup = None;
     let birthplace: Slot = plan.slots;
     let mut born_in = None;
@@ -174,7 +200,7 @@ fn bring_up<'a>(
         Some(slot) => Some(listen(&made.directory, slot, &slots)?),
         None => None,
     };
-    calls::block_signals();
+    raise_limits(plan)?;
     let lent = oom::lend(plan.oom_score_adj, host, OOM)?;
     let birth = Spawn {
         namespaces: plan.namespaces,
@@ -202,6 +228,10 @@ fn bring_up<'a>(
     made.state.pid = pid;
     made.state.start_time = state::stat(pid).map_or(0, |(_, started)| started);
     oom::give(plan.oom_score_adj, host, pid, OOM)?;
+    let meets = |step: &Step<'_>| matches!(step, Step::Meet(Point::Cgroup));
+    if cgroup.is_some() && !plan.steps.iter().any(meets) {
+        spread(pid);
+    }
     if let (Some(cgroup), None) = (&cgroup, &plan.unit) {
         cgroup.filter_devices(host, resources)?;
     }
@@ -213,22 +243,26 @@ fn bring_up<'a>(
         go_on(channel.as_fd());
     }
     let (state, hooks_ran) = (&made.state, Cell::new(false));
-    let has_cgroup = Cell::new(made.cgroup);
+    let scope = Cell::new(None);
     let part = |point| match point {
         Point::Mappings => match &plan.mappings {
             Some(mappings) => mappings::write(mappings, pid, request.path),
             None => Ok(()),
         },
-        Point::Cgroup => match (&cgroup, &plan.unit) {
-            (Some(cgroup), Some(unit)) => {
-                cgroup.start_scope(unit, pid, resources)?;
-                // From here on it is ours to remove.
-                has_cgroup.set(true);
-                cgroup.settle(host, pid, resources, plan.cgroup_owner)
+        Point::Cgroup => {
+            match (&cgroup, &plan.unit) {
+                (Some(cgroup), Some(unit)) => {
+                    cgroup.start_scope(unit, pid, resources)?;
+                    // From here on it is ours to remove.
+                    scope.set(Some(unit));
+                    cgroup.settle(host, pid, resources, plan.cgroup_owner)?;
+                }
+                (Some(cgroup), None) => cgroup.join(pid)?,
+                (None, _) => {}
             }
-            (Some(cgroup), None) => cgroup.join(pid),
-            (None, _) => Ok(()),
-        },
+            spread(pid);
+            Ok(())
+        }
         Point::Hooks => {
             hooks_ran.set(true);
             hooks::run("prestart", &plan.hooks.prestart, state, state::CREATED)?;
@@ -246,17 +280,52 @@ fn bring_up<'a>(
         plan,
         channel.as_fd(),
         pidfd.as_fd(),
+        stop,
         granted,
         part,
         listener,
     );
-    (made.hooks_ran, made.cgroup) = (hooks_ran.get(), has_cgroup.get());
+    (made.hooks_ran, made.unit) = (hooks_ran.get(), scope.get());
+    made.cgroup |= made.unit.is_some();
     result?;
     if let Some(path) = request.pid_file {
         made.pid_file = Some(path);
         files::replace(CWD, path, pid.to_string().as_bytes(), 0o644)?;
     }
-    Ok(pidfd)
+    Ok((pidfd, ready))
+}
+
+/// Lets the process run on every CPU of the cgroup it is in, however few its caller is bound to: since Linux 6.2
+/// what somebody was bound to is kept on the way into another cgroup. The kernel leaves out what is not there.
+pub fn spread(pid: i32) {
+    let mut every = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|cpu| every.set(cpu));
+    let _ = rustix::thread::sched_setaffinity(Pid::from_raw(pid), &every);
+}
+
+/// Raises our own hard limits to those of the process, which is born with them: in a user namespace it could not raise
+/// its own.
+pub fn raise_limits(plan: &Plan) -> Result<()> {
+    use rustix::process::{getrlimit, setrlimit};
+    let limits = plan.steps.iter().find_map(|step| match step {
+        Step::Limits(limits) => Some(*limits),
+        _ => None,
+    });
+    for limit in limits.unwrap_or_default() {
+        let mut now = getrlimit(limit.resource);
+        // None is infinity.
+        if now
+            .maximum
+            .is_some_and(|now| limit.hard.is_none_or(|hard| hard > now))
+        {
+            now.maximum = limit.hard;
+            setrlimit(limit.resource, now).during(|| {
+                let name = limit.resource;
+                format!("config.json: process.rlimits: cannot raise the hard limit {name:?}")
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the commit can be granted while the child still sets itself up, which spares it a wait: nobody is
@@ -271,11 +340,12 @@ pub fn commits_early(plan: &Plan) -> bool {
 
 /// The parent's side of the walk, until the child waits for `start` or has become the program. `part` is
 /// what the parent does at each meeting point, `listener` what it does with the listener of a filter; with
-/// `granted` the commit is done and told already.
+/// `granted` the commit is done and told already. A signal on `stop` ends it.
 pub fn converse(
     plan: &Plan,
     channel: BorrowedFd<'_>,
     pidfd: BorrowedFd<'_>,
+    stop: BorrowedFd<'_>,
     granted: bool,
     mut part: impl FnMut(Point) -> Result<()>,
     listener: impl Fn(i32) -> Result<()>,
@@ -283,8 +353,7 @@ pub fn converse(
     let mut text = Text::new();
     let (mut committed, mut ready, mut failed) = (false, false, None);
     loop {
-        let report = Report::recv(channel, &mut text)
-            .during(|| "cannot hear from the container's process".into())?;
+        let report = next_report(channel, stop, &mut text)?;
         let Some(report) = report else {
             if let Some(error) = failed {
                 return Err(error);
@@ -324,6 +393,24 @@ pub fn converse(
             }
         }
     }
+}
+
+/// The child may take its time, in a hook or in a frozen cgroup: whoever asks us to stop is heard meanwhile.
+fn next_report(
+    channel: BorrowedFd<'_>,
+    stop: BorrowedFd<'_>,
+    text: &mut Text<1016>,
+) -> Result<Option<Report>> {
+    let what = || "cannot hear from the container's process".into();
+    let watch = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+    let mut fds = [watch(channel), watch(stop)];
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None)).during(what)?;
+    if fds[0].revents().is_empty()
+        && let Some(signal) = calls::next_signal(stop)
+    {
+        return Err(Error::interrupted("the set-up was", signal));
+    }
+    Report::recv(channel, text).during(what)
 }
 
 /// The byte the child waits for. A child that is gone does not need it; the next report tells of that.
@@ -424,20 +511,27 @@ fn died(pidfd: BorrowedFd<'_>) -> Error {
         Some(signal) => format!("was killed by signal {signal}"),
         None => "ended".into(),
     };
-    Error::new(format!(
-        "the container's first process {how} before its program began"
-    ))
+    Error::new(format!("the process {how} before its program began")).because(Why::Killed)
 }
 
 pub fn unborn(unborn: Unborn<'_>) -> Error {
     match unborn {
-        Unborn::Call(fault) => Error::from_errno(
-            format!(
-                "cannot create the container's process ({})",
-                fault.call.name()
-            ),
-            fault.errno,
-        ),
+        Unborn::Call(fault) => {
+            // user_namespaces(7): 0 there forbids them.
+            let hint = match (fault.call, fault.errno) {
+                (Call::clone3, Errno::NOSPC) => " (see /proc/sys/user/max_user_namespaces)",
+                _ => "",
+            };
+            let (call, reason) = (fault.call.name(), Reason(fault.errno));
+            let error = Error::new(format!(
+                "cannot create the container's process ({call}): {reason}{hint}"
+            ));
+            // So says a pid namespace whose first process is on its way out (pid_namespaces(7)).
+            match fault.errno {
+                Errno::NOMEM => error.because(Why::Killed),
+                _ => error,
+            }
+        }
         // The pidfd of a container that has just ended.
         Unborn::Join(_, Errno::SRCH) => {
             Error::new("container not running: its first process has ended")
@@ -544,15 +638,10 @@ fn listen(directory: &Directory, slot: Slot, slots: &Slots<'_>) -> Result<OwnedF
     directory.lock_waiting()
 }
 
-/// The address of that socket, short however long the root's path is.
+/// The address of that socket.
 pub fn start_address(directory: &Directory) -> Result<SocketAddrUnix> {
-    use rustix::fd::AsRawFd;
-    let path = format!(
-        "/proc/self/fd/{}/{}",
-        directory.fd().as_raw_fd(),
-        state::START
-    );
-    SocketAddrUnix::new(path).during(|| "cannot name the socket for start".into())
+    console::in_directory(directory.fd(), state::START)
+        .during(|| "cannot name the socket for start".into())
 }
 
 /// The socket the terminal goes to: the engine's, or one end of a pair whose other end is ours.

@@ -27,19 +27,32 @@ impl Log<'_> {
         let line = self.line("error", text);
         match self.file {
             Some(path) => {
-                // O_APPEND: BuildKit shares one file between runtimes.
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC;
-                let opened = rustix::fs::openat(CWD, path, flags, Mode::from_raw_mode(0o644));
-                if opened
-                    .map(|file| files::write_all(&file, line.as_bytes()))
-                    .is_err()
-                {
-                    tell(&format!("runtime: cannot write the log {path}\n"));
-                }
+                self.append(path, &line);
                 tell(&format!("runtime: {}\n", OneLine(text)));
             }
             None if self.json => tell(&line),
             None => tell(&format!("runtime: {}\n", OneLine(text))),
+        }
+    }
+
+    /// A warning about something that was done all the same. To the log alone if there is one: stderr is then the
+    /// container's. Of something that failed there must be nothing in the log but the error.
+    pub fn warning(&self, text: &str) {
+        match self.file {
+            Some(path) => self.append(path, &self.line("warning", text)),
+            None => warn(text),
+        }
+    }
+
+    fn append(&self, path: &str, line: &str) {
+        // O_APPEND: BuildKit shares one file between runtimes.
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(CWD, path, flags, Mode::from_raw_mode(0o644));
+        if opened
+            .and_then(|file| files::write_all(&file, line.as_bytes()))
+            .is_err()
+        {
+            tell(&format!("runtime: cannot write the log {path}\n"));
         }
     }
 
@@ -57,7 +70,7 @@ impl Log<'_> {
     }
 }
 
-/// A warning: on stderr alone, since engines take the log for one failure.
+/// A warning on stderr alone, since engines take the log for one failure.
 pub fn warn(text: &str) {
     tell(&format!("runtime: warning: {}\n", OneLine(text)));
 }

@@ -21,6 +21,7 @@ mod notify;
 mod oom;
 mod plan;
 mod program;
+mod ready;
 mod seal;
 mod signal;
 mod spec;
@@ -30,7 +31,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use cli::{Command, Flag, Flags, Request};
-use error::{Error, Result};
+use error::{Error, Result, Why};
 use log::Log;
 use syscalls::Start;
 
@@ -45,20 +46,40 @@ pub struct Context<'a> {
     pub root: &'a str,
 }
 
+impl Context<'_> {
+    /// The socket of the service manager that started us.
+    pub fn notify_socket(&self) -> Option<&'static str> {
+        self.start
+            .var("NOTIFY_SOCKET")
+            .filter(|path| !path.is_empty())
+    }
+
+    pub fn log(&self) -> Log<'_> {
+        log(self.flags)
+    }
+}
+
+fn log<'a>(flags: &Flags<'a>) -> Log<'a> {
+    Log {
+        file: flags.text(Flag::Log),
+        json: flags.text(Flag::LogFormat) == Some("json"),
+    }
+}
+
 fn main(start: Start) -> i32 {
     let mut flags = Flags::default();
     // The status of our own errors: exec's is one that programs do not use.
     let mut failed = 1;
     let result = run(start, &mut flags, &mut failed);
-    let log = Log {
-        file: flags.text(Flag::Log),
-        json: flags.text(Flag::LogFormat) == Some("json"),
-    };
     match result {
         Ok(status) => status,
         Err(error) => {
-            log.error(&error.to_string());
-            failed
+            log(&flags).error(&error.to_string());
+            match error.why() {
+                // As a shell has it.
+                Why::Interrupted(signal) => 128 + signal,
+                _ => failed,
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::console::connect;
 use crate::error::{During, Error, Result, fail};
+use crate::spec::object;
 use crate::state::{OCI_VERSION, Shown, State};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -13,13 +14,15 @@ use rustix::fs::CWD;
 use rustix::io::{Errno, IoSlice};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-/// `linux.seccomp.listenerPath` and `listenerMetadata`.
-#[derive(Serialize, Deserialize, Clone)]
-pub struct Agent {
-    pub path: String,
-    pub metadata: String,
+object! {
+    /// `linux.seccomp.listenerPath` and `listenerMetadata`.
+    #[derive(Serialize)]
+    pub struct Agent {
+        path: String = required "path",
+        metadata: String = required "metadata",
+    }
 }
 
 /// runtime.md, Container Process State.

@@ -1,6 +1,7 @@
 //! The plan: a pure function of the spec and the host's facts. It validates everything, decides
 //! everything, and compiles it into one list of steps; it makes no system call that changes anything.
 
+mod affinity;
 mod cgroup;
 mod devices;
 mod identity;
@@ -16,8 +17,9 @@ use crate::cgroup::systemd::Unit;
 use crate::error::{Error, Result, fail};
 use crate::host::Host;
 use crate::notify::Agent;
-use crate::spec::{Hook as SpecHook, Spec};
+use crate::spec::{Hook as SpecHook, Linux, Spec};
 use crate::state::Hook;
+use affinity::{Affinity, affinity};
 use alloc::borrow::{Cow, ToOwned};
 use alloc::boxed::Box;
 use alloc::ffi::CString;
@@ -49,6 +51,8 @@ pub struct Options<'a> {
     /// Rows and columns of the terminal we run in, for a container that relays to it.
     pub console_size: Option<(u16, u16)>,
     pub cgroups: &'a Driver,
+    /// A service manager waits to hear that the container is ready.
+    pub notify: bool,
 }
 
 /// Something launch opens before the clone and puts into a slot.
@@ -107,6 +111,7 @@ pub struct Plan {
     /// The slots that launch fills by other means than `opens`.
     pub listener: Option<Slot>,
     pub console: Option<Slot>,
+    pub notify: Option<Slot>,
     /// The cgroup's path below each hierarchy; `None` for none.
     pub cgroup: Option<String>,
     /// The scope that it is, where systemd makes it.
@@ -115,6 +120,8 @@ pub struct Plan {
     pub cgroup_owner: Option<u32>,
     pub rootfs: String,
     pub oom_score_adj: Option<i32>,
+    /// Of exec alone.
+    pub affinity: Affinity,
     pub hooks: Hooks,
     pub agent: Option<Agent>,
     pub warnings: Vec<String>,
@@ -127,6 +134,20 @@ pub struct Hooks {
     pub create_runtime: Vec<Hook>,
     pub poststart: Vec<Hook>,
     pub poststop: Vec<Hook>,
+}
+
+type Asked = fn(&Linux<'_>) -> bool;
+
+/// What the spec can ask for and this program cannot do yet, which is an error and not a surprise.
+const MISSING: [(&str, Asked); 3] = [
+    ("intelRdt", |linux| linux.intel_rdt.is_some()),
+    ("memoryPolicy", |linux| linux.memory_policy.is_some()),
+    ("netDevices", |linux| !linux.net_devices.is_empty()),
+];
+
+/// Whether this field of `linux` is more than refused.
+pub fn supports(field: &str) -> bool {
+    MISSING.iter().all(|(missing, _)| *missing != field)
 }
 
 /// What the parts of the plan build together.
@@ -145,6 +166,8 @@ struct Builder<'a> {
     procfs: Option<Slot>,
     /// It is the container's first process that is started, not one more.
     starts: bool,
+    /// The directory of the socket that it tells on when it is ready.
+    notify: Option<Slot>,
 }
 
 /// Makes the plan, or says what is wrong with config.json.
@@ -175,6 +198,7 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         null: None,
         procfs: None,
         starts: true,
+        notify: None,
     };
     let cgroups_path = spec.linux.cgroups_path.as_deref();
     let mut unit = None;
@@ -221,6 +245,7 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
     }
     b.names()?;
     b.root(&rootfs, cgroup.as_deref())?;
+    b.notify_socket();
     b.working_directory_made()?;
     b.hooks_before_root()?;
     b.sysctls()?;
@@ -235,6 +260,8 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
     b.steps.extend(listener.map(Step::Await));
     b.process()?;
 
+    // Not for the container's first process, but a wrong list is told of at once.
+    affinity(spec.process.as_ref())?;
     let cgroup_owner = b.cgroup_owner();
     let hook = |kind: &str, hooks: &[SpecHook<'_>]| -> Result<Vec<Hook>> {
         hooks
@@ -253,11 +280,13 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         slots: b.slots,
         listener,
         console,
+        notify: b.notify,
         cgroup_owner,
         cgroup,
         unit,
         rootfs,
         oom_score_adj: oom_score_adj(spec)?,
+        affinity: Affinity::default(),
         hooks: Hooks {
             prestart: hook("prestart", &spec.hooks.prestart)?,
             create_runtime: hook("createRuntime", &spec.hooks.create_runtime)?,
@@ -275,7 +304,7 @@ pub fn plan_exec(
     spec: &Spec<'_>,
     host: &Host,
     options: &Options<'_>,
-    cgroup: Option<&str>,
+    in_cgroup: bool,
 ) -> Result<Plan> {
     let mut b = Builder {
         spec,
@@ -289,6 +318,7 @@ pub fn plan_exec(
         null: None,
         procfs: None,
         starts: false,
+        notify: None,
     };
     let slot = b.slot();
     let kind = b.namespaces.all() as u32;
@@ -304,7 +334,8 @@ pub fn plan_exec(
     if b.namespaces.has(Kind::User) {
         b.steps.push(Step::ContainerRoot);
     }
-    if cgroup.is_some() && host.cgroups.has_v1() {
+    let by_systemd = matches!(options.cgroups, Driver::Systemd(_));
+    if in_cgroup && (host.cgroups.has_v1() || by_systemd) {
         b.steps.push(Step::Meet(Point::Cgroup));
     }
     b.steps.push(Step::Session);
@@ -337,11 +368,13 @@ pub fn plan_exec(
         slots: b.slots,
         listener: None,
         console,
+        notify: None,
         cgroup_owner: None,
-        cgroup: cgroup.map(str::to_owned),
+        cgroup: None,
         unit: None,
         rootfs: String::new(),
         oom_score_adj: oom_score_adj(spec)?,
+        affinity: affinity(spec.process.as_ref())?,
         hooks: Hooks::default(),
         agent: security::agent(spec),
         warnings: b.warnings,
@@ -349,30 +382,11 @@ pub fn plan_exec(
 }
 
 impl Builder<'_> {
-    /// What the spec can ask for and this program cannot do yet is an error, not a surprise.
-    fn refuse_what_is_missing(&mut self) -> Result<()> {
-        let linux = &self.spec.linux;
-        for (field, asked) in [
-            ("mountLabel", linux.mount_label.is_some()),
-            ("intelRdt", linux.intel_rdt.is_some()),
-            ("memoryPolicy", linux.memory_policy.is_some()),
-            ("netDevices", !linux.net_devices.is_empty()),
-        ] {
-            if asked {
-                fail!("config.json: linux.{field}: not supported yet");
-            }
+    fn refuse_what_is_missing(&self) -> Result<()> {
+        match MISSING.iter().find(|(_, asked)| asked(&self.spec.linux)) {
+            Some((field, _)) => fail!("config.json: linux.{field}: not supported yet"),
+            None => Ok(()),
         }
-        if self
-            .spec
-            .process
-            .as_ref()
-            .is_some_and(|process| process.exec_cpu_affinity.is_some())
-        {
-            self.warnings.push(
-                "process.execCPUAffinity is not supported yet: exec runs on every CPU".to_owned(),
-            );
-        }
-        Ok(())
     }
 
     fn slot(&mut self) -> Slot {

@@ -1,12 +1,21 @@
 //! Signals by name, as `kill` and its callers write them: `KILL`, `SIGKILL`, `9`, `RTMIN+3`, in any letter case.
-//! The numbers are signal(7)'s, which the architectures we run on share.
+//! Also those that come to us while a container is set up or a hook runs.
 
 use alloc::format;
 
 use crate::cli::integer;
-use crate::error::{Error, Result};
+use crate::error::{During, Error, Result};
+use rustix::fd::OwnedFd;
+use syscalls::calls;
 
-/// By number; the first is signal 1.
+/// From here on signals wait: none ends us half-way, and no end of a child is lost. The descriptor is readable once
+/// one has come that asks us to stop; all others are left for the supervisor of a foreground process.
+pub fn hold() -> Result<OwnedFd> {
+    calls::block_signals();
+    calls::signalfd(calls::stopping_signals()).during(|| "cannot watch for signals".into())
+}
+
+/// By number (signal(7)), which the architectures we run on share; the first is signal 1.
 const NAMES: [&str; 31] = [
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
     "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",

@@ -7,7 +7,7 @@
 //! Absent, null and, for an optional string, empty are one and the same: `None`, or an empty list.
 //! Numbers that may be unset are `Option`s, so that unset, 0 and -1 remain three things.
 
-mod json;
+pub mod json;
 mod linux;
 mod process;
 mod resources;
@@ -17,7 +17,7 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use crate::error::Result;
-use json::object;
+pub(crate) use json::object;
 
 #[allow(unused_imports, reason = "the spec's whole vocabulary")]
 pub use {json::read, linux::*, process::*, resources::*, seccomp::*};

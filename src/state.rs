@@ -4,6 +4,8 @@
 use crate::error::{During, Error, Reason, Result, fail};
 use crate::files;
 use crate::notify::Agent;
+use crate::ready;
+use crate::spec::object;
 use alloc::borrow::ToOwned;
 use alloc::collections::BinaryHeap;
 use alloc::ffi::CString;
@@ -14,7 +16,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// As a literal, for `concat!`.
 macro_rules! oci_version {
@@ -41,39 +43,43 @@ const NEXT: &str = "state.json.next";
 pub const START: &str = "start";
 const WAITING: &str = "waiting";
 
-/// What is written down about a container.
-#[derive(Serialize, Deserialize, Clone)]
-#[serde(rename_all = "camelCase")]
-pub struct State {
-    pub oci_version: String,
-    pub id: String,
-    /// 0 until the process exists.
-    pub pid: i32,
-    /// When it started, in clock ticks since boot (proc(5), stat, field 22): tells a reused pid.
-    pub start_time: u64,
-    pub bundle: String,
-    pub rootfs: String,
-    pub created: String,
-    pub annotations: Vec<(String, String)>,
-    /// Where `cgroupsPath` led, below the mount point of each hierarchy; `None` without a cgroup.
-    pub cgroup: Option<String>,
-    /// The scope that it is, where systemd made it.
-    pub unit: Option<String>,
-    pub poststart: Vec<Hook>,
-    pub poststop: Vec<Hook>,
-    /// `--no-new-keyring`, which holds for exec too.
-    pub no_new_keyring: bool,
-    /// Who gets the listener of the seccomp filter.
-    pub agent: Option<Agent>,
+object! {
+    /// What is written down about a container.
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    pub struct State {
+        oci_version: String = required "ociVersion",
+        id: String = required "id",
+        /// 0 until the process exists.
+        pid: i32 = required "pid",
+        /// When it started, in clock ticks since boot (proc(5), stat, field 22): tells a reused pid.
+        start_time: u64 = required "startTime",
+        bundle: String = required "bundle",
+        rootfs: String = required "rootfs",
+        created: String = required "created",
+        annotations: Vec<(String, String)> = required "annotations",
+        /// Where `cgroupsPath` led, below the mount point of each hierarchy; `None` without a cgroup.
+        cgroup: Option<String> = "cgroup",
+        /// The scope that it is, where systemd made it.
+        unit: Option<String> = "unit",
+        poststart: Vec<Hook> = required "poststart",
+        poststop: Vec<Hook> = required "poststop",
+        /// `--no-new-keyring`, which holds for exec too.
+        no_new_keyring: bool = required "noNewKeyring",
+        /// Who gets the listener of the seccomp filter.
+        agent: Option<Agent> = "agent",
+    }
 }
 
-/// A hook that runs after `create` has ended.
-#[derive(Serialize, Deserialize, Clone)]
-pub struct Hook {
-    pub path: String,
-    pub args: Vec<String>,
-    pub env: Vec<String>,
-    pub timeout: Option<u32>,
+object! {
+    /// A hook that runs after `create` has ended.
+    #[derive(Serialize)]
+    pub struct Hook {
+        path: String = required "path",
+        args: Vec<String> = required "args",
+        env: Vec<String> = required "env",
+        timeout: Option<u32> = "timeout",
+    }
 }
 
 /// The state as the OCI spec shows it: `state`, `list`, and the stdin of hooks (runtime.md, State).
@@ -281,12 +287,15 @@ impl Directory {
     pub fn read(&self) -> Result<State> {
         let what = || format!("cannot read the state of container {:?}", self.id);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.fd, STATE, flags, Mode::empty()).during(what)?;
+        let file = match rustix::fs::openat(&self.fd, STATE, flags, Mode::empty()) {
+            Err(Errno::NOENT) => fail!(
+                "container {:?} does not exist: it is being made or removed, or was left half-made",
+                self.id
+            ),
+            file => file.during(what)?,
+        };
         let bytes = files::read_open(&file).during(what)?;
-        // From text, as config.json: the parser is in the program once.
-        let text =
-            core::str::from_utf8(&bytes).map_err(|e| Error::new(format!("{}: {e}", what())))?;
-        serde_json::from_str(text).map_err(|e| Error::new(format!("{}: {e}", what())))
+        crate::spec::read(STATE, &bytes).map_err(|error| Error::new(format!("{}: {error}", what())))
     }
 
     /// Keeps config.json as it was when the container was created (runtime.md, Create).
@@ -356,6 +365,11 @@ impl Directory {
         for name in names {
             match rustix::fs::unlinkat(&self.fd, &*name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
+                // The one directory there may be, with its one socket.
+                Err(Errno::ISDIR) => {
+                    let _ = rustix::fs::unlinkat(&self.fd, ready::SOCKET, AtFlags::empty());
+                    rustix::fs::unlinkat(&self.fd, &*name, AtFlags::REMOVEDIR).during(what)?;
+                }
                 Err(errno) => return Err(Error::from_errno(what(), errno)),
             }
         }

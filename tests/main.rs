@@ -3,6 +3,7 @@
 
 mod attacks;
 mod bad_specs;
+mod callers;
 mod cgroup;
 mod containerd;
 mod contract;
@@ -11,15 +12,20 @@ mod docker;
 mod engines;
 mod errors;
 mod exec;
+mod exec_attacks;
+mod exec_places;
 mod faults;
 mod golden;
 mod hooks;
+mod interrupts;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod notify;
 mod podman;
 mod process;
 mod program;
+mod relay;
 mod resources;
 mod rootless;
 mod rootless_ids;
@@ -38,18 +44,24 @@ fn main() {
         lifecycle::tests(),
         process::tests(),
         program::tests(),
+        notify::tests(),
         namespaces::tests(),
         mounts::tests(),
         devices::tests(),
         cgroup::tests(),
         resources::tests(),
         hooks::tests(),
+        interrupts::tests(),
         seccomp::tests(),
         seccomp_command::tests(),
         terminal::tests(),
+        relay::tests(),
         exec::tests(),
+        exec_attacks::tests(),
+        exec_places::tests(),
         errors::tests(),
         contract::tests(),
+        callers::tests(),
         attacks::tests(),
         faults::tests(),
         engines::tests(),

@@ -1,7 +1,7 @@
 //! What the process gets: arguments, environment, directory, identity, capabilities, limits, descriptors and names.
 //! Each is read back from inside the container, mostly from /proc/self.
 
-use runtime_tests::{Bundle, Cmd, host, json};
+use runtime_tests::{Bundle, Cmd, host, json, wait_for};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
@@ -22,6 +22,7 @@ runtime_tests::tests![
     another_user_keeps_ambient_capabilities_only,
     an_unknown_capability_is_a_warning,
     resource_limits_are_set,
+    hard_limits_are_raised_in_a_user_namespace_too,
     a_limit_of_five_open_files_does_not_break_the_start,
     a_tiny_address_space_limit_does_not_break_the_start,
     no_new_privileges_is_set_or_not_as_given,
@@ -281,6 +282,35 @@ fn resource_limits_are_set() {
     }
 }
 
+fn hard_limits_are_raised_in_a_user_namespace_too() {
+    let few = [
+        host::program("prlimit").to_str().unwrap(),
+        "--nofile=100:100",
+    ]
+    .map(String::from);
+    let own = Bundle::new();
+    let raise = Cmd::new(&own.dir, &few[0]).args(["--nofile=100:200", "true"]);
+    if raise.through(&few).output().status != 0 {
+        runtime_tests::skip!("no CAP_SYS_RESOURCE on this machine");
+    }
+    for user_namespace in [false, true] {
+        let mut b = Bundle::new();
+        if user_namespace {
+            b.user_namespace();
+        }
+        let limit = json!([{"type": "RLIMIT_NOFILE", "soft": 150, "hard": 200}]);
+        b.set("/process/rlimits", limit)
+            .sh("helper rlimits; echo up; exec sleep 1000");
+        let running = b.launch("run", &[]).through(&few).spawn();
+        wait_for("it is up", || {
+            running.out().contains("up") || !running.err().is_empty()
+        });
+        assert!(running.out().contains("7 150 200\n"), "{}", running.err());
+        let exec = b.call(&["exec", &b.id, "helper", "rlimits"]).through(&few);
+        assert!(exec.ok().lines().contains(&"7 150 200"));
+    }
+}
+
 fn a_limit_of_five_open_files_does_not_break_the_start() {
     let mut b = Bundle::new();
     b.set(
@@ -388,7 +418,7 @@ fn descriptors_are_exactly_the_standard_three() {
     b.sh("helper fds > /tmp/fds; echo done > /tmp/done");
     leaking("20", b.launch("create", &[])).ok();
     leaking("20", b.call(&["start", &b.id])).ok();
-    runtime_tests::wait_for("the process is done", || {
+    wait_for("the process is done", || {
         b.rootfs().join("tmp/done").exists()
     });
     let text = fs::read_to_string(b.rootfs().join("tmp/fds")).unwrap();

@@ -16,6 +16,7 @@ runtime_tests::tests![
     additional_groups_are_refused_where_setgroups_is,
     root_of_a_user_namespace_runs_containers,
     root_of_a_user_namespace_of_many_ids_nests_another,
+    where_no_user_namespace_can_be_made_the_error_says_where_to_look,
 ];
 
 fn ordinary() -> Bundle {
@@ -239,5 +240,16 @@ fn root_of_a_user_namespace_of_many_ids_nests_another() {
         .set("/process/oomScoreAdj", json!(900))
         .sh("id; cat /proc/self/oom_score_adj");
     b.run_ok().prints("uid=1000 gid=1000 groups=7\n900\n");
+    b.left_nothing();
+}
+
+fn where_no_user_namespace_can_be_made_the_error_says_where_to_look() {
+    let mut b = ordinary();
+    in_user_namespace(&mut b, &["--user", "--map-root-user", "--mount"]);
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+    b.launcher
+        .extend(["sh", "-c", script, "sh"].map(String::from));
+    b.run()
+        .fails(&["clone3", "/proc/sys/user/max_user_namespaces"]);
     b.left_nothing();
 }

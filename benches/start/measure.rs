@@ -9,7 +9,7 @@ use runtime_benches::{Series, Shuffle, median};
 use rustix::process::{getpid, set_child_subreaper};
 
 use crate::options::{Command, Options};
-use crate::scene::{Failure, Instrument, Outcome, Scene};
+use crate::scene::{Failure, Instrument, Outcome, Resources, Scene};
 use crate::stop::Stop;
 use crate::tool::Tool;
 use crate::view::Cgroups;
@@ -30,6 +30,9 @@ pub enum Who {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum What {
     Run,
+    /// `run` with a limit of every controller and device rules, and with neither.
+    RunLimited,
+    RunUnlimited,
     Create,
     Start,
     Delete,
@@ -46,6 +49,10 @@ pub struct Results {
     /// Peak resident memory in KiB, `Create` including the process that waits for `start`.
     pub peaks: BTreeMap<(Who, What), u64>,
     pub notes: Vec<String>,
+    /// The controllers that `RunLimited` has a limit of.
+    pub controllers: String,
+    /// Whether they are v2's.
+    pub v2: bool,
     /// Whether every command of ours and of the floor did what it should.
     pub sound: bool,
 }
@@ -80,7 +87,10 @@ pub fn measure(options: &Options, stop: &Stop) -> Result<Results, String> {
     // The first process of a created container outlives its `create`; it is to become our child, not init's.
     set_child_subreaper(Some(getpid())).map_err(|error| format!("subreaper: {error}"))?;
     let scene = Scene::set().map_err(|Failure(reason)| reason)?;
+    let controllers: Vec<_> = scene.cgroups.limits().map(|(name, _)| name).collect();
     let results = Results {
+        controllers: controllers.join(", "),
+        v2: scene.cgroups == Cgroups::V2,
         tools: Vec::new(),
         times: BTreeMap::new(),
         peaks: BTreeMap::new(),
@@ -168,7 +178,7 @@ impl Bench<'_> {
             Err(Failure(reason)) => trouble = Some(format!("starts no container here: {reason}")),
             Ok(note) => {
                 self.results.notes.extend(note);
-                able.extend([Command::Run, Command::Life]);
+                able.extend([Command::Run, Command::Limits, Command::Life]);
                 if asked.contains(&Command::State) || asked.contains(&Command::Exec) {
                     match tool.start_sleeper(&self.scene) {
                         Ok(()) => able.push(Command::State),
@@ -263,6 +273,13 @@ impl Bench<'_> {
         if let Some((_, tool)) = self.tools.iter_mut().find(|(who, _)| *who == turn.who) {
             return Ok(match turn.command {
                 Command::Run => vec![(What::Run, tool.run(scene, instrument)?)],
+                Command::Limits => {
+                    let mut run = |resources| tool.run_with(scene, instrument, resources);
+                    vec![
+                        (What::RunLimited, run(Resources::All)?),
+                        (What::RunUnlimited, run(Resources::Nothing)?),
+                    ]
+                }
                 Command::State => vec![(What::State, tool.state(scene, instrument)?)],
                 Command::Exec => vec![(What::Exec, tool.exec(scene, instrument)?)],
                 Command::Version => vec![(What::Version, tool.version(scene, instrument)?)],

@@ -11,7 +11,8 @@ Times whole processes of runtime, crun, runc and the bare-syscall floor, side by
 usage: cargo bench -p runtime-benches --bench start -- [options]   (as root)
 
   --rounds N          rounds; every command runs once in each, --version five times [100]
-  --commands A,B,..   of run, life (create+start+delete), state, exec, version [all]
+  --commands A,B,..   of run, limits (run with every limit and with
+                      none), life (create+start+delete), state, exec, version [all]
   --view VIEW         v2 (a pure cgroup v2 view), host (the host's own), both [both]
   --runtime FILE      the program to time [$RUNTIME, or the release build of this workspace]
   --seed N            the order within the rounds [from the clock]
@@ -22,14 +23,16 @@ usage: cargo bench -p runtime-benches --bench start -- [options]   (as root)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     Run,
+    Limits,
     Life,
     State,
     Exec,
     Version,
 }
 
-pub const COMMANDS: [(&str, Command); 5] = [
+pub const COMMANDS: [(&str, Command); 6] = [
     ("run", Command::Run),
+    ("limits", Command::Limits),
     ("life", Command::Life),
     ("state", Command::State),
     ("exec", Command::Exec),

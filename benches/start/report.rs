@@ -4,13 +4,15 @@
 use std::fs;
 use std::process::Command;
 
-use runtime_benches::{Ratio, Series, typical};
+use runtime_benches::{Ratio, Series, median, typical};
 
 use crate::measure::{Results, What, Who};
 use crate::options::Options;
 
-const ROWS: [(What, &str); 8] = [
+const ROWS: [(What, &str); 10] = [
     (What::Run, "run"),
+    (What::RunLimited, "  limited"),
+    (What::RunUnlimited, "  unlimited"),
     (What::Create, "create"),
     (What::Start, "start"),
     (What::Delete, "delete"),
@@ -24,6 +26,8 @@ const ROWS: [(What, &str); 8] = [
 const RUN_OVER_FLOOR: f64 = 1.6;
 const RUNC_OVER_RUN: f64 = 8.0;
 const VERSION_OVER_BARE: f64 = 1.5;
+/// Issue 4's: what every limit may cost on v2, in nanoseconds.
+const LIMITS: f64 = 400_000.0;
 const PEAK_KIB: u64 = 1_500_000 / 1024;
 
 pub fn heading(options: &Options) {
@@ -99,6 +103,7 @@ pub fn table(results: &Results, quick: bool) {
         "  The floor of --version is a bare program that writes one line. Ratios are medians of the rounds' own ratios."
     );
     with_devices(results);
+    limits(results);
     peaks(results);
     println!();
     if !quick {
@@ -123,6 +128,30 @@ fn with_devices(results: &Results) {
     println!(
         "  The floor of run with the bundle's device rules loaded as eBPF: {:.0} us; ours/that: {over}",
         floor / 1e3
+    );
+}
+
+/// What every limit costs over none, in the same rounds.
+fn limits(results: &Results) {
+    let times = |what| series(results, Who::Ours, what);
+    let (Some(with), Some(without)) = (times(What::RunLimited), times(What::RunUnlimited)) else {
+        return;
+    };
+    let pairs = with.iter().zip(without).filter_map(|(&a, &b)| a.zip(b));
+    let more = median(pairs.map(|(a, b)| a as f64 - b as f64).collect());
+    let over = ratio(
+        results,
+        (Who::Ours, What::RunLimited),
+        (Who::Ours, What::RunUnlimited),
+    );
+    println!(
+        "  Limits of {} and device rules cost run {} us, {} times the run without any; at most {} us on v2: {}",
+        results.controllers,
+        cell(more, |ns| format!("{:.0}", ns / 1e3)),
+        cell(over, |r| format!("{:.2}", r.rounds)),
+        LIMITS / 1e3,
+        cell(more.filter(|_| results.v2), |ns| verdict(ns <= LIMITS)
+            .to_owned()),
     );
 }
 

@@ -54,8 +54,17 @@ impl Instrument {
 pub struct Bundle {
     /// The program in the container: `true` or `pause`.
     pub payload: &'static str,
-    /// Whether the device rules of the default config are kept.
-    pub device_rules: bool,
+    pub resources: Resources,
+}
+
+/// What `linux.resources` asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Resources {
+    Nothing,
+    /// The device rules of the default config.
+    Devices,
+    /// A limit of every controller there is, and the device rules.
+    All,
 }
 
 pub struct Scene {
@@ -118,11 +127,8 @@ impl Scene {
             install(&scene.rootfs(), program)?;
         }
         for payload in ["pause", "true"] {
-            for device_rules in [true, false] {
-                scene.write_bundle(Bundle {
-                    payload,
-                    device_rules,
-                })?;
+            for resources in [Resources::Nothing, Resources::Devices, Resources::All] {
+                scene.write_bundle(Bundle { payload, resources })?;
             }
         }
         Ok(scene)
@@ -137,10 +143,10 @@ impl Scene {
     }
 
     pub fn bundle(&self, bundle: Bundle) -> PathBuf {
-        let rules = if bundle.device_rules {
-            ""
-        } else {
-            "-without-device-rules"
+        let rules = match bundle.resources {
+            Resources::Nothing => "-without-device-rules",
+            Resources::Devices => "",
+            Resources::All => "-with-every-limit",
         };
         self.directory.join(format!("{}{rules}", bundle.payload))
     }
@@ -159,8 +165,14 @@ impl Scene {
         if self.cgroups != Cgroups::V2 {
             config = change(config, CGROUP_NAMESPACE, "");
         }
-        if !bundle.device_rules {
-            config = change(config, DEVICE_RULES, "");
+        match bundle.resources {
+            Resources::Nothing => config = change(config, DEVICE_RULES, ""),
+            Resources::Devices => {}
+            Resources::All => {
+                let limits: Vec<_> = self.cgroups.limits().map(|(_, limit)| limit).collect();
+                let all = format!("\"resources\": {{{},", limits.join(","));
+                config = change(config, "\"resources\": {", &all).replace("{,", "{");
+            }
         }
         let directory = self.bundle(bundle);
         fs::create_dir(&directory)?;

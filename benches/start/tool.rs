@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Pid;
 
-use crate::scene::{Bundle, Failure, Instrument, Outcome, Scene};
+use crate::scene::{Bundle, Failure, Instrument, Outcome, Resources, Scene};
 
 pub struct Tool {
     pub name: &'static str,
@@ -74,13 +74,11 @@ impl Tool {
     }
 
     fn bundle(&self, scene: &Scene, payload: &'static str) -> String {
-        scene
-            .bundle(Bundle {
-                payload,
-                device_rules: self.device_rules,
-            })
-            .to_string_lossy()
-            .into_owned()
+        let resources = match self.device_rules {
+            true => Resources::Devices,
+            false => Resources::Nothing,
+        };
+        path_of(scene, Bundle { payload, resources })
     }
 
     fn next_id(&mut self, scene: &Scene) -> String {
@@ -89,8 +87,25 @@ impl Tool {
     }
 
     pub fn run(&mut self, scene: &Scene, instrument: Instrument) -> Outcome<u64> {
+        let bundle = self.bundle(scene, "true");
+        self.run_bundle(scene, instrument, &bundle)
+    }
+
+    /// `run` of the bundle with these resources.
+    pub fn run_with(
+        &mut self,
+        scene: &Scene,
+        instrument: Instrument,
+        resources: Resources,
+    ) -> Outcome<u64> {
+        let payload = "true";
+        let bundle = path_of(scene, Bundle { payload, resources });
+        self.run_bundle(scene, instrument, &bundle)
+    }
+
+    fn run_bundle(&mut self, scene: &Scene, instrument: Instrument, bundle: &str) -> Outcome<u64> {
         let id = self.next_id(scene);
-        let command = self.command(&["run", "--bundle", &self.bundle(scene, "true"), &id]);
+        let command = self.command(&["run", "--bundle", bundle, &id]);
         let figure = scene.measure(instrument, &command);
         if figure.is_err() {
             self.clear(scene, &id);
@@ -195,6 +210,10 @@ impl Tool {
         ); // nothing to delete is no news
         scene.reap();
     }
+}
+
+fn path_of(scene: &Scene, bundle: Bundle) -> String {
+    scene.bundle(bundle).to_string_lossy().into_owned()
 }
 
 fn peak_memory(pid: Pid) -> u64 {

@@ -80,6 +80,45 @@ impl Cgroups {
         }
     }
 
+    /// A limit of every controller there is here: its name, and a member of `linux.resources`.
+    pub fn limits(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let names = match self {
+            Self::V2 => {
+                fs::read_to_string(format!("{CGROUPS}/cgroup.controllers")).unwrap_or_default()
+            }
+            Self::V1 { hierarchies, .. } => {
+                let names = hierarchies
+                    .iter()
+                    .filter_map(|path| path.file_name()?.to_str());
+                names.collect::<Vec<_>>().join(",").replace("blkio", "io")
+            }
+        };
+        // The first disk there is; what it is throttled to does not matter.
+        let disks = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+        let mut numbers = disks.filter_map(|disk| fs::read_to_string(disk.path().join("dev")).ok());
+        let io = numbers.next().and_then(|text| {
+            let (major, minor) = text.trim().split_once(':')?;
+            let device = format!(r#"{{"major": {major}, "minor": {minor}, "rate": 104857600}}"#);
+            Some(format!(
+                r#""blockIO": {{"throttleReadBpsDevice": [{device}]}}"#
+            ))
+        });
+        let pages = r#""hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]"#;
+        let memory = r#""memory": {"limit": 268435456, "reservation": 134217728}"#;
+        let cpu = r#""cpu": {"shares": 512, "quota": 50000, "period": 100000}"#;
+        let all = [
+            ("memory", Some(memory.to_owned())),
+            ("cpu", Some(cpu.to_owned())),
+            ("pids", Some(r#""pids": {"limit": 100}"#.to_owned())),
+            ("io", io),
+            ("hugetlb", Some(pages.to_owned())),
+        ];
+        all.into_iter().filter_map(move |(name, limit)| {
+            let here = names.split([' ', ',', '\n']).any(|known| known == name);
+            Some((name, limit.filter(|_| here)?))
+        })
+    }
+
     /// Where a container's cgroup called `name` belongs: in every hierarchy, below this process's own.
     pub fn places(&self, name: &str) -> Vec<PathBuf> {
         let Self::V1 { hierarchies, .. } = self else {

@@ -132,9 +132,28 @@ impl Manager {
         reset(&mut bus, name)
     }
 
+    /// Has a process moved into the scope.
+    pub fn attach(&self, name: &str, pid: i32) -> Result<()> {
+        let mut body = Body::default();
+        body.text(name);
+        body.text("");
+        body.numbers(&[pid as u32]);
+        let done = self
+            .connect()?
+            .call(&MANAGER, "AttachProcessesToUnit", "ssau", body)?;
+        done.map(drop)
+            .map_err(|refused| error(&format!("cannot move a process into {name}"), &refused))
+    }
+
     /// Tells systemd of new limits, so that it keeps them when it is reloaded.
-    pub fn update(&self, name: &str, limits: &[Limit]) -> Result<()> {
-        let properties = properties(limits);
+    pub fn update(
+        &self,
+        name: &str,
+        limits: &[Limit],
+        devices: Option<&[DeviceRule]>,
+    ) -> Result<()> {
+        let mut properties = properties(limits);
+        properties.extend(device_properties(devices));
         if properties.is_empty() {
             return Ok(());
         }
@@ -270,7 +289,7 @@ impl Unit {
     }
 
     /// Has it made with this process in it, and waits until that is so.
-    pub fn start(&self, pid: i32, limits: &[Limit], devices: &[DeviceRule]) -> Result<()> {
+    pub fn start(&self, pid: i32, limits: &[Limit], devices: Option<&[DeviceRule]>) -> Result<()> {
         let mut properties = self.properties(pid, limits);
         properties.extend(device_properties(devices));
         // Annotations last, for they may say otherwise.
@@ -394,12 +413,17 @@ fn properties(limits: &[Limit]) -> Vec<(String, Value)> {
     all
 }
 
-/// The device rules of v1, as far as systemd can say them: it writes the lists anew whenever it is reloaded, and without rules
-/// of its own it would allow everything. On v2 our program stays beside its own, so that it needs to know nothing.
-fn device_properties(rules: &[DeviceRule]) -> Vec<(String, Value)> {
+/// The device rules, as far as systemd can say them. On v1 it writes the lists anew whenever it is reloaded, and without rules
+/// of its own it would allow everything; on v2 its program stands beside ours.
+fn device_properties(rules: Option<&[DeviceRule]>) -> Vec<(String, Value)> {
+    let Some(rules) = rules else {
+        return Vec::new();
+    };
+    let allow = |list| ("DeviceAllow".to_owned(), Value::Pairs(list));
+    let policy = |name: &str| ("DevicePolicy".to_owned(), Value::Text(name.to_owned()));
     let since = rules.iter().rposition(DeviceRule::is_about_everything);
     if since.is_none_or(|at| rules[at].allow) {
-        return Vec::new();
+        return Vec::from([policy("auto"), allow(Vec::new())]);
     }
     let drivers = files::read(CWD, "/proc/devices").unwrap_or_default();
     let drivers = String::from_utf8_lossy(&drivers);
@@ -419,10 +443,8 @@ fn device_properties(rules: &[DeviceRule]) -> Vec<(String, Value)> {
         };
         list.extend(device.map(|device| (device, devices::letters(rule.access))));
     }
-    Vec::from([
-        ("DevicePolicy".to_owned(), Value::Text("strict".to_owned())),
-        ("DeviceAllow".to_owned(), Value::Pairs(list)),
-    ])
+    // An empty list takes away what was allowed before.
+    Vec::from([policy("strict"), allow(Vec::new()), allow(list)])
 }
 
 /// The name of the driver of this number (proc(5), /proc/devices).

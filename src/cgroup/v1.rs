@@ -297,10 +297,16 @@ pub fn replace_devices(
     write_devices(&directory, &lines)
 }
 
-pub fn join(hierarchies: &[Hierarchy], path: &str, pid: i32) -> Result<()> {
+/// Moves a process into the cgroup that `path` names in each hierarchy.
+pub fn join<'p>(
+    hierarchies: &[Hierarchy],
+    pid: i32,
+    path: impl Fn(&Hierarchy) -> &'p str,
+) -> Result<()> {
     let pid = pid.to_string();
     for hierarchy in hierarchies.iter().filter(|h| !h.is_v2()) {
-        let procs = path_in(&path_in(&hierarchy.mountpoint, path), "cgroup.procs");
+        let directory = path_in(&hierarchy.mountpoint, path(hierarchy));
+        let procs = path_in(&directory, "cgroup.procs");
         files::write(CWD, procs.as_str(), pid.as_bytes()).map_err(|errno| {
             Error::from_errno(format!("cannot join the cgroup: {procs}"), errno)
         })?;

@@ -47,6 +47,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         directory,
         pidfd,
         console,
+        ready,
     } = container;
     if let Err(error) = hooks::run("poststart", &state.poststart, &state, crate::state::RUNNING) {
         // A failing poststart hook stops the container (runtime.md, Lifecycle).
@@ -57,15 +58,18 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         return Err(error);
     }
     if mode == Mode::Detach {
+        if let Some(ready) = ready {
+            ready.wait(pidfd.as_fd(), state.pid)?;
+        }
         return Ok(0);
     }
     // Hooks need what the jail takes away, and would inherit it; systemd is asked over a socket.
     let jail = state.poststop.is_empty() && state.unit.is_none();
-    let status = console::supervise(pidfd.as_fd(), console, jail)?;
+    let status = console::supervise(pidfd.as_fd(), console, ready.map(|r| (r, state.pid)), jail);
     if !context.flags.has(Flag::Keep) {
         commands::delete::remove(context.start, &directory, &state)?;
     }
-    Ok(status)
+    status
 }
 
 /// Reads the bundle, plans and launches; `None` after a dry run.
@@ -94,9 +98,9 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         relays: flags.text(Flag::ConsoleSocket).is_none(),
         console_size: (mode == Mode::Foreground).then(console::size).flatten(),
         cgroups: &cgroups,
+        notify: context.notify_socket().is_some(),
     };
     let plan = plan(&spec, &host, &options)?;
-    plan.warnings.iter().for_each(|warning| log::warn(warning));
     let console_socket = flags.text(Flag::ConsoleSocket);
     if plan.console.is_some() && console_socket.is_none() && mode != Mode::Foreground {
         fail!(
@@ -109,6 +113,7 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         );
     }
     if dry {
+        plan.warnings.iter().for_each(|warning| log::warn(warning));
         return commands::print(&shown(&plan)).map(|_| None);
     }
     let state = State {
@@ -134,9 +139,14 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         root: context.root,
         console_socket,
         pid_file: flags.text(Flag::PidFile),
+        notify_socket: context.notify_socket(),
         path: context.start.var("PATH"),
     };
-    launch(&plan, &host, resources, state, &request).map(Some)
+    let launched = launch(&plan, &host, resources, state, &request)?;
+    plan.warnings
+        .iter()
+        .for_each(|warning| context.log().warning(warning));
+    Ok(Some(launched))
 }
 
 /// What comes before anything that has to do with a container: the program's own file and memory are out

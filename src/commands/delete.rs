@@ -4,11 +4,12 @@ use crate::Context;
 use crate::cgroup;
 use crate::cgroup::systemd::Manager;
 use crate::cli::Flag;
-use crate::error::{Result, fail};
+use crate::error::{Reason, Result, fail};
 use crate::hooks;
 use crate::host::Cgroups;
 use crate::state::{Directory, STOPPED, State, check_id};
-use alloc::string::ToString;
+use alloc::format;
+use alloc::string::{String, ToString};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::AsFd;
 use syscalls::Start;
@@ -56,14 +57,23 @@ pub fn kill_and_wait(directory: &Directory, state: &State) -> Result<()> {
     let (_, Some(pidfd)) = directory.status(state) else {
         return Ok(());
     };
-    let _ = syscalls::calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
+    let sent = syscalls::calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
     if let Some(path) = &state.cgroup {
-        cgroup::thaw(&Cgroups::probe()?, path);
+        let cgroups = Cgroups::probe()?;
+        // A security module may keep signals from a process; the kernel's own kill is not asked.
+        if sent.is_err() {
+            cgroup::kill(&cgroups, path);
+        }
+        cgroup::thaw(&cgroups, path);
     }
+    let how = match &sent {
+        Ok(()) => String::from("was killed and is still there"),
+        Err(errno) => format!("cannot be killed: {}", Reason(*errno)),
+    };
     let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
     match rustix::event::poll(&mut fds, Some(&PATIENCE)) {
         Ok(0) => fail!(
-            "container {:?} does not end: process {} was killed and is still there",
+            "container {:?} does not end: process {} {how}",
             state.id,
             state.pid
         ),

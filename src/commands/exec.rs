@@ -1,39 +1,78 @@
 //! `exec`: one more process in a container that is created or runs, described by flags or by a file.
 
+use crate::cgroup::systemd::Manager;
 use crate::cgroup::{Cgroup, Driver};
 use crate::cli::{Flag, integer};
 use crate::commands::create::{listen_fds, protect};
 use crate::commands::pause::status;
-use crate::error::{During, Result, fail};
+use crate::error::{During, Error, Result, Why, fail};
 use crate::host::Host;
-use crate::launch::{commits_early, connect_console, converse, go_on, reap, unborn};
+use crate::launch::{
+    commits_early, connect_console, converse, go_on, raise_limits, reap, spread, unborn,
+};
 use crate::plan::{Options, plan_exec};
 use crate::spec::{self, Capabilities, Process, Spec};
-use crate::state::{CREATED, Directory, PAUSED, RUNNING};
-use crate::{Context, console, files, log, notify, oom};
+use crate::state::{CREATED, Directory, PAUSED, RUNNING, State};
+use crate::{Context, console, files, notify, oom, signal};
 use alloc::borrow::Cow;
+use alloc::format;
 use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
-use rustix::fd::AsFd;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::process::Pid;
+use rustix::thread::CpuSet;
 use syscalls::calls;
-use syscalls::slots::Slots;
-use syscalls::spawn::{Spawn, Spawned, spawn};
-use syscalls::step::Point;
+use syscalls::slots::{Slot, Slots};
+use syscalls::spawn::{Spawn, Spawned, Unborn, spawn};
+use syscalls::step::{Point, Step};
 
 pub fn run(context: &Context<'_>) -> Result<i32> {
-    let flags = context.flags;
     let preserve_fds = protect(context)?;
     let id = context.operands[0];
     let directory = Directory::open(context.root, id)?;
     let state = directory.read()?;
-    let (created, init) = match directory.status(&state) {
-        (status @ (CREATED | RUNNING), Some(init)) => (status == CREATED, init),
+    let init = match directory.status(&state) {
+        (CREATED | RUNNING, Some(init)) => init,
         (status, _) => {
             fail!("cannot exec in container {id:?}: container not running: it is {status}")
         }
     };
+    enter(context, preserve_fds, &directory, &state, &init).map_err(|error| {
+        // What fails while the container goes away fails because of that. Its first process ends last of all.
+        let patience = match error.why() {
+            Why::Interrupted(_) => return error,
+            Why::Failed => 0,
+            Why::Killed => 1,
+        };
+        match ends_within(&init, patience) {
+            true => Error::new(format!("container not running: {id:?} has just ended")),
+            false => error,
+        }
+    })
+}
+
+fn ends_within(process: &OwnedFd, seconds: i64) -> bool {
+    let time = Timespec {
+        tv_sec: seconds,
+        tv_nsec: 0,
+    };
+    let mut fds = [PollFd::new(process, PollFlags::IN)];
+    rustix::event::poll(&mut fds, Some(&time)).is_ok_and(|n| n == 1)
+}
+
+fn enter(
+    context: &Context<'_>,
+    preserve_fds: u32,
+    directory: &Directory,
+    state: &State,
+    init: &OwnedFd,
+) -> Result<i32> {
+    let flags = context.flags;
+    let id = context.operands[0];
     let config = directory.config()?;
     let file = flags
         .text(Flag::Process)
@@ -59,14 +98,19 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         fail!("a terminal needs --console-socket, unless the process runs in the foreground");
     }
     let host = Host::probe(context.start)?;
-    let paused = status(&directory, &state, &host.cgroups) == PAUSED;
-    if paused && !flags.has(Flag::IgnorePaused) {
+    let is_paused = || status(directory, state, &host.cgroups) == PAUSED;
+    if is_paused() && !flags.has(Flag::IgnorePaused) {
         fail!("cannot exec in container {id:?}: it is paused (--ignore-paused waits for resume)");
     }
-    if !host.privileged && created {
+    if !host.privileged && directory.status(state).0 == CREATED {
         // Its process is still ours, and nobody but root may look into it; not even we.
         fail!("cannot exec in container {id:?}: an ordinary user can only once it is started");
     }
+    // An ordinary user may not move a process out of the session that he is in; his systemd has it done.
+    let cgroups = match &state.unit {
+        Some(_) if !host.privileged => Driver::Systemd(Manager::find(context.start)?),
+        _ => Driver::Cgroupfs,
+    };
     let options = Options {
         id,
         bundle: &state.bundle,
@@ -77,17 +121,16 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         listen_fds: listen_fds(context),
         relays: flags.text(Flag::ConsoleSocket).is_none(),
         console_size: if detach { None } else { console::size() },
-        cgroups: &Driver::Cgroupfs,
+        cgroups: &cgroups,
+        notify: false,
     };
-    let cgroup = match (&state.cgroup, flags.text(Flag::SubCgroup)) {
-        (Some(path), Some(below)) => Some(crate::cgroup::path(
-            Some(&crate::host::join(path, below)),
-            id,
-        )?),
-        (path, _) => path.clone(),
+    let below: Vec<&str> = flags.texts(Flag::SubCgroup).collect();
+    let mut cgroup = match &state.cgroup {
+        Some(path) => Some(Cgroup::existing(&host.cgroups, path, &below)?),
+        None if below.is_empty() => None,
+        None => fail!("--cgroup {}: container {id:?} has no cgroup", below[0]),
     };
-    let plan = plan_exec(&spec, &host, &options, cgroup.as_deref())?;
-    plan.warnings.iter().for_each(|warning| log::warn(warning));
+    let plan = plan_exec(&spec, &host, &options, cgroup.is_some())?;
 
     let cells = vec![Slots::empty(); usize::from(plan.slots) + 1];
     let slots = Slots::new(&cells);
@@ -97,40 +140,62 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
             .during(|| "cannot duplicate a descriptor".into())?,
     );
     let console = connect_console(&plan, &slots, console_socket)?;
-    let cgroup = cgroup
-        .map(|path| Cgroup::existing(&host.cgroups, path))
-        .transpose()?;
-    let birthplace = cgroup
-        .as_ref()
-        .map(Cgroup::birthplace)
-        .transpose()?
-        .flatten();
-    let born_in = birthplace.is_some().then_some(plan.slots);
-    birthplace
-        .into_iter()
-        .for_each(|directory| slots.fill(plan.slots, directory));
-    calls::block_signals();
+    raise_limits(&plan)?;
+    let stop = signal::hold()?;
     let lent = oom::lend(plan.oom_score_adj, &host, "process.oomScoreAdj")?;
-    let birth = Spawn {
+    let bound = bind_to(plan.affinity.initial.as_ref())?;
+    let mut birth = Spawn {
         namespaces: 0,
         joins: &plan.joins,
         time: None,
-        cgroup: born_in,
+        cgroup: match cgroups {
+            Driver::Systemd(_) => None,
+            _ => birthplace(cgroup.as_ref(), plan.slots, &slots)?,
+        },
         steps: &plan.steps,
+    };
+    let spawned = match (spawn(&birth, &slots), &mut cgroup) {
+        (Err(Unborn::Call(fault)), Some(cgroup))
+            if fault.errno == Errno::BUSY && below.is_empty() =>
+        {
+            cgroup.follow(state.pid)?;
+            birth.cgroup = birthplace(Some(cgroup), plan.slots, &slots)?;
+            spawn(&birth, &slots)
+        }
+        (spawned, _) => spawned,
     };
     let Spawned {
         pid,
         pidfd,
         channel,
-    } = spawn(&birth, &slots).map_err(unborn)?;
+    } = spawned.map_err(unborn)?;
     drop((slots, lent));
     let begun = (|| {
+        bind_to(bound.as_ref())?;
         oom::give(plan.oom_score_adj, &host, pid, "process.oomScoreAdj")?;
-        let part = |point| match point {
-            Point::Cgroup => cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.join(pid)),
+        let settle = || match &plan.affinity.at_last {
+            Some(cpus) => rustix::thread::sched_setaffinity(Pid::from_raw(pid), cpus)
+                .during(|| "process.execCPUAffinity.final: cannot run on these CPUs".into()),
+            None if cgroup.is_some() => {
+                spread(pid);
+                Ok(())
+            }
+            None => Ok(()),
+        };
+        let meets = |step: &Step<'_>| matches!(step, Step::Meet(Point::Cgroup));
+        if !plan.steps.iter().any(meets) {
+            settle()?;
+        }
+        let part = |point| match (point, &cgroup) {
+            (Point::Cgroup, Some(cgroup)) => {
+                if let (Driver::Systemd(manager), Some(unit)) = (&cgroups, &state.unit) {
+                    manager.attach(unit, pid)?;
+                }
+                cgroup.join(pid).and_then(|()| settle())
+            }
             _ => Ok(()),
         };
-        let listener = |number| notify::deliver(pidfd.as_fd(), number, pid, &state, RUNNING);
+        let listener = |number| notify::deliver(pidfd.as_fd(), number, pid, state, RUNNING);
         let granted = commits_early(&plan);
         if granted {
             go_on(channel.as_fd());
@@ -139,6 +204,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
             &plan,
             channel.as_fd(),
             pidfd.as_fd(),
+            stop.as_fd(),
             granted,
             part,
             listener,
@@ -151,13 +217,39 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     if let Err(error) = begun {
         const SIGKILL: i32 = 9;
         let _ = calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
-        reap(pidfd.as_fd());
+        // One that v1 has frozen ends only when it is thawed.
+        if !(host.cgroups.has_v1() && is_paused()) {
+            reap(pidfd.as_fd());
+        }
         return Err(error);
     }
+    drop(stop);
+    plan.warnings
+        .iter()
+        .for_each(|warning| context.log().warning(warning));
     if detach {
         return Ok(0);
     }
-    console::supervise(pidfd.as_fd(), console, true)
+    console::supervise(pidfd.as_fd(), console, None, true)
+}
+
+/// Binds us to these CPUs, which a child then inherits, and returns those that we were bound to.
+fn bind_to(cpus: Option<&CpuSet>) -> Result<Option<CpuSet>> {
+    let Some(cpus) = cpus else {
+        return Ok(None);
+    };
+    rustix::thread::sched_getaffinity(None)
+        .and_then(|before| rustix::thread::sched_setaffinity(None, cpus).map(|()| Some(before)))
+        .during(|| "process.execCPUAffinity.initial: cannot run on these CPUs".into())
+}
+
+/// The slot of the cgroup v2 directory to be born in, filled.
+fn birthplace(cgroup: Option<&Cgroup<'_>>, slot: Slot, slots: &Slots<'_>) -> Result<Option<Slot>> {
+    let directory = cgroup.map(Cgroup::birthplace).transpose()?.flatten();
+    Ok(directory.map(|directory| {
+        slots.fill(slot, directory);
+        slot
+    }))
 }
 
 /// The process that the flags describe, on the ground of the container's own.

@@ -3,6 +3,7 @@
 use crate::Context;
 use crate::error::{During, Result, fail};
 use crate::launch::{failure, go_on, start_address};
+use crate::ready::Ready;
 use crate::state::{CREATED, Directory, RUNNING, STOPPED};
 use crate::{commands, hooks, notify};
 use rustix::fd::AsFd;
@@ -18,6 +19,10 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         (STOPPED, _) => fail!("cannot start container {id:?}: it has stopped"),
         (RUNNING, _) => fail!("cannot start container {id:?}: it is already running"),
         (status, _) => fail!("cannot start container {id:?}: it is {status}"),
+    };
+    let service = match context.notify_socket() {
+        Some(manager) => Ready::listen(&directory, manager)?,
+        None => None,
     };
     let what = || alloc::format!("cannot start container {id:?}");
     let socket = rustix::net::socket_with(
@@ -50,6 +55,9 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         // It stops the container (runtime.md, Lifecycle); its remains wait for delete.
         commands::delete::kill_and_wait(&directory, &state)?;
         return Err(error);
+    }
+    if let Some(service) = service {
+        service.wait(pidfd.as_fd(), state.pid)?;
     }
     Ok(0)
 }

@@ -3,9 +3,11 @@
 
 use super::namespaces::{Kind, mappings};
 use super::options::{self, Options, Recursion};
+use super::security::needs_selinux;
 use super::{Builder, Idmap, Mappings, What, leak, leak_text};
 use crate::error::{Result, fail};
 use crate::host::{CGROUPS, Cgroups, join};
+use crate::ready;
 use crate::spec::Mount as SpecMount;
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -32,6 +34,9 @@ impl Builder<'_> {
     pub fn root(&mut self, rootfs: &str, cgroup: Option<&str>) -> Result<()> {
         if !self.namespaces.is_new(Kind::Mount) {
             return self.root_of_others(rootfs);
+        }
+        if let Some(label) = &self.spec.linux.mount_label {
+            needs_selinux("linux.mountLabel", label)?;
         }
         let wanted = self.spec.linux.rootfs_propagation.as_deref();
         let field = "linux.rootfsPropagation";
@@ -303,6 +308,23 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// The directory of the notify socket, unless the container's environment says that somebody else has seen to that.
+    pub fn notify_socket(&mut self) {
+        let process = self.spec.process.as_ref();
+        let seen_to = process.is_none_or(|p| p.env.iter().any(|e| e.starts_with("NOTIFY_SOCKET=")));
+        if !self.options.notify || seen_to || !self.namespaces.is_new(Kind::Mount) {
+            return;
+        }
+        let tree = self.slot();
+        self.steps.push(Step::Bind(Bind {
+            tree,
+            source: ready::DIRECTORY,
+            target: ready::TARGET,
+            after: Attributes::NONE,
+        }));
+        self.notify = Some(tree);
+    }
+
     /// An id-mapped mount, by its own mappings or by those of the container.
     fn idmap(
         &self,
@@ -364,6 +386,14 @@ impl Builder<'_> {
         );
         if !memory && options.own.set & RDONLY != 0 {
             data.push(FsOption::Flag(c"ro"));
+        }
+        let label = self.spec.linux.mount_label.as_deref();
+        if let Some(label) = label.filter(|_| matches!(fs_type, "tmpfs" | "devpts" | "ramfs")) {
+            // What is made anew has no labels of its own; those of proc, sysfs and mqueue are the policy's.
+            data.push(FsOption::Value(
+                c"context",
+                leak_text(label, "linux.mountLabel")?,
+            ));
         }
         let long = options
             .data
@@ -604,7 +634,7 @@ impl Builder<'_> {
                 ),
             };
             if !self.namespaces.has(needed) {
-                let name = format!("{needed:?}").to_lowercase();
+                let name = format!("{needed:?}").to_ascii_lowercase();
                 fail!(
                     "config.json: {field}: needs a namespace of type {name:?} in linux.namespaces"
                 );

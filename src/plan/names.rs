@@ -10,9 +10,9 @@ pub fn namespaces() -> Vec<String> {
     sorted(namespaces::KINDS.iter().map(|(_, name, _)| (*name).into()))
 }
 
-/// With `CAP_`, as far as this kernel knows them.
-pub fn capabilities(last: u32) -> Vec<String> {
-    let known = identity::CAPABILITIES.iter().take(last as usize + 1);
+/// With `CAP_`.
+pub fn capabilities() -> Vec<String> {
+    let known = identity::CAPABILITIES.iter();
     known.map(|name| format!("CAP_{name}")).collect()
 }
 
@@ -23,8 +23,13 @@ pub fn mount_options() -> Vec<String> {
     sorted(both.chain(options::OTHERS.iter().map(|name| (*name).into())))
 }
 
-pub fn seccomp_flags() -> Vec<&'static str> {
-    security::FLAGS.iter().map(|(name, _)| *name).collect()
+/// Those whose number is accepted.
+pub fn seccomp_flags(accepted: impl Fn(u32) -> bool) -> Vec<&'static str> {
+    let flags = security::FLAGS.iter();
+    flags
+        .filter(|(_, flag)| accepted(*flag))
+        .map(|(name, _)| *name)
+        .collect()
 }
 
 fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {

@@ -5,6 +5,7 @@ use super::namespaces::Kind;
 use super::{Builder, arguments, identity, leak, leak_text};
 use crate::error::{Result, fail};
 use crate::host::join;
+use crate::ready;
 use crate::spec::Process;
 use alloc::boxed::Box;
 use alloc::format;
@@ -93,9 +94,6 @@ impl Builder<'_> {
                 early = Some(filter)
             }
         }
-        if !limits.is_empty() {
-            self.steps.push(Step::RaiseLimits(limits));
-        }
         self.scheduling(process)?;
         self.labels(process)?;
         self.steps.push(Step::WorkingDirectory(leak_text(
@@ -170,6 +168,12 @@ impl Builder<'_> {
             ] {
                 envp.insert(envp.len() - 1, Arg::new(leak_text(&entry, "LISTEN_FDS")?));
             }
+        }
+        if self.notify.is_some() {
+            envp.insert(
+                envp.len() - 1,
+                Arg::new(leak_text(ready::VARIABLE, "NOTIFY_SOCKET")?),
+            );
         }
         let mut home = None;
         if variable(process, "HOME").is_none() {

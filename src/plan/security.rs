@@ -64,9 +64,7 @@ impl Builder<'_> {
         }
         if let Some(label) = process.selinux_label.as_deref() {
             let field = "process.selinuxLabel";
-            if !has_lsm("selinux") {
-                fail!("config.json: {field}: this kernel has no SELinux, found {label:?}");
-            }
+            needs_selinux(field, label)?;
             let procfs = self.procfs();
             self.steps.push(Step::Label {
                 procfs,
@@ -160,6 +158,14 @@ impl Builder<'_> {
             self.steps.push(Step::Personality(domain));
         }
         Ok(())
+    }
+}
+
+/// A label where nobody enforces it would be a promise.
+pub fn needs_selinux(field: &str, label: &str) -> Result<()> {
+    match has_lsm("selinux") {
+        true => Ok(()),
+        false => fail!("config.json: {field}: this kernel has no SELinux, found {label:?}"),
     }
 }
 

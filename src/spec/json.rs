@@ -146,7 +146,7 @@ macro_rules! object {
     (@now required $present:ident) => { $present };
     (@was required $field:ident) => { $field };
 }
-pub(super) use object;
+pub(crate) use object;
 
 /// An object of the spec that is being read.
 pub struct Object<'s, T>(pub &'s mut T, pub &'s Trail);
@@ -272,6 +272,31 @@ impl<'a> Read<'a> for Cow<'a, str> {
 
     fn is_absent(&self) -> bool {
         self.is_empty()
+    }
+}
+
+/// In files of our own, which are not kept.
+impl<'a> Read<'a> for String {
+    const PLURAL: &'static str = "strings";
+
+    fn read<D: Deserializer<'a>>(&mut self, json: D, _: &Trail) -> Result<(), D::Error> {
+        *self = json.deserialize_str(Text)?.into_owned();
+        Ok(())
+    }
+}
+
+/// The same, as a list of two.
+impl<'a> Read<'a> for (String, String) {
+    const PLURAL: &'static str = "pairs";
+
+    fn read<D: Deserializer<'a>>(&mut self, json: D, trail: &Trail) -> Result<(), D::Error> {
+        let mut pair: Vec<String> = Vec::new();
+        pair.read(json, trail)?;
+        (self.1, self.0) = match (pair.pop(), pair.pop()) {
+            (Some(second), Some(first)) => (second, first),
+            _ => return Err(D::Error::custom("expected two strings")),
+        };
+        Ok(())
     }
 }
 

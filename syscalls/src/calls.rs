@@ -245,6 +245,16 @@ pub fn seccomp(program: &[Instruction], flags: u32) -> Result<Option<OwnedFd>> {
     Ok((flags & NEW_LISTENER != 0).then(|| unsafe { OwnedFd::from_raw_fd(result as RawFd) }))
 }
 
+/// Whether this kernel knows all of these flags of a filter.
+pub fn seccomp_knows(flags: u32) -> bool {
+    const SET_MODE_FILTER: usize = 1; // include/uapi/linux/seccomp.h
+    // WAIT_KILLABLE_RECV is for filters with a listener.
+    let flags = flags | NEW_LISTENER;
+    // SAFETY: the kernel looks at the flags first, and then finds no filter at the null pointer (EFAULT).
+    let result = unsafe { syscall(__NR_seccomp, [SET_MODE_FILTER, flags as usize, 0, 0, 0, 0]) };
+    check(result) == Err(Errno::FAULT)
+}
+
 /// `union bpf_attr` (include/uapi/linux/bpf.h), as far as the commands below fill it.
 #[repr(C, align(8))]
 struct BpfAttr([u32; 18]);
@@ -491,9 +501,30 @@ fn default_signal(signal: usize) {
     };
 }
 
-/// signalfd4(2) for every signal, non-blocking and close-on-exec.
-pub fn signalfd() -> Result<OwnedFd> {
-    let mask = !0u64;
+/// The signals that ask a program to stop (SIGHUP, SIGINT, SIGQUIT, SIGTERM), as a mask, without those that our
+/// caller has made us ignore (nohup(1), and shells in the background).
+pub fn stopping_signals() -> u64 {
+    let stopping = [SIGHUP, SIGINT, SIGQUIT, SIGTERM].into_iter();
+    stopping
+        .filter(|signal| !is_ignored(*signal as usize))
+        .fold(0, |mask, signal| mask | 1 << (signal - 1))
+}
+
+fn is_ignored(signal: usize) -> bool {
+    const SIG_IGN: usize = 1;
+    let mut action = [0usize; 4]; // as in default_signal: the handler comes first
+    // SAFETY: the kernel writes one structure of the size it has with this set.
+    unsafe {
+        syscall(
+            __NR_rt_sigaction,
+            [signal, 0, &raw mut action as usize, SIGSET_BYTES, 0, 0],
+        )
+    };
+    action[0] == SIG_IGN
+}
+
+/// signalfd4(2) for the signals of a mask, non-blocking and close-on-exec.
+pub fn signalfd(mask: u64) -> Result<OwnedFd> {
     // SFD_CLOEXEC and SFD_NONBLOCK are these.
     let flags = O_CLOEXEC | O_NONBLOCK;
     // SAFETY: the kernel reads a set of the size given.

@@ -26,15 +26,18 @@ pub struct Hook<'a> {
 }
 
 /// Runs the hook in its own process group and waits for it. `state` is what it reads on stdin, in
-/// pieces; `cwd` where it starts; `output` receives the beginning of what it writes.
+/// pieces; `cwd` where it starts; `output` receives the beginning of what it writes; a signal on the
+/// signalfd `stop` ends it.
 ///
 /// # Errors
 /// `Call::hook` when it cannot be started, `hook_timeout` when it was killed at its deadline,
+/// `hook_stopped` (errno: the signal that came to us) when it was killed because of that,
 /// `hook_status` (errno: the exit status) and `hook_signal` (errno: the signal) when it failed.
 pub fn run<const N: usize>(
     hook: &Hook<'_>,
     state: &[&[u8]],
     cwd: Option<BorrowedFd<'_>>,
+    stop: Option<BorrowedFd<'_>>,
     output: &mut Text<N>,
 ) -> Result<(), Fault> {
     // A file, not a pipe: a hook that does not read it can block or signal nobody.
@@ -66,8 +69,8 @@ pub fn run<const N: usize>(
     let (pid, pidfd) = pidfd;
 
     let deadline = hook.timeout.map(|s| now() + i64::from(s) * 1000);
-    let ended = watch(reader.as_fd(), pidfd.as_fd(), deadline, output);
-    if !ended {
+    let cut_short = watch(reader.as_fd(), pidfd.as_fd(), stop, deadline, output);
+    if cut_short.is_some() {
         // The whole group: a shell's children hold on to what it was doing.
         let _ = calls::kill(-pid, linux_raw_sys::general::SIGKILL as i32);
         let _ = calls::pidfd_send_signal(pidfd.as_fd(), linux_raw_sys::general::SIGKILL as i32);
@@ -78,11 +81,8 @@ pub fn run<const N: usize>(
             other => break other.at(Call::hook)?,
         }
     };
-    if !ended {
-        return Err(Fault {
-            call: Call::hook_timeout,
-            errno: Errno::TIMEDOUT,
-        });
+    if let Some(fault) = cut_short {
+        return Err(fault);
     }
     let mut errno = [0u8; 4];
     if let Ok(4) = rustix::io::read(&exec_reader, &mut errno[..]) {
@@ -142,18 +142,29 @@ fn now() -> i64 {
     t.tv_sec * 1000 + t.tv_nsec / 1_000_000
 }
 
-/// Collects output until the process ends; false when the deadline came first.
+/// Collects output until the process ends, or says why it may not go on.
 fn watch<const N: usize>(
     reader: BorrowedFd<'_>,
     pidfd: BorrowedFd<'_>,
+    stop: Option<BorrowedFd<'_>>,
     deadline: Option<i64>,
     output: &mut Text<N>,
-) -> bool {
+) -> Option<Fault> {
     let mut open = true;
     loop {
+        let watch = |fd, wanted| {
+            let flags = if wanted {
+                PollFlags::IN
+            } else {
+                PollFlags::empty()
+            };
+            PollFd::from_borrowed_fd(fd, flags)
+        };
+        // What is not watched stands for itself as the process, whose end is looked for anyway.
         let mut fds = [
-            PollFd::from_borrowed_fd(pidfd, PollFlags::IN),
-            PollFd::from_borrowed_fd(reader, PollFlags::IN),
+            watch(pidfd, true),
+            watch(if open { reader } else { pidfd }, open),
+            watch(stop.unwrap_or(pidfd), stop.is_some()),
         ];
         let timeout = deadline.map(|d| {
             let left = (d - now()).max(0);
@@ -162,17 +173,27 @@ fn watch<const N: usize>(
                 tv_nsec: left % 1000 * 1_000_000,
             }
         });
-        let watched = if open { 2 } else { 1 };
-        match rustix::event::poll(&mut fds[..watched], timeout.as_ref()) {
+        match rustix::event::poll(&mut fds, timeout.as_ref()) {
             Err(Errno::INTR) => continue,
-            Err(_) => return true, // waitid will tell
-            Ok(0) => return false,
+            Err(_) => return None, // waitid will tell
+            Ok(0) => {
+                return Some(Fault {
+                    call: Call::hook_timeout,
+                    errno: Errno::TIMEDOUT,
+                });
+            }
             Ok(_) => {}
         }
         let (ended, readable) = (
             !fds[0].revents().is_empty(),
             open && !fds[1].revents().is_empty(),
         );
+        if let Some(signal) = stop.and_then(calls::next_signal) {
+            return Some(Fault {
+                call: Call::hook_stopped,
+                errno: Errno::from_raw_os_error(signal),
+            });
+        }
         if readable {
             let mut chunk = [0u8; 1024];
             match rustix::io::read(reader, &mut chunk[..]) {
@@ -184,7 +205,7 @@ fn watch<const N: usize>(
             }
         }
         if ended {
-            return true;
+            return None;
         }
     }
 }

@@ -292,7 +292,6 @@ pub enum Step<'a> {
     /// Wait for `start` on the listening socket.
     Await(Slot),
     /// Raise hard limits, while it is allowed.
-    RaiseLimits(&'a [Rlimit]),
     Limits(&'a [Rlimit]),
     Personality(u32),
     Scheduler(SchedAttr),
@@ -488,13 +487,6 @@ impl fmt::Display for Step<'_> {
             Step::Chroot => f.write_str("change into the root (chroot)"),
             Step::LookUp(program) => write!(f, "execute {}", Lossy(program.name)),
             Step::Await(_) => f.write_str("wait for start"),
-            Step::RaiseLimits(limits) => {
-                write!(
-                    f,
-                    "raise the hard limits of process.rlimits{}",
-                    Shown(limits)
-                )
-            }
             Step::Limits(limits) => write!(f, "set process.rlimits{}", Shown(limits)),
             Step::Personality(p) => write!(f, "set the personality {p:#x}"),
             Step::Scheduler(_) => f.write_str("set process.scheduler"),

@@ -150,7 +150,6 @@ impl<'a> Child<'a> {
             Step::Chroot => self.chroot(),
             Step::LookUp(program) => program::look_up(self.root()?, program),
             Step::Await(listener) => self.wait_for_start(*listener),
-            Step::RaiseLimits(limits) => identity::raise_limits(limits),
             Step::Limits(limits) => identity::limits(limits),
             Step::Personality(persona) => calls::personality(*persona).at(Call::personality),
             Step::Scheduler(attr) => calls::sched_setattr(attr).at(Call::sched_setattr),
@@ -222,9 +221,13 @@ impl<'a> Child<'a> {
         let _ = write!(pid, "{}", rustix::process::getpid().as_raw_nonzero());
         for hook in hooks {
             let mut output = Text::<400>::new();
-            if let Err(fault) =
-                crate::hook::run(hook, &[state[0], pid.bytes(), state[1]], None, &mut output)
-            {
+            if let Err(fault) = crate::hook::run(
+                hook,
+                &[state[0], pid.bytes(), state[1]],
+                None,
+                None,
+                &mut output,
+            ) {
                 self.output.push(hook.path.to_bytes());
                 self.output.push(b"\0");
                 self.output.push(output.bytes());

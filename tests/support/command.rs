@@ -80,6 +80,11 @@ impl Cmd {
         self.stdin(File::open(path).unwrap())
     }
 
+    pub fn stdout(mut self, file: impl Into<File>) -> Cmd {
+        self.stdout = Some(file.into());
+        self
+    }
+
     /// One file, usually the slave end of a terminal, as all three of stdin, stdout and stderr.
     pub fn stdio(mut self, file: &File) -> Cmd {
         self.stdin = Some(file.try_clone().unwrap());

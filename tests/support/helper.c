@@ -279,6 +279,30 @@ int main(int argc, char **argv) {
         signal(SIGUSR1, SIG_IGN); signal(SIGPIPE, SIG_IGN); signal(SIGCHLD, SIG_IGN);
         execvp(a[0], a); return 127;
     }
+    if (!strcmp(verb, "conmon")) { // PID-FILE COMMAND: run it as conmon does and wait for whom it leaves to us
+        int status = 0, pid = 0;
+        prctl(PR_SET_CHILD_SUBREAPER, 1);
+        pid_t child = fork();
+        if (child == 0) { execvp(a[1], a + 1); _exit(127); }
+        waitpid(child, &status, 0);
+        printf("runtime %d\n", WEXITSTATUS(status)); fflush(stdout);
+        FILE *f = fopen(a[0], "r");
+        if (!f) return say("pid file", -1);
+        if (fscanf(f, "%d", &pid) != 1 || fgetc(f) != EOF) { printf("pid file: not a number alone\n"); return 1; }
+        if (waitpid(pid, &status, 0) != pid) return say("waitpid", -1);
+        printf("process %d\n", WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+        return say("more children", waitpid(-1, &status, WNOHANG)) ? 0 : 1; // ECHILD: nobody lingers
+    }
+    if (!strcmp(verb, "notify")) { // send each argument to $NOTIFY_SOCKET
+        struct sockaddr_un to = {AF_UNIX};
+        const char *path = getenv("NOTIFY_SOCKET");
+        int s = socket(AF_UNIX, SOCK_DGRAM, 0);
+        if (!path) { printf("no NOTIFY_SOCKET\n"); return 1; }
+        strncpy(to.sun_path, path, sizeof to.sun_path - 1);
+        for (int i = 0; i < n; i++)
+            if (sendto(s, a[i], strlen(a[i]), 0, (struct sockaddr *)&to, sizeof to) < 0) return say("sendto", -1);
+        return 0;
+    }
     if (!strcmp(verb, "subreap")) { prctl(PR_SET_CHILD_SUBREAPER, 1); execvp(a[0], a); return 127; }
     if (!strcmp(verb, "winsize")) { struct winsize w; if (ioctl(0, TIOCGWINSZ, &w)) return say("winsize", -1); printf("%d %d\n", w.ws_row, w.ws_col); return 0; }
     if (!strcmp(verb, "winch")) { // print the size now and at each SIGWINCH, twice in all

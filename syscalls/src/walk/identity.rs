@@ -31,21 +31,6 @@ impl Child<'_> {
     }
 }
 
-pub fn raise_limits(limits: &[Rlimit]) -> Walked {
-    for limit in limits {
-        let mut now = rustix::process::getrlimit(limit.resource);
-        // None is infinity.
-        if now
-            .maximum
-            .is_some_and(|now| limit.hard.is_none_or(|hard| hard > now))
-        {
-            now.maximum = limit.hard;
-            rustix::process::setrlimit(limit.resource, now).at(Call::prlimit)?;
-        }
-    }
-    Ok(())
-}
-
 pub fn limits(limits: &[Rlimit]) -> Walked {
     for limit in limits {
         let new = rustix::process::Rlimit {

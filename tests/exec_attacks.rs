@@ -1,0 +1,121 @@
+//! What a hostile container or a careless caller could make of exec: terminals that are not the container's own, the
+//! caller's keyring and terminal. What concerns descriptors, capabilities and the binary itself is in exec.rs.
+
+use runtime_tests::terminal::Terminal;
+use runtime_tests::{Bundle, Cmd, Running, host, json};
+use std::fs;
+use std::os::unix::fs::symlink;
+
+runtime_tests::tests![
+    a_false_ptmx_of_the_container_is_refused,
+    a_console_that_is_a_link_is_not_touched,
+    without_a_tty_the_callers_terminal_is_out_of_reach,
+    the_session_keyring_is_not_the_callers,
+    ids_of_a_process_file_that_are_none_are_refused,
+];
+
+#[track_caller]
+fn up_with(change: impl FnOnce(&mut Bundle)) -> (Bundle, Running) {
+    let mut b = Bundle::new();
+    b.waits();
+    change(&mut b);
+    let running = b.up();
+    (b, running)
+}
+
+fn a_false_ptmx_of_the_container_is_refused() {
+    // The container has put something else in the place of its devpts since it was created.
+    let host_pts = "/dev/host";
+    for false_one in [
+        "mknod /dev/pts/ptmx c 5 2",
+        "ln -s /dev/host/ptmx /dev/pts/ptmx",
+        "mkfifo /dev/pts/ptmx",
+        "true",
+    ] {
+        let (b, _running) = up_with(|b| {
+            b.capabilities(&["CAP_SYS_ADMIN", "CAP_MKNOD"]);
+            b.bind(std::path::Path::new("/dev/pts"), host_pts, &[]);
+        });
+        let script = format!("umount /dev/pts && {false_one}");
+        b.call(&["exec", &b.id, "sh", "-c", &script]).ok();
+        let run = b.call(&["exec", "--tty", &b.id, "true"]).output();
+        run.ends(255).says(&["terminal"]);
+        assert_eq!(run.err.lines().count(), 1, "{run}");
+        b.call(&["exec", &b.id, "echo", "still"])
+            .ok()
+            .prints("still\n");
+    }
+}
+
+fn a_console_that_is_a_link_is_not_touched() {
+    let (b, _running) = up_with(|_| ());
+    fs::write(b.file("victim"), "untouched").unwrap();
+    let link = "ln -sf /etc/passwd /dev/console; ln -sf /etc/passwd /dev/tty; true";
+    b.call(&["exec", &b.id, "sh", "-c", link]).ok();
+    let look = "tty; grep -c ' /etc/passwd ' /proc/self/mountinfo; stat -c %u /etc/passwd";
+    let run = b
+        .call(&["exec", "--tty", "--user", "7:8", &b.id, "sh", "-c", look])
+        .ok();
+    assert_eq!(run.out.replace('\r', ""), "/dev/pts/0\n0\n0\n");
+    symlink(b.file("victim"), b.rootfs().join("etc/link")).unwrap();
+    assert_eq!(b.read("victim"), "untouched");
+}
+
+fn without_a_tty_the_callers_terminal_is_out_of_reach() {
+    let (b, _running) = up_with(|_| ());
+    for (verb, answers) in [
+        ("ctty", &["ctty: ENXIO\n"][..]),
+        (
+            "tiocsti",
+            &["tiocsti: EPERM\n", "tiocsti: EIO\n", "tiocsti: ENOTTY\n"],
+        ),
+    ] {
+        let (mut terminal, slave) = Terminal::open();
+        let call = b.call(&["exec", &b.id, "helper", verb]);
+        let running = call
+            .through(["setsid", "--ctty", "--wait"])
+            .stdio(&slave)
+            .spawn();
+        drop(slave);
+        let text = terminal.read_all().replace('\r', "");
+        assert!(answers.contains(&text.as_str()), "{text:?}");
+        running.wait().ends(1);
+    }
+}
+
+fn the_session_keyring_is_not_the_callers() {
+    let (b, _running) = up_with(|_| ());
+    let host = Cmd::new(&b.dir, host::helper()).arg("keyring").ok().out;
+    let run = b.call(&["exec", &b.id, "helper", "keyring"]).ok();
+    assert_ne!(run.out, host);
+    assert!(run.out.contains(&format!("_ses.{}", b.id)), "{run}");
+    // As the container was created.
+    let mut b = Bundle::new();
+    b.waits()
+        .launch("run", &["--detach", "--no-new-keyring"])
+        .ok();
+    b.call(&["exec", &b.id, "helper", "keyring"])
+        .ok()
+        .prints(&host);
+}
+
+fn ids_of_a_process_file_that_are_none_are_refused() {
+    let (b, _running) = up_with(|_| ());
+    for (field, value) in [
+        ("uid", json!(4_294_967_295u64)),
+        ("gid", json!(4_294_967_295u64)),
+        ("gid", json!(-1)),
+        ("uid", json!("0")),
+        ("uid", json!(1.5)),
+        ("additionalGids", json!([-1])),
+        ("additionalGids", json!([4_294_967_296u64])),
+    ] {
+        let mut process = b.config["process"].clone();
+        process["user"][field] = value;
+        fs::write(b.file("process.json"), process.to_string()).unwrap();
+        let run = b
+            .call(&["exec", "--process", &b.text("process.json"), &b.id])
+            .output();
+        run.ends(255).says(&[&format!("user.{field}")]);
+    }
+}
