@@ -128,7 +128,7 @@ fn exec_enters_with_its_own_user_directory_variables_and_terminal() {
         s.run("echo text | docker exec -i c1 cat").prints("text\n");
         s.run("docker exec c1 grep -E 'Cap|Seccomp:|NoNewPrivs' /proc/self/status")
             .ok();
-        s.run("docker exec --privileged c1 grep CapBnd /proc/self/status");
+        s.run("docker exec --privileged c1 grep CapBnd /proc/self/status | sed 's/exec failed.*/exec failed/'");
         s.run("docker exec c1 cat /proc/self/cgroup").ok();
         s.run("docker exec -d c1 sh -c 'echo detached > /tmp/f; sleep 500'")
             .ok();
@@ -364,23 +364,13 @@ fn a_memory_hog_dies_and_docker_tells_of_it() {
 
 fn users_and_groups_are_those_asked_for() {
     compare(Engine::Docker, |s| {
-        for (flags, said) in [
-            ("-u 1234:4321", "uid=1234 gid=4321 groups=4321\n"),
-            (
-                "-u alice",
-                "uid=1000(alice) gid=1000(alice) groups=1000(alice),2000(extra)\n",
-            ),
-            (
-                "-u 1234 --group-add 77 --group-add extra",
-                "uid=1234 gid=0(root) groups=77,2000(extra)\n",
-            ),
-        ] {
-            let run = s.run(&format!("docker run --rm {flags} bb id"));
-            run.ok();
-            let _ = said;
-        }
+        s.run("docker run --rm -u 1234:4321 bb id").ok();
+        s.run("docker run --rm -u alice bb id")
+            .prints("uid=1000(alice) gid=1000(alice) groups=1000(alice),2000(extra)\n");
+        s.run("docker run --rm -u 1234 --group-add 77 --group-add extra bb id -G")
+            .prints("0 77 2000\n");
         s.run("docker run --rm -u 1000 bb touch /x").ends(1);
-        s.run("docker run --rm -u nosuch bb id");
+        s.run("docker run --rm -u nosuch bb id").ends(125);
     });
 }
 
