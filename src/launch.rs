@@ -9,7 +9,7 @@ use crate::plan::{Idmap, Open, Plan, What};
 use crate::ready::{self, Ready};
 use crate::spec::Resources;
 use crate::state::{self, Directory, State};
-use crate::{console, files, hooks, mappings, notify, oom, signal};
+use crate::{files, hooks, mappings, notify, oom, signal, socket};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -640,7 +640,7 @@ fn listen(directory: &Directory, slot: Slot, slots: &Slots<'_>) -> Result<OwnedF
 
 /// The address of that socket.
 pub fn start_address(directory: &Directory) -> Result<SocketAddrUnix> {
-    console::in_directory(directory.fd(), state::START)
+    socket::in_directory(directory.fd(), state::START)
         .during(|| "cannot name the socket for start".into())
 }
 
@@ -655,7 +655,7 @@ pub fn connect_console(
     };
     match socket {
         Some(path) => {
-            slots.fill(slot, console::connect(path, "--console-socket")?);
+            slots.fill(slot, socket::connect(path, "--console-socket")?);
             Ok(None)
         }
         None => {

@@ -24,6 +24,7 @@ mod program;
 mod ready;
 mod seal;
 mod signal;
+mod socket;
 mod spec;
 mod state;
 

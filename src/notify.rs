@@ -1,8 +1,8 @@
 //! The listener of a seccomp filter with SCMP_ACT_NOTIFY: taken from the child that loads it, and handed with
 //! the container process state to the agent at `listenerPath` (config-linux.md, Seccomp).
 
-use crate::console::connect;
 use crate::error::{During, Error, Result, fail};
+use crate::socket::connect;
 use crate::spec::object;
 use crate::state::{OCI_VERSION, Shown, State};
 use alloc::format;
