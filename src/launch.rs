@@ -478,6 +478,7 @@ pub fn failure(report: &Report, text: &Text<1016>, steps: Option<usize>) -> Erro
                 .into()
         }
         Call::not_a_null_device => "/dev/null of the host is not the character device 1:3".into(),
+        Call::capset => format!("its capabilities are more than ours: {}", Reason(errno)),
         Call::ptmx => format!("/dev/pts/ptmx of the container: {}", Reason(errno)),
         Call::not_a_terminal => "/dev/pts/ptmx of the container is not of a devpts".into(),
         call if errno == Errno::NOSYS => format!("{} is missing: {}", call.name(), Reason(errno)),

@@ -23,6 +23,7 @@ mod mounts;
 mod namespaces;
 mod notify;
 mod podman;
+mod podman_systemd;
 mod process;
 mod program;
 mod relay;
@@ -68,6 +69,7 @@ fn main() {
         containerd::tests(),
         docker::tests(),
         podman::tests(),
+        podman_systemd::tests(),
         swarm::tests(),
         golden::tests(),
         roots::tests(),

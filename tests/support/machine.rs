@@ -72,7 +72,7 @@ fn script(name: &str) -> PathBuf {
 }
 
 /// The one image, made once in a run.
-fn image() -> &'static Path {
+pub fn image() -> &'static Path {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();
     IMAGE.get_or_init(|| {
         let path = host::scratch().join("image.tar");
