@@ -320,8 +320,9 @@ pub fn raise_limits(plan: &Plan) -> Result<()> {
         {
             now.maximum = limit.hard;
             setrlimit(limit.resource, now).during(|| {
-                let name = limit.resource;
-                format!("config.json: process.rlimits: cannot raise the hard limit {name:?}")
+                let name = format!("{:?}", limit.resource).to_uppercase();
+                let hard = limit.hard.map_or("unlimited".into(), |hard| hard.to_string());
+                format!("config.json: process.rlimits: cannot raise the hard limit RLIMIT_{name} to {hard}")
             })?;
         }
     }

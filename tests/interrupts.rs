@@ -27,10 +27,7 @@ fn signal(b: &Bundle, running: &Running, number: i32) {
 
 /// A hook that writes its pid and then hangs.
 fn hangs(b: &mut Bundle, kind: &str) {
-    let script = format!(
-        "echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000",
-        b.text("hook")
-    );
+    let script = format!("echo $$ > {}; exec sleep 1000", b.text("hook"));
     b.hook(kind, &script);
 }
 
@@ -38,7 +35,8 @@ fn hangs(b: &mut Bundle, kind: &str) {
 #[track_caller]
 fn hook(b: &Bundle, running: &Running) -> i32 {
     wait_for("the hook runs", || {
-        b.file("hook").exists() || !running.err().is_empty()
+        fs::read_to_string(b.file("hook")).is_ok_and(|pid| pid.ends_with('\n'))
+            || !running.err().is_empty()
     });
     let text = fs::read_to_string(b.file("hook"));
     let pid = text.unwrap_or_else(|e| panic!("{e}: {}", running.err()));

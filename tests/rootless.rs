@@ -373,8 +373,8 @@ fn limits_can_be_lowered_and_raising_them_is_refused_by_name() {
     );
     b.run().fails(&[
         "process.rlimits",
-        "Nofile 40:1099511627776",
-        "Operation not permitted",
+        "RLIMIT_NOFILE to 1099511627776",
+        "operation not permitted",
     ]);
     b.left_nothing();
 }
@@ -580,7 +580,8 @@ fn delegated(b: &mut Bundle) {
         chown(own.join(path), Some(UID), Some(UID)).unwrap();
     }
     let script = format!(
-        "mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup && echo $$ > /sys/fs/cgroup/{}/session/cgroup.procs && exec \"$@\"",
+        "{} && echo $$ > /sys/fs/cgroup/{}/session/cgroup.procs && exec \"$@\"",
+        host::pure_v2(),
         b.id
     );
     let mut words: Vec<String> = ["unshare", "--mount", "sh", "-c", &script, "sh"]
@@ -638,7 +639,7 @@ fn no_visible_cgroup_can_be_written() {
     b.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["rw"])
         .sh(script);
     let run = b.run_ok();
-    assert!(run.lines().len() >= 2, "{run}");
+    assert!(!run.out.is_empty(), "{run}");
     assert!(run.lines().iter().all(|l| *l == "mkdir: EROFS"), "{run}");
 }
 
