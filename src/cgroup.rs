@@ -434,7 +434,7 @@ fn make_directories(
             return each(parent(new), new);
         }
         Err(Errno::EXIST) => {
-            check_empty(&directory)?;
+            check_usable(&directory)?;
             made.push(directory);
             return Ok(());
         }
@@ -461,13 +461,20 @@ fn parent(directory: &str) -> &str {
     directory.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 
-/// A cgroup that exists is taken when nobody is in it, as runc does.
-fn check_empty(directory: &str) -> Result<()> {
+/// A cgroup that exists is taken when nobody is in it and it is not frozen, as runc does.
+fn check_usable(directory: &str) -> Result<()> {
     let procs = crate::files::read(CWD, join(directory, "cgroup.procs").as_str())?;
     if !procs.is_empty() {
         fail!(
-            "the cgroup {directory} is not empty: another container may use the same linux.cgroupsPath"
+            "the container's cgroup is not empty: another one may use the same linux.cgroupsPath ({directory})"
         );
+    }
+    // Whoever is born there would wait for somebody to thaw it.
+    for (file, frozen) in [("freezer.state", "FROZEN"), ("cgroup.freeze", "1")] {
+        let path = join(directory, file);
+        if crate::files::read(CWD, &path).is_ok_and(|text| text.trim_ascii() == frozen.as_bytes()) {
+            fail!("the container's cgroup unexpectedly frozen: {path} says so");
+        }
     }
     Ok(())
 }

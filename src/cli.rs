@@ -49,6 +49,7 @@ pub enum Flag {
     // of the commands
     Bundle,
     ConsoleSocket,
+    PidfdSocket,
     PidFile,
     NoPivot,
     NoNewKeyring,
@@ -180,6 +181,7 @@ mod flags {
     use super::*;
 
     pub const BUNDLE: Info = info(Flag::Bundle, "bundle", Some('b'), Text("DIR"), "the directory of config.json (default: the current one)");
+    pub const PIDFD_SOCKET: Info = info(Flag::PidfdSocket, "pidfd-socket", None, Text("PATH"), "send a file descriptor of the process to this unix socket");
     pub const CONSOLE_SOCKET: Info = info(Flag::ConsoleSocket, "console-socket", None, Text("PATH"), "send the terminal's file descriptor to this unix socket");
     pub const PID_FILE: Info = info(Flag::PidFile, "pid-file", None, Text("FILE"), "write the pid of the container's first process here");
     pub const NO_PIVOT: Info = info(Flag::NoPivot, "no-pivot", None, Switch, "change the root without pivot_root, for a root on a ramdisk");
@@ -247,7 +249,7 @@ const COMMANDS: &[Entry] = &[
         name: "create",
         help: "create a container, which then waits for start",
         operands: &[Required("ID")],
-        flags: &[&BUNDLE, &CONSOLE_SOCKET, &PID_FILE, &NO_PIVOT, &NO_NEW_KEYRING, &PRESERVE_FDS, &DRY_RUN],
+        flags: &[&BUNDLE, &CONSOLE_SOCKET, &PIDFD_SOCKET, &PID_FILE, &NO_PIVOT, &NO_NEW_KEYRING, &PRESERVE_FDS, &DRY_RUN],
         example: "runtime create --bundle /srv/box box",
     },
     Entry {
@@ -264,7 +266,7 @@ const COMMANDS: &[Entry] = &[
         help: "create a container, start it, wait for its end and delete it",
         operands: &[Required("ID")],
         flags: &[
-            &BUNDLE, &DETACH, &KEEP, &CONSOLE_SOCKET, &PID_FILE, &NO_PIVOT, &NO_NEW_KEYRING, &PRESERVE_FDS, &NO_SUBREAPER,
+            &BUNDLE, &DETACH, &KEEP, &CONSOLE_SOCKET, &PIDFD_SOCKET, &PID_FILE, &NO_PIVOT, &NO_NEW_KEYRING, &PRESERVE_FDS, &NO_SUBREAPER,
             &DRY_RUN,
         ],
         example: "runtime run --bundle /srv/box box",
@@ -307,7 +309,7 @@ const COMMANDS: &[Entry] = &[
         help: "run one more process in a container",
         operands: &[Required("ID"), Rest("COMMAND")],
         flags: &[
-            &PROCESS, &CWD, &ENV, &USER, &ADDITIONAL_GIDS, &TTY, &CONSOLE_SOCKET, &DETACH, &PID_FILE, &CAP, &NO_NEW_PRIVS,
+            &PROCESS, &CWD, &ENV, &USER, &ADDITIONAL_GIDS, &TTY, &CONSOLE_SOCKET, &PIDFD_SOCKET, &DETACH, &PID_FILE, &CAP, &NO_NEW_PRIVS,
             &APPARMOR, &PROCESS_LABEL, &PRESERVE_FDS, &SUB_CGROUP, &IGNORE_PAUSED, &NO_SUBREAPER,
         ],
         example: "runtime exec --tty box sh",

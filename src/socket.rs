@@ -1,11 +1,16 @@
-//! Unix sockets of others by their paths, however long those are: the engine's console socket, a seccomp agent, a bus, a
-//! service manager, and the socket that `start` connects to.
+//! Unix sockets of others by their paths, however long those are: the engine's console and pidfd sockets, a seccomp agent,
+//! a bus, a service manager, and the socket that `start` connects to.
 
 use crate::error::{During, Result};
 use alloc::format;
+use core::mem::MaybeUninit;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::io::IoSlice;
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType,
+};
 
 /// Connects to the stream socket at `path`; `name` says which, in errors.
 pub fn connect(path: &str, name: &str) -> Result<OwnedFd> {
@@ -24,6 +29,39 @@ pub fn connect(path: &str, name: &str) -> Result<OwnedFd> {
     .during(what)?;
     rustix::net::connect(&socket, &address).during(what)?;
     Ok(socket)
+}
+
+/// Sends a descriptor with `data`, which must not be empty; how many bytes of that were taken.
+pub fn send(socket: &OwnedFd, fd: BorrowedFd<'_>, data: &[u8]) -> rustix::io::Result<usize> {
+    let fds = [fd];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    rustix::net::sendmsg(
+        socket,
+        &[IoSlice::new(data)],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )
+}
+
+/// Where the pidfd of a process goes: `--pidfd-socket`.
+pub struct PidfdSocket<'a> {
+    path: &'a str,
+    socket: OwnedFd,
+}
+
+impl<'a> PidfdSocket<'a> {
+    pub fn connect(path: &'a str) -> Result<Self> {
+        let socket = connect(path, "--pidfd-socket")?;
+        Ok(Self { path, socket })
+    }
+
+    pub fn tell(&self, pidfd: BorrowedFd<'_>) -> Result<()> {
+        send(&self.socket, pidfd, b"pidfd")
+            .map(drop)
+            .during(|| format!("--pidfd-socket: cannot send to {}", self.path))
+    }
 }
 
 /// The address of a socket in a directory, short however long the directory's path is.

@@ -340,8 +340,11 @@ fn every_hook_runs() {
     assert_eq!(b.read("run/log"), lines);
     assert_eq!(b.read("bundle/rootfs/tmp/log"), "startContainer 0\n");
     b.hook("createRuntime", "echo why >&2; exit 3");
-    b.run()
-        .fails(&["hooks.createRuntime[1]", "exit status 3", "why"]);
+    b.run().fails(&[
+        "error running createRuntime hook #1: ",
+        "exit status 3",
+        "why",
+    ]);
     b.left_nothing();
 }
 
@@ -527,7 +530,7 @@ fn resources_without_a_cgroup_are_refused() {
     fs::create_dir(&cgroup).unwrap();
     let other = runtime_tests::Cmd::new(&b.dir, "sleep").arg("1000").spawn();
     fs::write(cgroup.join("cgroup.procs"), other.pid().to_string()).unwrap();
-    b.run().fails(&["is not empty", "cgroupsPath"]);
+    b.run().fails(&["cgroup is not empty", "cgroupsPath"]);
     drop(other);
     host::remove_cgroup(&cgroup);
     b.left_nothing();

@@ -7,6 +7,7 @@ use crate::error::{During, Error, Result, fail};
 use crate::host::Host;
 use crate::launch::{Launched, Request, launch, shown};
 use crate::plan::{Options, plan};
+use crate::socket::PidfdSocket;
 use crate::spec::{Resources, Spec};
 use crate::state::{OCI_VERSION, State};
 use crate::{Context, commands, console, files, hooks, log, seal};
@@ -91,7 +92,10 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         id: context.operands[0],
         bundle: &bundle,
         wait: mode == Mode::Create,
-        no_pivot: flags.has(Flag::NoPivot),
+        no_pivot: flags
+            .has(Flag::NoPivot)
+            .then(crate::host::pseudo_mounts)
+            .transpose()?,
         no_new_keyring: flags.has(Flag::NoNewKeyring),
         preserve_fds,
         listen_fds: listen_fds(context),
@@ -138,6 +142,10 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         config: &text,
         root: context.root,
         console_socket,
+        pidfd_socket: flags
+            .text(Flag::PidfdSocket)
+            .map(PidfdSocket::connect)
+            .transpose()?,
         pid_file: flags.text(Flag::PidFile),
         notify_socket: context.notify_socket(),
         path: context.start.var("PATH"),

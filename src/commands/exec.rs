@@ -11,6 +11,7 @@ use crate::launch::{
     commits_early, connect_console, converse, go_on, raise_limits, reap, spread, unborn,
 };
 use crate::plan::{Options, plan_exec};
+use crate::socket::PidfdSocket;
 use crate::spec::{self, Capabilities, Process, Spec};
 use crate::state::{CREATED, Directory, PAUSED, RUNNING, State};
 use crate::{Context, console, files, notify, oom, signal};
@@ -115,7 +116,7 @@ fn enter(
         id,
         bundle: &state.bundle,
         wait: false,
-        no_pivot: false,
+        no_pivot: None,
         no_new_keyring: state.no_new_keyring,
         preserve_fds,
         listen_fds: listen_fds(context),
@@ -139,6 +140,10 @@ fn enter(
         init.try_clone()
             .during(|| "cannot duplicate a descriptor".into())?,
     );
+    let pidfd_socket = flags
+        .text(Flag::PidfdSocket)
+        .map(PidfdSocket::connect)
+        .transpose()?;
     let console = connect_console(&plan, &slots, console_socket)?;
     raise_limits(&plan)?;
     let stop = signal::hold()?;
@@ -209,6 +214,9 @@ fn enter(
             part,
             listener,
         )?;
+        if let Some(socket) = &pidfd_socket {
+            socket.tell(pidfd.as_fd())?;
+        }
         match flags.text(Flag::PidFile) {
             Some(path) => files::replace(CWD, path, pid.to_string().as_bytes(), 0o644),
             None => Ok(()),

@@ -4,7 +4,7 @@
 use super::namespaces::{Kind, mappings};
 use super::options::{self, Options, Recursion};
 use super::security::needs_selinux;
-use super::{Builder, Idmap, Mappings, What, leak, leak_text};
+use super::{Builder, Idmap, IdmapBy, What, leak, leak_text};
 use crate::error::{Result, fail};
 use crate::ready;
 use crate::spec::Mount as SpecMount;
@@ -31,7 +31,9 @@ pub fn propagate(flag: u64) -> MountAttr {
 
 impl Builder<'_> {
     /// Propagation, the root, and every mount and device in it.
-    pub fn root(&mut self, rootfs: &str, cgroup: Option<&str>) -> Result<()> {
+    pub fn root(&mut self, cgroup: Option<&str>) -> Result<()> {
+        let rootfs = self.rootfs.clone();
+        let rootfs = rootfs.as_str();
         if !self.namespaces.is_new(Kind::Mount) {
             return self.root_of_others(rootfs);
         }
@@ -81,6 +83,7 @@ impl Builder<'_> {
         self.steps.push(Step::Rootfs {
             tree: slot,
             path: leak_text(rootfs, "root.path")?,
+            in_place: self.has_early_hooks(),
         });
 
         let spec = self.spec;
@@ -88,7 +91,7 @@ impl Builder<'_> {
             self.mount(&format!("mounts[{n}]"), mount, shared, cgroup)?;
         }
         let dev_is_ours = !spec.mounts.iter().any(|m| {
-            m.destination.trim_end_matches('/') == "/dev"
+            mount_point(&m.destination) == "/dev"
                 && options::read(&m.options, "").is_ok_and(|o| is_bind(m, &o))
         });
         self.devices(dev_is_ours)?;
@@ -113,12 +116,21 @@ impl Builder<'_> {
                     slot: open.slot,
                     field: open.field.leak(),
                     tree,
+                    in_root: false,
                 }),
                 What::Namespace { .. } => self.opens.push(open),
             }
         }
         self.steps.extend(rest);
         Ok(())
+    }
+
+    /// Hooks that can see the mount namespace before the root is entered.
+    fn has_early_hooks(&self) -> bool {
+        let hooks = &self.spec.hooks;
+        !(hooks.prestart.is_empty()
+            && hooks.create_runtime.is_empty()
+            && hooks.create_container.is_empty())
     }
 
     /// Without a mount namespace of its own the container gets no mounts: they would be the host's, or those
@@ -165,7 +177,8 @@ impl Builder<'_> {
                 "{field}.destination is not absolute: taken from the root"
             ));
         }
-        let target = leak_text(&mount.destination, &format!("{field}.destination"))?;
+        let destination = &mount.destination;
+        let target = leak_text(destination, &format!("{field}.destination"))?;
         let after = after(&options);
         if options.remount {
             let own = MountAttr {
@@ -201,8 +214,14 @@ impl Builder<'_> {
                     .source
                     .as_deref()
                     .map(|source| leak_text(source, &format!("{field}.source")));
-                let mount =
+                let mut mount =
                     self.file_system(field, fs_type, source.transpose()?, &options, target, after)?;
+                // As runc: what is to lie in it comes first.
+                let dev = mount_point(destination) == "/dev";
+                if (fs_type == "tmpfs" || dev) && mount.attr & RDONLY != 0 {
+                    mount.attr &= !RDONLY;
+                    self.read_only.push(target);
+                }
                 self.steps.push(Step::Mount(mount));
                 Ok(())
             }
@@ -221,10 +240,9 @@ impl Builder<'_> {
         let Some(source) = mount.source.as_deref() else {
             fail!("config.json: {field}.source: required for a bind mount");
         };
-        let source = leak_text(
-            &super::absolute(self.options.bundle, source),
-            &format!("{field}.source"),
-        )?;
+        let path = super::absolute(self.options.bundle, source);
+        let field_of_source = format!("{field}.source");
+        let source = leak_text(&path, &field_of_source)?;
         let idmap = self.idmap(field, mount, options)?;
         let base = if shared {
             MountAttr::NONE
@@ -239,17 +257,29 @@ impl Builder<'_> {
             },
         };
         let recursive = options.bind != Some(Recursion::One);
-        let tree = self.open(
-            format!("{field}.source"),
-            What::Tree {
-                tree: Tree {
-                    path: source,
-                    recursive,
-                    attributes,
-                },
-                idmap,
-            },
-        );
+        let tree = Tree {
+            path: source,
+            recursive,
+            attributes,
+        };
+        let inside = path.strip_prefix(self.rootfs.as_str());
+        let tree = match inside.filter(|rest| rest.starts_with('/') && rest.len() > 1) {
+            // What lies there may be mounted by now.
+            Some(rest) if idmap.is_none() => {
+                let slot = self.slot();
+                self.steps.push(Step::Open {
+                    slot,
+                    field: field_of_source.leak(),
+                    tree: Tree {
+                        path: leak_text(rest, field)?,
+                        ..tree
+                    },
+                    in_root: true,
+                });
+                slot
+            }
+            _ => self.open(field_of_source, What::Tree { tree, idmap }),
+        };
         // What was set on the detached tree needs no second call, but for propagation.
         let after = Attributes {
             own: MountAttr {
@@ -337,6 +367,15 @@ impl Builder<'_> {
             return Ok(None);
         }
         let linux = &self.spec.linux;
+        let recursive = options.idmap == Some(Recursion::All);
+        if !own
+            && linux.uid_mappings.is_empty()
+            && linux.gid_mappings.is_empty()
+            && let Some(Some(path)) = self.namespaces.get(Kind::User)
+        {
+            let by = IdmapBy::Namespace(leak_text(path, field)?);
+            return Ok(Some(Idmap { by, recursive }));
+        }
         let (uid, gid, prefix) = match own {
             true => (
                 &mount.uid_mappings,
@@ -352,12 +391,8 @@ impl Builder<'_> {
         if uid.is_empty() || gid.is_empty() {
             fail!("config.json: {field}: an id-mapped mount needs uidMappings and gidMappings");
         }
-        let mappings: Mappings = mappings(uid, gid, &prefix)?;
-        let recursive = options.idmap == Some(Recursion::All);
-        Ok(Some(Idmap {
-            mappings,
-            recursive,
-        }))
+        let by = IdmapBy::Mappings(mappings(uid, gid, &prefix)?);
+        Ok(Some(Idmap { by, recursive }))
     }
 
     fn file_system(
@@ -496,6 +531,17 @@ impl Builder<'_> {
     pub fn paths(&mut self) -> Result<()> {
         let spec = self.spec;
         let Some(null) = self.null else { return Ok(()) };
+        let own = MountAttr {
+            set: RDONLY,
+            ..MountAttr::NONE
+        };
+        let attributes = Attributes {
+            own,
+            ..Attributes::NONE
+        };
+        for target in core::mem::take(&mut self.read_only) {
+            self.steps.push(Step::Remount { target, attributes });
+        }
         for (n, path) in spec.linux.readonly_paths.iter().enumerate() {
             self.steps.push(Step::Readonly(plain_path(
                 path,
@@ -508,14 +554,7 @@ impl Builder<'_> {
             self.steps.push(Step::Mask { path, null, empty });
         }
         if spec.root.as_ref().is_some_and(|root| root.readonly) {
-            let own = MountAttr {
-                set: RDONLY,
-                ..MountAttr::NONE
-            };
-            self.steps.push(Step::RootAttributes(Attributes {
-                own,
-                tree: MountAttr::NONE,
-            }));
+            self.steps.push(Step::RootAttributes(attributes));
         }
         Ok(())
     }
@@ -528,10 +567,15 @@ impl Builder<'_> {
             }
             return Ok(());
         }
-        self.steps.push(if self.options.no_pivot {
-            Step::MoveRoot
-        } else {
-            Step::Pivot
+        self.steps.push(match &self.options.no_pivot {
+            None => Step::Pivot,
+            Some(hidden) => {
+                let paths = hidden.iter().map(|path| leak_text(path, "mountinfo"));
+                Step::MoveRoot {
+                    hidden: leak(paths.collect::<Result<_>>()?),
+                    in_place: self.has_early_hooks(),
+                }
+            }
         });
         if let Some((flag, all)) = self
             .spec
@@ -556,6 +600,10 @@ fn plain_path(path: &str, field: &str) -> Result<&'static CStr> {
         fail!("config.json: {field}: expected an absolute path, found {path:?}");
     }
     leak_text(path, field)
+}
+
+fn mount_point(destination: &str) -> &str {
+    destination.trim_end_matches('/')
 }
 
 fn is_bind(mount: &SpecMount<'_>, options: &Options<'_>) -> bool {
