@@ -49,7 +49,7 @@ fn clean(path: &str, place: &str) -> Result<String> {
         .filter(|name| !name.is_empty() && *name != ".")
     {
         if name == ".." {
-            fail!("{place}: \"..\" is not allowed, found {path:?}");
+            fail!("{place}: {path} is not a sub cgroup path");
         }
         clean.push('/');
         clean.push_str(name);

@@ -505,7 +505,11 @@ pub fn parse<'a>(args: &[&'a str], flags: &mut Flags<'a>) -> Result<Request<'a>>
 
 fn find(name: &str) -> Result<&'static Entry> {
     let entry = COMMANDS.iter().find(|entry| entry.name == name);
-    entry.ok_or_else(|| Error::new(format!("unknown command {name:?} (see runtime --help)")))
+    entry.ok_or_else(|| {
+        Error::new(format!(
+            "unknown command {name:?}: No help topic for '{name}' (see runtime --help)"
+        ))
+    })
 }
 
 /// The arguments not yet looked at, and the command that they belong to.

@@ -326,7 +326,7 @@ pub fn raise_limits(plan: &Plan) -> Result<()> {
         {
             now.maximum = limit.hard;
             setrlimit(limit.resource, now).during(|| {
-                let name = format!("{:?}", limit.resource).to_uppercase();
+                let name = format!("{:?}", limit.resource).to_ascii_uppercase();
                 let hard = limit.hard.map_or("unlimited".into(), |hard| hard.to_string());
                 format!("config.json: process.rlimits: cannot raise the hard limit RLIMIT_{name} to {hard}")
             })?;
@@ -476,20 +476,29 @@ pub fn failure(report: &Report, text: &Text<1016>, steps: Option<usize>) -> Erro
             Reason(errno)
         ),
         Call::not_a_directory => {
-            "it is a symbolic link, or not a directory: an ordinary one is needed here".into()
+            "it must be mounted on ordinary directory, not on a symbolic link or a file".into()
         }
         Call::not_the_same_kind => {
             "a directory goes on a directory only, and a file on a file only: not a directory"
                 .into()
         }
         Call::not_a_null_device => "/dev/null of the host is not the character device 1:3".into(),
+        // Of a deadline the kernel asks that it holds on every CPU (sched(7)).
+        Call::sched_setattr if errno == Errno::PERM => format!(
+            "{}: this process scheduler can't be used together with AllowedCPUs",
+            Reason(errno)
+        ),
         Call::capset => format!("its capabilities are more than ours: {}", Reason(errno)),
         Call::ptmx => format!("/dev/pts/ptmx of the container: {}", Reason(errno)),
         Call::not_a_terminal => "/dev/pts/ptmx of the container is not of a devpts".into(),
         call if errno == Errno::NOSYS => format!("{} is missing: {}", call.name(), Reason(errno)),
         _ => Reason(errno).to_string(),
     };
-    Error::new(format!("cannot {step}{place}: {reason}"))
+    Error::new(match step.strip_prefix("execute ") {
+        // As runc says it.
+        Some(program) => format!("exec {program}: {reason}"),
+        None => format!("cannot {step}{place}: {reason}"),
+    })
 }
 
 /// The machine of an ELF file (elf.h, EM_*).

@@ -116,6 +116,10 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
             "--console-socket: process.terminal of config.json is not true, so there is no terminal to send"
         );
     }
+    if flags.has(Flag::Debug) {
+        let log = context.log();
+        shown(&plan).lines().for_each(|line| log.debug(line.trim()));
+    }
     if dry {
         plan.warnings.iter().for_each(|warning| log::warn(warning));
         return commands::print(&shown(&plan)).map(|_| None);

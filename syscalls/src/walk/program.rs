@@ -108,14 +108,17 @@ impl Child<'_> {
 }
 
 /// Closes what is not kept. Whoever owns what is closed must neither use nor drop it any more.
-pub fn close_all_but(mut kept: [RawFd; 5], preserve: u32) -> Walked {
-    kept.sort_unstable();
+pub fn close_all_but(kept: [RawFd; 5], preserve: u32) -> Walked {
     let mut from = 3 + preserve;
-    for fd in kept.into_iter().filter_map(|fd| u32::try_from(fd).ok()) {
+    let next = |from| {
+        let kept = kept.iter().filter_map(|fd| u32::try_from(*fd).ok());
+        kept.filter(|fd| *fd >= from).min()
+    };
+    while let Some(fd) = next(from) {
         if from < fd {
             calls::close_range(from, fd - 1, false).at(Call::close_range)?;
         }
-        from = from.max(fd + 1);
+        from = fd + 1;
     }
     calls::close_range(from, u32::MAX, false).at(Call::close_range)
 }
