@@ -16,6 +16,7 @@ mod exec_attacks;
 mod exec_places;
 mod faults;
 mod golden;
+mod habits;
 mod hooks;
 mod interrupts;
 mod lifecycle;
@@ -72,6 +73,7 @@ fn main() {
         podman_systemd::tests(),
         swarm::tests(),
         golden::tests(),
+        habits::tests(),
         roots::tests(),
         rootless::tests(),
         rootless_ids::tests(),

@@ -177,7 +177,11 @@ impl Builder<'_> {
                 "{field}.destination is not absolute: taken from the root"
             ));
         }
-        let destination = &mount.destination;
+        // As runc: one that says where it is on the host is meant.
+        let destination = match mount.destination.strip_prefix(self.rootfs.as_str()) {
+            Some(rest) if rest.starts_with('/') => rest,
+            _ => mount.destination.as_ref(),
+        };
         let target = leak_text(destination, &format!("{field}.destination"))?;
         let after = after(&options);
         if options.remount {

@@ -14,6 +14,7 @@ use crate::slots::{Slot, Slots};
 use crate::step::{Lossy, Point, Step};
 use core::ffi::CStr;
 use core::fmt::Write;
+use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -234,7 +235,15 @@ impl<'a> Child<'a> {
         program::close_all_but(kept, preserve)?;
         // The parent of `create` waits for the end of this channel, and is done then.
         rustix::net::shutdown(&self.channel, rustix::net::Shutdown::Write).at(Call::shutdown)?;
+        let signals = calls::signalfd(calls::stopping_signals()).at(Call::signalfd4)?;
         loop {
+            // The first process of a pid namespace hears only what it listens to, and whoever asks it to end means it.
+            let watch = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+            let mut fds = [watch(listener), watch(signals.as_fd())];
+            rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None)).at(Call::poll)?;
+            if let Some(signal) = calls::next_signal(signals.as_fd()) {
+                calls::exit(128 + signal);
+            }
             let peer = rustix::io::retry_on_intr(|| {
                 rustix::net::accept_with(listener, SocketFlags::CLOEXEC)
             })
