@@ -48,6 +48,7 @@ pub enum Flag {
     Criu,
     // of the commands
     Bundle,
+    Config,
     ConsoleSocket,
     PidfdSocket,
     PidFile,
@@ -181,6 +182,7 @@ mod flags {
     use super::*;
 
     pub const BUNDLE: Info = info(Flag::Bundle, "bundle", Some('b'), Text("DIR"), "the directory of config.json (default: the current one)");
+    pub const CONFIG: Info = info(Flag::Config, "config", Some('f'), Text("FILE"), "instead of the config.json of the bundle");
     pub const PIDFD_SOCKET: Info = info(Flag::PidfdSocket, "pidfd-socket", None, Text("PATH"), "send a file descriptor of the process to this unix socket");
     pub const CONSOLE_SOCKET: Info = info(Flag::ConsoleSocket, "console-socket", None, Text("PATH"), "send the terminal's file descriptor to this unix socket");
     pub const PID_FILE: Info = info(Flag::PidFile, "pid-file", None, Text("FILE"), "write the pid of the container's first process here");
@@ -249,7 +251,7 @@ const COMMANDS: &[Entry] = &[
         name: "create",
         help: "create a container, which then waits for start",
         operands: &[Required("ID")],
-        flags: &[&BUNDLE, &CONSOLE_SOCKET, &PIDFD_SOCKET, &PID_FILE, &NO_PIVOT, &NO_NEW_KEYRING, &PRESERVE_FDS, &DRY_RUN],
+        flags: &[&BUNDLE, &CONFIG, &CONSOLE_SOCKET, &PIDFD_SOCKET, &PID_FILE, &NO_PIVOT, &NO_NEW_KEYRING, &PRESERVE_FDS, &DRY_RUN],
         example: "runtime create --bundle /srv/box box",
     },
     Entry {
@@ -266,7 +268,7 @@ const COMMANDS: &[Entry] = &[
         help: "create a container, start it, wait for its end and delete it",
         operands: &[Required("ID")],
         flags: &[
-            &BUNDLE, &DETACH, &KEEP, &CONSOLE_SOCKET, &PIDFD_SOCKET, &PID_FILE, &NO_PIVOT, &NO_NEW_KEYRING, &PRESERVE_FDS, &NO_SUBREAPER,
+            &BUNDLE, &CONFIG, &DETACH, &KEEP, &CONSOLE_SOCKET, &PIDFD_SOCKET, &PID_FILE, &NO_PIVOT, &NO_NEW_KEYRING, &PRESERVE_FDS, &NO_SUBREAPER,
             &DRY_RUN,
         ],
         example: "runtime run --bundle /srv/box box",

@@ -474,12 +474,13 @@ fn ten_containers_at_once_come_and_go() {
 fn a_health_check_every_second_survives_a_load_of_execs() {
     compare(Engine::Docker, |s| {
         let seconds = std::env::var("ENGINE_HEALTH_SECONDS").map_or(15, |n| n.parse().unwrap());
-        s.run("docker run -d --name c1 --health-cmd 'echo well' --health-interval 1s --health-timeout 20s --health-retries 1 bb sleep 1000").ok();
+        // A name of its own: what happened to other containers of the same name is told, too.
+        s.run("docker run -d --name health --health-cmd 'echo well' --health-interval 1s --health-timeout 20s --health-retries 1 bb sleep 1000").ok();
         let events = s.start(&format!(
-            "docker events --since 0 --until $(($(date +%s) + {seconds} + 1)) --filter container=c1 --format '{{{{.Action}}}} {{{{.Actor.Attributes.exitCode}}}}'"
+            "docker events --since 0 --until $(($(date +%s) + {seconds} + 1)) --filter container=health --format '{{{{.Action}}}} {{{{.Actor.Attributes.exitCode}}}}'"
         ));
         s.see(&format!(
-            "end=$(($(date +%s) + {seconds})); while [ $(date +%s) -lt $end ]; do docker exec c1 sh -c 'echo x' || echo bad; done | sort -u"
+            "end=$(($(date +%s) + {seconds})); while [ $(date +%s) -lt $end ]; do docker exec health sh -c 'echo x' || echo bad; done | sort -u"
         )).prints("x\n");
         let events = events.wait();
         let count = |start: &str| events.out.lines().filter(|l| l.starts_with(start)).count();
@@ -492,9 +493,9 @@ fn a_health_check_every_second_survives_a_load_of_execs() {
             probes >= seconds / 3 && load >= seconds && died == well && died + 1 >= probes + load,
             "{events}"
         );
-        s.run("docker inspect -f '{{.State.Health.Status}} {{.State.Health.FailingStreak}}' c1")
+        s.run("docker inspect -f '{{.State.Health.Status}} {{.State.Health.FailingStreak}}' health")
             .prints("healthy 0\n");
-        s.run("docker rm -f c1").ok();
+        s.run("docker rm -f health").ok();
     });
 }
 

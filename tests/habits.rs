@@ -24,6 +24,7 @@ runtime_tests::tests![
     a_frozen_cgroup_is_refused,
     the_pidfd_is_sent_where_it_is_asked_for,
     debug_tells_each_step,
+    the_config_may_have_another_name_and_place,
 ];
 
 /// nvidia-container-cli does this.
@@ -393,4 +394,25 @@ fn debug_tells_each_step() {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     assert!(lines.len() > 10 && lines.iter().all(|line| line["level"] == "debug"));
+}
+
+/// crun's --config.
+fn the_config_may_have_another_name_and_place() {
+    let mut b = Bundle::new();
+    b.sh("echo up").write();
+    let other = b.text("other.json");
+    fs::rename(b.path().join("config.json"), &other).unwrap();
+    for flag in ["--config", "-f"] {
+        b.call(&["run", flag, &other, "--bundle"])
+            .arg(b.path())
+            .arg(&b.id)
+            .ok()
+            .prints("up\n");
+    }
+    b.call(&["create", "--config", "nowhere.json", "--bundle"])
+        .arg(b.path())
+        .arg(&b.id)
+        .output()
+        .fails(&["nowhere.json", "no such file or directory"]);
+    b.left_nothing();
 }

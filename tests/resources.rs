@@ -743,7 +743,7 @@ fn a_paused_container_does_nothing_until_it_is_resumed() {
         assert_eq!(running.out().len(), length);
         b.call(&["exec", &b.id, "true"])
             .output()
-            .says(&["is paused"]);
+            .says(&["paused container"]);
         command(&b, &["resume"]).ok();
         assert_eq!(b.status(), "running");
         wait_for("it goes on", || running.out().len() > length);

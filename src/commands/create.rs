@@ -79,7 +79,10 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
     let dry = flags.has(Flag::DryRun);
     let preserve_fds = if dry { 0 } else { protect(context)? };
     let (bundle, directory) = open_bundle(flags.text(Flag::Bundle).unwrap_or("."))?;
-    let text = files::read(&directory, "config.json").map_err(|error| no_config(&bundle, error))?;
+    let text = match flags.text(Flag::Config) {
+        Some(path) => files::read(CWD, path)?,
+        None => files::read(&directory, "config.json").map_err(|e| no_config(&bundle, e))?,
+    };
     let spec = Spec::read(&text)?;
     let host = Host::probe(context.start)?;
     let cgroups = match flags.text(Flag::CgroupManager) {

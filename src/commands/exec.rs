@@ -101,7 +101,7 @@ fn enter(
     let host = Host::probe(context.start)?;
     let is_paused = || status(directory, state, &host.cgroups) == PAUSED;
     if is_paused() && !flags.has(Flag::IgnorePaused) {
-        fail!("cannot exec in container {id:?}: it is paused (--ignore-paused waits for resume)");
+        fail!("cannot exec in a paused container ({id:?}; --ignore-paused waits for resume)");
     }
     if !host.privileged && directory.status(state).0 == CREATED {
         // Its process is still ours, and nobody but root may look into it; not even we.
