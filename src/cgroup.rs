@@ -411,14 +411,8 @@ pub fn thaw(cgroups: &Cgroups, path: &str) {
     }
 }
 
-/// Makes a directory and those above it that are missing, below `mountpoint`; `each` sees every new one, and
-/// `made` gets it once it is ours.
-fn make_directories(
-    mountpoint: &str,
-    path: &str,
-    made: &mut Vec<String>,
-    each: impl Fn(&str, &str) -> Result<()>,
-) -> Result<()> {
+/// Makes a directory and those above it that are missing, below `mountpoint`; `made` gets it once it is ours.
+fn make_directories(mountpoint: &str, path: &str, made: &mut Vec<String>) -> Result<()> {
     let directory = join(mountpoint, path);
     let make = |at: &str| rustix::fs::mkdirat(CWD, at, Mode::from_raw_mode(0o755));
     let failed = |at: &str, errno| {
@@ -430,8 +424,7 @@ fn make_directories(
     match make(&directory) {
         Ok(()) => {
             made.push(directory);
-            let new = &made[made.len() - 1];
-            return each(parent(new), new);
+            return Ok(());
         }
         Err(Errno::EXIST) => {
             check_usable(&directory)?;
@@ -445,12 +438,8 @@ fn make_directories(
     for name in path.split('/').filter(|name| !name.is_empty()) {
         at = join(&at, name);
         match make(&at) {
-            Ok(()) if at == directory => {
-                made.push(directory.clone());
-                each(parent(&at), &at)?;
-            }
-            Ok(()) => each(parent(&at), &at)?,
-            Err(Errno::EXIST) => {}
+            Ok(()) if at == directory => made.push(directory.clone()),
+            Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return failed(&at, errno),
         }
     }

@@ -493,8 +493,10 @@ fn a_health_check_every_second_survives_a_load_of_execs() {
             probes >= seconds / 3 && load >= seconds && died == well && died + 1 >= probes + load,
             "{events}"
         );
-        s.run("docker inspect -f '{{.State.Health.Status}} {{.State.Health.FailingStreak}}' health")
-            .prints("healthy 0\n");
+        s.run(
+            "docker inspect -f '{{.State.Health.Status}} {{.State.Health.FailingStreak}}' health",
+        )
+        .prints("healthy 0\n");
         s.run("docker rm -f health").ok();
     });
 }
