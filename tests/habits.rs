@@ -239,9 +239,9 @@ fn descriptors(pid: i32) -> Vec<PathBuf> {
 }
 
 fn the_waiting_process_holds_nothing_of_the_host() {
-    for label in [false, true] {
+    for procfs in [false, true] {
         let mut b = Bundle::new();
-        if label {
+        if procfs {
             // A private procfs is open for it.
             b.set("/linux/sysctl", json!({"net.ipv4.ip_forward": "1"}));
         }
