@@ -9,6 +9,7 @@ mod containerd;
 mod contract;
 mod devices;
 mod docker;
+mod docker_systemd;
 mod engines;
 mod errors;
 mod exec;
@@ -69,6 +70,7 @@ fn main() {
         engines::tests(),
         containerd::tests(),
         docker::tests(),
+        docker_systemd::tests(),
         podman::tests(),
         podman_systemd::tests(),
         swarm::tests(),

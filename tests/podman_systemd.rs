@@ -1,9 +1,10 @@
 //! Podman where systemd runs the machine: its containers lie in scopes of the system's systemd, or of an ordinary user's own.
 //! Every case is a line of shell that runs with runc and with ours, and must say the same; it runs in the guest, as root and as a user.
 
-use runtime_tests::{Cmd, host};
+use runtime_tests::host;
+use runtime_tests::systemd::{self, image, manager, root};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 
 runtime_tests::tests![
@@ -19,10 +20,6 @@ runtime_tests::tests![
     podman_tells_what_cannot_be_executed,
 ];
 
-fn root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
 /// Podman with this runtime, and systemd for its cgroups.
 fn podman(runtime: &Path, script: &str) -> String {
     let name = runtime.file_name().unwrap().to_str().unwrap();
@@ -36,41 +33,19 @@ fn podman(runtime: &Path, script: &str) -> String {
         ),
     )
     .unwrap();
-    let mut command = Cmd::new(host::scratch(), "sh")
-        .args(["-c", &format!("exec 2>&1\n{script}")])
-        .env("CONTAINERS_CONF", conf.to_str().unwrap())
-        .env(
-            "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        )
-        .deadline(240);
-    for name in ["HOME", "XDG_RUNTIME_DIR"] {
-        if let Ok(value) = std::env::var(name) {
-            command = command.env(name, &value);
-        }
-    }
-    let output = command.output();
-    output.ok();
-    output.out
+    systemd::shell(script, &[("CONTAINERS_CONF", conf.to_str().unwrap())])
 }
 
 /// Runs the script with runc and with ours; what it prints must be the same, and what is expected.
 #[track_caller]
 fn both(script: &str, expected: &str) {
-    static READY: OnceLock<PathBuf> = OnceLock::new();
-    if !Path::new("/run/systemd/system").exists() {
-        runtime_tests::skip!("no systemd on this machine; the guest has one");
-    }
-    let runc = READY.get_or_init(|| {
-        let compiled = std::env::var("RUNTIME_COMPILED").expect("only the guest has systemd");
-        let runc = host::program("runc");
-        podman(&runc, &format!("podman load -q -i {compiled}/image.tar"));
-        runc
+    static READY: OnceLock<()> = OnceLock::new();
+    systemd::required();
+    READY.get_or_init(|| {
+        let load = format!("podman load -q -i {}", image());
+        podman(&host::program("runc"), &load);
     });
-    let theirs = podman(runc, script);
-    let ours = podman(host::runtime(), script);
-    assert_eq!(theirs, expected, "with runc");
-    assert_eq!(ours, expected, "with ours");
+    systemd::both(expected, |runtime| podman(runtime, script));
 }
 
 const IMAGE: &str = "localhost/bb:latest";
@@ -84,18 +59,14 @@ fn podmans_container_lies_in_a_scope_with_its_limits() {
         podman exec limits sh -c 'cd /sys/fs/cgroup; cat memory.max pids.max cpu.max'
         podman rm -f -t 0 limits > /dev/null
         systemctl {} show libpod-$id.scope -p ActiveState",
-        user(),
-        user()
+        manager(),
+        manager()
     );
     both(
         &script,
         "ActiveState=active\nCPUQuotaPerSecUSec=500ms\nDelegate=yes\nMemoryMax=67108864\nTasksMax=20\n67108864\n20\n50000 100000\n\
          ActiveState=inactive\n",
     );
-}
-
-fn user() -> &'static str {
-    if root() { "" } else { "--user" }
 }
 
 fn podman_runs_more_processes_in_the_scope() {
@@ -129,7 +100,7 @@ fn podman_updates_nothing_that_systemd_forgets() {
         systemctl {} daemon-reload
         podman exec kept cat /sys/fs/cgroup/pids.max
         podman rm -f -t 0 kept > /dev/null",
-        user()
+        manager()
     );
     both(&script, "33\n");
 }
@@ -172,10 +143,11 @@ fn podmans_pod_runs() {
 
 /// As `podman generate systemd` writes it: systemd itself starts and stops the container.
 fn a_unit_of_podman_starts_and_stops() {
-    let (directory, target) = match root() {
-        true => ("/run/systemd/system", ""),
-        false => ("$HOME/.config/systemd/user", "--user"),
+    let directory = match root() {
+        true => "/run/systemd/system",
+        false => "$HOME/.config/systemd/user",
     };
+    let target = manager();
     let script = format!(
         "mkdir -p {directory}
         podman create --name unit {IMAGE} sh -c 'trap \"exit 0\" TERM; while :; do sleep 0.1; done' > /dev/null

@@ -1,6 +1,7 @@
 //! The systemd driver: scopes and their properties as systemd itself tells of them, for root and, where this runs as one,
 //! for an ordinary user whose own systemd makes them. The guest with systemd runs these; the driver is runc's.
 
+use runtime_tests::systemd::{required, root, systemctl, with_bus};
 use runtime_tests::{Bundle, Cmd, Output, Running, Value, harness, json, wait_for};
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -31,10 +32,6 @@ runtime_tests::tests![
     a_bus_that_is_silent_is_an_error,
 ];
 
-fn root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
 /// What stands between the cgroups of the machine and those that this systemd makes.
 fn top() -> PathBuf {
     let uid = rustix::process::geteuid().as_raw();
@@ -62,22 +59,9 @@ impl Drop for Scope {
         for unit in [Some(self.name.as_str()), own].into_iter().flatten() {
             // The first process of a pid namespace takes no SIGTERM, which systemd waits for.
             for words in [&["kill", "--signal=KILL"][..], &["stop"], &["reset-failed"]] {
-                harness::quietly(|| drop(systemctl(&self.b, &[words, &[unit]].concat())));
+                harness::quietly(|| drop(systemctl(&self.b.dir, &[words, &[unit]].concat())));
             }
         }
-    }
-}
-
-fn systemctl(b: &Bundle, arguments: &[&str]) -> Output {
-    let user: &[&str] = if root() { &[] } else { &["--user"] };
-    with_bus(Cmd::new(&b.dir, "systemctl").args(user).args(arguments)).output()
-}
-
-/// The user's bus is found by its directory alone.
-fn with_bus(command: Cmd) -> Cmd {
-    match std::env::var("XDG_RUNTIME_DIR") {
-        Ok(directory) if !root() => command.env("XDG_RUNTIME_DIR", &directory),
-        _ => command,
     }
 }
 
@@ -111,9 +95,7 @@ fn bundle() -> Bundle {
 
 /// The test is skipped without systemd. The slice is the test's own, with a slice above it.
 fn scope() -> Scope {
-    if !Path::new("/run/systemd/system").exists() {
-        runtime_tests::skip!("no systemd on this machine; the guest has one");
-    }
+    required();
     let mut b = bundle();
     let own = b.id.replace('-', "");
     let slice = format!("runtimetest-{own}.slice");
@@ -172,7 +154,7 @@ impl Scope {
     }
 
     fn property(&self, name: &str) -> String {
-        let output = systemctl(&self.b, &["show", "--value", "-p", name, &self.name]);
+        let output = systemctl(&self.b.dir, &["show", "--value", "-p", name, &self.name]);
         output.ok().out.trim().to_owned()
     }
 
@@ -196,7 +178,7 @@ impl Scope {
     }
 
     fn reload(&self) {
-        systemctl(&self.b, &["daemon-reload"]).ok();
+        systemctl(&self.b.dir, &["daemon-reload"]).ok();
     }
 
     /// No unit is loaded or failed, nothing of the container is left.
@@ -392,7 +374,11 @@ fn device_rules_outlast_a_reload_of_systemd() {
     holds("at once");
     s.reload();
     holds("after a reload");
-    systemctl(&s.b, &["set-property", "--runtime", &s.name, "TasksMax=99"]).ok();
+    systemctl(
+        &s.b.dir,
+        &["set-property", "--runtime", &s.name, "TasksMax=99"],
+    )
+    .ok();
     holds("after a property is set");
 }
 

@@ -8,6 +8,7 @@ pub mod harness;
 pub mod host;
 pub mod machine;
 pub mod ordinary;
+pub mod systemd;
 pub mod terminal;
 
 pub use bundle::Bundle;
