@@ -1,6 +1,6 @@
 //! Docker, and containerd beneath it, where systemd runs the machine and cgroup v2 is alone: the cgroup driver is systemd's.
-//! Every case is a script that runs with runc and with ours, which is Docker's default runtime, and must say the same; it runs in
-//! the guest, as root, with Debian's own units of both daemons.
+//! Every case is a script that runs with runc and with ours, Docker's default runtime, and must say the same; it runs in the guest,
+//! as root, with Debian's own units of both daemons.
 
 use runtime_tests::harness::attempt;
 use runtime_tests::{host, systemd, wait_for};
@@ -47,7 +47,7 @@ const LEFT: &str = "
     systemctl list-units --all --plain --no-legend 'docker-*.scope'
     find /sys/fs/cgroup -name 'docker-*.scope'
     for d in /run/docker/runtime-runc/moby /run/containerd/io.containerd.runtime.v2.task/moby /var/lib/docker/containers; do
-        [ ! -d $d ] || find $d -mindepth 1 -maxdepth 1
+        [ ! -d $d ] || find $d -mindepth 1 -maxdepth 1 || :
     done
 ";
 
@@ -110,14 +110,8 @@ fn alone(case: impl FnOnce()) {
 fn both(script: &str, expected: &str) {
     alone(|| {
         systemd::both(expected, |runtime| {
-            docker(
-                if runtime == host::runtime() {
-                    ""
-                } else {
-                    "runc"
-                },
-                script,
-            )
+            let ours = runtime == host::runtime();
+            docker(["runc", ""][usize::from(ours)], script)
         })
     });
 }
