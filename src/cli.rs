@@ -31,6 +31,8 @@ pub enum Command {
     Ps,
     Update,
     Events,
+    Checkpoint,
+    Restore,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +98,24 @@ pub enum Flag {
     MemBwSchema,
     Interval,
     Stats,
+    ImagePath,
+    WorkPath,
+    ParentPath,
+    LeaveRunning,
+    PreDump,
+    TcpEstablished,
+    ExtUnixSk,
+    ShellJob,
+    FileLocks,
+    AutoDedup,
+    LazyPages,
+    LinkRemap,
+    StatusFd,
+    PageServer,
+    ManageCgroupsMode,
+    EmptyNs,
+    LsmProfile,
+    LsmMountContext,
 }
 
 /// What a flag takes.
@@ -170,7 +190,7 @@ const GLOBALS: &[&Info] = &[
     &info(Flag::SystemdCgroup, "systemd-cgroup", None, Switch, "the same as --cgroup-manager systemd"),
     &info(Flag::CgroupManager, "cgroup-manager", None, OneOf("NAME", &["cgroupfs", "systemd", "disabled"]), "who makes the cgroups"),
     &info(Flag::Rootless, "rootless", None, OneOf("WHEN", &["true", "false", "auto"]), "accepted and ignored"),
-    &info(Flag::Criu, "criu", None, Text("PATH"), "accepted and ignored"),
+    &info(Flag::Criu, "criu", None, Text("PATH"), "the criu that checkpoint and restore run"),
     &HELP,
     &info(Flag::Version, "version", Some('v'), Switch, "print the version"),
 ];
@@ -227,6 +247,24 @@ mod flags {
     pub const MEM_BW_SCHEMA: Info = info(Flag::MemBwSchema, "mem-bw-schema", None, Text("TEXT"), "not supported");
     pub const INTERVAL: Info = info(Flag::Interval, "interval", None, Text("TIME"), "time between statistics (default: 5s)");
     pub const STATS: Info = info(Flag::Stats, "stats", None, Switch, "print the statistics once and return");
+    pub const IMAGE_PATH: Info = info(Flag::ImagePath, "image-path", None, Text("DIR"), "where the checkpoint is kept (default: ./checkpoint)");
+    pub const WORK_PATH: Info = info(Flag::WorkPath, "work-path", None, Text("DIR"), "where criu writes its log (default: beside the checkpoint)");
+    pub const PARENT_PATH: Info = info(Flag::ParentPath, "parent-path", None, Text("DIR"), "an earlier --pre-dump, relative to --image-path");
+    pub const LEAVE_RUNNING: Info = info(Flag::LeaveRunning, "leave-running", None, Switch, "let the container run on");
+    pub const PRE_DUMP: Info = info(Flag::PreDump, "pre-dump", None, Switch, "save the memory only, and let the container run on");
+    pub const TCP_ESTABLISHED: Info = info(Flag::TcpEstablished, "tcp-established", None, Switch, "allow open TCP connections");
+    pub const EXT_UNIX_SK: Info = info(Flag::ExtUnixSk, "ext-unix-sk", None, Switch, "allow unix sockets whose other end is outside");
+    pub const SHELL_JOB: Info = info(Flag::ShellJob, "shell-job", None, Switch, "allow a session that is led from outside");
+    pub const FILE_LOCKS: Info = info(Flag::FileLocks, "file-locks", None, Switch, "allow file locks");
+    pub const AUTO_DEDUP: Info = info(Flag::AutoDedup, "auto-dedup", None, Switch, "free what later images of the memory replace");
+    pub const LAZY_PAGES: Info = info(Flag::LazyPages, "lazy-pages", None, Switch, "bring the memory in when it is used (userfaultfd)");
+    pub const LINK_REMAP: Info = info(Flag::LinkRemap, "link-remap", None, Switch, "allow open files that were unlinked, by linking them again");
+    pub const STATUS_FD: Info = info(Flag::StatusFd, "status-fd", None, Number("FD"), "criu writes a zero byte here once it can serve --lazy-pages");
+    pub const PAGE_SERVER: Info = info(Flag::PageServer, "page-server", None, Text("ADDRESS:PORT"), "send the memory to this page server");
+    pub const MANAGE_CGROUPS_MODE: Info = info(Flag::ManageCgroupsMode, "manage-cgroups-mode", None, OneOf("MODE", &["soft", "full", "strict", "ignore"]), "what criu does with cgroups below the container's");
+    pub const EMPTY_NS: Info = info(Flag::EmptyNs, "empty-ns", None, OneOf("TYPE", &["network"]), "restore this namespace empty, as is done anyway");
+    pub const LSM_PROFILE: Info = info(Flag::LsmProfile, "lsm-profile", None, Text("TYPE:NAME"), "another AppArmor profile or SELinux label for the processes");
+    pub const LSM_MOUNT_CONTEXT: Info = info(Flag::LsmMountContext, "lsm-mount-context", None, Text("CONTEXT"), "another SELinux context for the mounts that have one");
     pub const ROOTLESS_SPEC: Info = info(Flag::RootlessSpec, "rootless", None, Switch, "for a container of an ordinary user");
 }
 
@@ -371,6 +409,29 @@ const COMMANDS: &[Entry] = &[
         operands: &[Required("ID")],
         flags: &[&INTERVAL, &STATS],
         example: "runtime events --stats box",
+    },
+    Entry {
+        command: Command::Checkpoint,
+        name: "checkpoint",
+        help: "save a running container to disk by criu, and end it",
+        operands: &[Required("ID")],
+        flags: &[
+            &IMAGE_PATH, &WORK_PATH, &PARENT_PATH, &LEAVE_RUNNING, &PRE_DUMP, &TCP_ESTABLISHED, &EXT_UNIX_SK, &SHELL_JOB,
+            &FILE_LOCKS, &AUTO_DEDUP, &LAZY_PAGES, &LINK_REMAP, &STATUS_FD, &PAGE_SERVER, &MANAGE_CGROUPS_MODE, &EMPTY_NS,
+        ],
+        example: "runtime checkpoint --image-path /srv/saved box",
+    },
+    Entry {
+        command: Command::Restore,
+        name: "restore",
+        help: "bring a container back from a checkpoint by criu, and wait for its end",
+        operands: &[Required("ID")],
+        flags: &[
+            &BUNDLE, &DETACH, &PID_FILE, &CONSOLE_SOCKET, &NO_SUBREAPER, &NO_PIVOT, &IMAGE_PATH, &WORK_PATH,
+            &TCP_ESTABLISHED, &EXT_UNIX_SK, &SHELL_JOB, &FILE_LOCKS, &AUTO_DEDUP, &LAZY_PAGES, &LINK_REMAP,
+            &MANAGE_CGROUPS_MODE, &EMPTY_NS, &LSM_PROFILE, &LSM_MOUNT_CONTEXT,
+        ],
+        example: "runtime restore --detach --bundle /srv/box --image-path /srv/saved box",
     },
 ];
 

@@ -55,20 +55,54 @@ pub struct Launched {
 }
 
 /// What has been made so far, so that it can be undone.
-struct Made<'a> {
-    directory: Directory,
-    state: State,
+pub struct Made<'a> {
+    pub directory: Directory,
+    pub state: State,
     host: &'a Host,
-    cgroup: bool,
+    pub cgroup: bool,
     /// The scope that systemd has started.
-    unit: Option<&'a Unit>,
-    child: Option<OwnedFd>,
+    pub unit: Option<&'a Unit>,
+    pub child: Option<OwnedFd>,
     hooks_ran: bool,
-    pid_file: Option<&'a str>,
+    pub pid_file: Option<&'a str>,
 }
 
-impl Made<'_> {
-    fn undo(self) {
+impl<'a> Made<'a> {
+    pub fn new(directory: Directory, state: State, host: &'a Host) -> Self {
+        Self {
+            directory,
+            state,
+            host,
+            cgroup: false,
+            unit: None,
+            child: None,
+            hooks_ran: false,
+            pid_file: None,
+        }
+    }
+
+    /// Makes the cgroup that the plan wants at `path`, unless systemd does.
+    pub fn make_cgroup(
+        &mut self,
+        plan: &Plan,
+        path: &str,
+        resources: &Resources<'_>,
+    ) -> Result<Option<Cgroup<'a>>> {
+        let cgroup = match &plan.unit {
+            None => Cgroup::make(self.host, path, resources)?,
+            Some(_) => Some(Cgroup::of_scope(self.host, path)?),
+        };
+        self.cgroup = cgroup.is_some() && (plan.unit.is_none() || self.host.cgroups.has_v1());
+        if cgroup.is_none() {
+            self.state.cgroup = None;
+        }
+        if let (Some(cgroup), Some(owner), None) = (&cgroup, plan.cgroup_owner, &plan.unit) {
+            cgroup.delegate(owner)?;
+        }
+        Ok(cgroup)
+    }
+
+    pub fn undo(self) {
         if let Some(child) = &self.child {
             const SIGKILL: i32 = 9;
             let _ = calls::pidfd_send_signal(child.as_fd(), SIGKILL);
@@ -116,16 +150,7 @@ pub fn launch(
     let console = connect_console(plan, &slots, request.console_socket)?;
     let stop = signal::hold()?;
     let directory = Directory::make(request.root, &state.id)?;
-    let mut made = Made {
-        directory,
-        state,
-        host,
-        cgroup: false,
-        unit: None,
-        child: None,
-        hooks_ran: false,
-        pid_file: None,
-    };
+    let mut made = Made::new(directory, state, host);
     match bring_up(
         plan,
         host,
@@ -171,17 +196,7 @@ fn bring_up<'a>(
     let birthplace: Slot = plan.slots;
     let mut born_in = None;
     if let Some(path) = &plan.cgroup {
-        cgroup = match &plan.unit {
-            None => Cgroup::make(host, path, resources)?,
-            Some(_) => Some(Cgroup::of_scope(host, path)?),
-        };
-        made.cgroup = cgroup.is_some() && (plan.unit.is_none() || host.cgroups.has_v1());
-        if cgroup.is_none() {
-            made.state.cgroup = None;
-        }
-        if let (Some(cgroup), Some(owner), None) = (&cgroup, plan.cgroup_owner, &plan.unit) {
-            cgroup.delegate(owner)?;
-        }
+        cgroup = made.make_cgroup(plan, path, resources)?;
         for open in plan.opens.iter().filter(|open| open.in_cgroup) {
             open_into(open, &slots)?;
         }
@@ -250,15 +265,8 @@ fn bring_up<'a>(
             None => Ok(()),
         },
         Point::Cgroup => {
-            match (&cgroup, &plan.unit) {
-                (Some(cgroup), Some(unit)) => {
-                    cgroup.start_scope(unit, pid, resources)?;
-                    // From here on it is ours to remove.
-                    scope.set(Some(unit));
-                    cgroup.settle(host, pid, resources, plan.cgroup_owner)?;
-                }
-                (Some(cgroup), None) => cgroup.join(pid)?,
-                (None, _) => {}
+            if let Some(cgroup) = &cgroup {
+                enter(cgroup, plan, host, resources, pid, &scope)?;
             }
             spread(pid);
             Ok(())
@@ -293,6 +301,23 @@ fn bring_up<'a>(
         files::replace(CWD, path, pid.to_string().as_bytes(), 0o644)?;
     }
     Ok((pidfd, ready))
+}
+
+/// Has the process enter the cgroup, where it was not born in it. `scope` gets the unit once it is ours to stop.
+pub fn enter<'p>(
+    cgroup: &Cgroup<'_>,
+    plan: &'p Plan,
+    host: &Host,
+    resources: &Resources<'_>,
+    pid: i32,
+    scope: &Cell<Option<&'p Unit>>,
+) -> Result<()> {
+    let Some(unit) = &plan.unit else {
+        return cgroup.join(pid);
+    };
+    cgroup.start_scope(unit, pid, resources)?;
+    scope.set(Some(unit));
+    cgroup.settle(host, pid, resources, plan.cgroup_owner)
 }
 
 /// Lets the process run on every CPU of the cgroup it is in, however few its caller is bound to: since Linux 6.2

@@ -6,21 +6,20 @@ use crate::cli::Flag;
 use crate::error::{During, Error, Result, fail};
 use crate::host::Host;
 use crate::launch::{Launched, Request, launch, shown};
-use crate::plan::{Options, plan};
+use crate::plan::{Options, Plan, plan};
 use crate::spec::{Resources, Spec};
 use crate::state::{OCI_VERSION, State};
 use crate::{Context, commands, console, files, hooks, log, seal};
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
-use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode as FsMode, OFlags};
 use rustix::process::DumpableBehavior;
 
 /// How the container is started.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub enum Mode {
     /// It waits for `start`.
     Create,
     /// It runs and we return.
@@ -72,14 +71,25 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     status
 }
 
-/// Reads the bundle, plans and launches; `None` after a dry run.
-fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
+/// A bundle that was read and planned for.
+pub struct Planned {
+    /// The text of config.json.
+    pub text: &'static [u8],
+    pub spec: Spec<'static>,
+    pub host: Host,
+    pub plan: Plan,
+    /// As it is to be, without a process yet.
+    pub state: State,
+}
+
+/// Reads the bundle that the command line names, and makes its plan.
+pub fn planned(context: &Context<'_>, mode: Mode, preserve_fds: u32) -> Result<Planned> {
     let flags = context.flags;
-    let dry = flags.has(Flag::DryRun);
-    let preserve_fds = if dry { 0 } else { protect(context)? };
     let (bundle, directory) = open_bundle(flags.text(Flag::Bundle).unwrap_or("."))?;
     let text = files::read(&directory, "config.json").map_err(|error| no_config(&bundle, error))?;
-    let spec = Spec::read(&text)?;
+    // As the plan itself, it is needed until the process ends.
+    let text: &'static [u8] = text.leak();
+    let spec = Spec::read(text)?;
     let host = Host::probe(context.start)?;
     let cgroups = match flags.text(Flag::CgroupManager) {
         Some("disabled") => Driver::Disabled,
@@ -112,10 +122,6 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
             "--console-socket: process.terminal of config.json is not true, so there is no terminal to send"
         );
     }
-    if dry {
-        plan.warnings.iter().for_each(|warning| log::warn(warning));
-        return commands::print(&shown(&plan)).map(|_| None);
-    }
     let state = State {
         oci_version: OCI_VERSION.to_owned(),
         id: options.id.to_owned(),
@@ -132,12 +138,37 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         no_new_keyring: options.no_new_keyring,
         agent: plan.agent.clone(),
     };
+    Ok(Planned {
+        text,
+        spec,
+        host,
+        plan,
+        state,
+    })
+}
+
+/// Reads the bundle, plans and launches; `None` after a dry run.
+fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
+    let flags = context.flags;
+    let dry = flags.has(Flag::DryRun);
+    let preserve_fds = if dry { 0 } else { protect(context)? };
+    let Planned {
+        text,
+        spec,
+        host,
+        plan,
+        state,
+    } = planned(context, mode, preserve_fds)?;
+    if dry {
+        plan.warnings.iter().for_each(|warning| log::warn(warning));
+        return commands::print(&shown(&plan)).map(|_| None);
+    }
     let none = Resources::default();
     let resources = spec.linux.resources.as_ref().unwrap_or(&none);
     let request = Request {
-        config: &text,
+        config: text,
         root: context.root,
-        console_socket,
+        console_socket: flags.text(Flag::ConsoleSocket),
         pid_file: flags.text(Flag::PidFile),
         notify_socket: context.notify_socket(),
         path: context.start.var("PATH"),
@@ -168,13 +199,9 @@ fn open_bundle(bundle: &str) -> Result<(String, OwnedFd)> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::openat(CWD, bundle, flags, FsMode::empty())
         .during(|| format!("cannot open the bundle {bundle}"))?;
-    let link = format!("/proc/self/fd/{}", directory.as_raw_fd());
-    let path = rustix::fs::readlinkat(CWD, link.as_str(), Vec::new())
+    let path = files::path_of(directory.as_fd())
         .during(|| format!("cannot find the path of the bundle {bundle}"))?;
-    match path.into_string() {
-        Ok(path) => Ok((path, directory)),
-        Err(_) => fail!("the path of the bundle {bundle} is not UTF-8"),
-    }
+    Ok((path, directory))
 }
 
 fn no_config(bundle: &str, error: Error) -> Error {

@@ -144,7 +144,7 @@ impl<'a> Child<'a> {
                 bind,
                 relayed,
             } => self.console(*socket, name, *size, *uid, *bind, *relayed),
-            Step::Stdio { uid } => console::own_stdio(*uid),
+            Step::Stdio { uid } => console::own_stdio(self.root().ok(), *uid),
             Step::Pivot => self.pivot(),
             Step::MoveRoot => self.move_root(),
             Step::Chroot => self.chroot(),
