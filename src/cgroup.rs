@@ -49,7 +49,7 @@ fn clean(path: &str, place: &str) -> Result<String> {
         .filter(|name| !name.is_empty() && *name != ".")
     {
         if name == ".." {
-            fail!("{place}: \"..\" is not allowed, found {path:?}");
+            fail!("{place}: {path} is not a sub cgroup path");
         }
         clean.push('/');
         clean.push_str(name);
@@ -372,7 +372,7 @@ pub fn update(
     if let Some((manager, name)) = unit {
         let devices = device_rules(resources)?;
         manager
-            .update(name, &limits, devices.as_deref())
+            .update(name, &limits, &Current(Some(&read)), devices.as_deref())
             .and_then(|()| limit::write(&limits, directory))
             .inspect_err(|_| undo.undo())?;
     }
@@ -411,14 +411,8 @@ pub fn thaw(cgroups: &Cgroups, path: &str) {
     }
 }
 
-/// Makes a directory and those above it that are missing, below `mountpoint`; `each` sees every new one, and
-/// `made` gets it once it is ours.
-fn make_directories(
-    mountpoint: &str,
-    path: &str,
-    made: &mut Vec<String>,
-    each: impl Fn(&str, &str) -> Result<()>,
-) -> Result<()> {
+/// Makes a directory and those above it that are missing, below `mountpoint`; `made` gets it once it is ours.
+fn make_directories(mountpoint: &str, path: &str, made: &mut Vec<String>) -> Result<()> {
     let directory = join(mountpoint, path);
     let make = |at: &str| rustix::fs::mkdirat(CWD, at, Mode::from_raw_mode(0o755));
     let failed = |at: &str, errno| {
@@ -430,11 +424,10 @@ fn make_directories(
     match make(&directory) {
         Ok(()) => {
             made.push(directory);
-            let new = &made[made.len() - 1];
-            return each(parent(new), new);
+            return Ok(());
         }
         Err(Errno::EXIST) => {
-            check_empty(&directory)?;
+            check_usable(&directory)?;
             made.push(directory);
             return Ok(());
         }
@@ -445,12 +438,8 @@ fn make_directories(
     for name in path.split('/').filter(|name| !name.is_empty()) {
         at = join(&at, name);
         match make(&at) {
-            Ok(()) if at == directory => {
-                made.push(directory.clone());
-                each(parent(&at), &at)?;
-            }
-            Ok(()) => each(parent(&at), &at)?,
-            Err(Errno::EXIST) => {}
+            Ok(()) if at == directory => made.push(directory.clone()),
+            Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return failed(&at, errno),
         }
     }
@@ -461,13 +450,20 @@ fn parent(directory: &str) -> &str {
     directory.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 
-/// A cgroup that exists is taken when nobody is in it, as runc does.
-fn check_empty(directory: &str) -> Result<()> {
+/// A cgroup that exists is taken when nobody is in it and it is not frozen, as runc does.
+fn check_usable(directory: &str) -> Result<()> {
     let procs = crate::files::read(CWD, join(directory, "cgroup.procs").as_str())?;
     if !procs.is_empty() {
         fail!(
-            "the cgroup {directory} is not empty: another container may use the same linux.cgroupsPath"
+            "the container's cgroup is not empty: another one may use the same linux.cgroupsPath ({directory})"
         );
+    }
+    // Whoever is born there would wait for somebody to thaw it.
+    for (file, frozen) in [("freezer.state", "FROZEN"), ("cgroup.freeze", "1")] {
+        let path = join(directory, file);
+        if crate::files::read(CWD, &path).is_ok_and(|text| text.trim_ascii() == frozen.as_bytes()) {
+            fail!("the container's cgroup unexpectedly frozen: {path} says so");
+        }
     }
     Ok(())
 }

@@ -50,7 +50,9 @@ pub enum Flag {
     Criu,
     // of the commands
     Bundle,
+    Config,
     ConsoleSocket,
+    PidfdSocket,
     PidFile,
     NoPivot,
     NoNewKeyring,
@@ -200,6 +202,8 @@ mod flags {
     use super::*;
 
     pub const BUNDLE: Info = info(Flag::Bundle, "bundle", Some('b'), Text("DIR"), "the directory of config.json (default: the current one)");
+    pub const CONFIG: Info = info(Flag::Config, "config", Some('f'), Text("FILE"), "instead of the config.json of the bundle");
+    pub const PIDFD_SOCKET: Info = info(Flag::PidfdSocket, "pidfd-socket", None, Text("PATH"), "send a file descriptor of the process to this unix socket");
     pub const CONSOLE_SOCKET: Info = info(Flag::ConsoleSocket, "console-socket", None, Text("PATH"), "send the terminal's file descriptor to this unix socket");
     pub const PID_FILE: Info = info(Flag::PidFile, "pid-file", None, Text("FILE"), "write the pid of the container's first process here");
     pub const NO_PIVOT: Info = info(Flag::NoPivot, "no-pivot", None, Switch, "change the root without pivot_root, for a root on a ramdisk");
@@ -285,7 +289,7 @@ const COMMANDS: &[Entry] = &[
         name: "create",
         help: "create a container, which then waits for start",
         operands: &[Required("ID")],
-        flags: &[&BUNDLE, &CONSOLE_SOCKET, &PID_FILE, &NO_PIVOT, &NO_NEW_KEYRING, &PRESERVE_FDS, &DRY_RUN],
+        flags: &[&BUNDLE, &CONFIG, &CONSOLE_SOCKET, &PIDFD_SOCKET, &PID_FILE, &NO_PIVOT, &NO_NEW_KEYRING, &PRESERVE_FDS, &DRY_RUN],
         example: "runtime create --bundle /srv/box box",
     },
     Entry {
@@ -302,7 +306,7 @@ const COMMANDS: &[Entry] = &[
         help: "create a container, start it, wait for its end and delete it",
         operands: &[Required("ID")],
         flags: &[
-            &BUNDLE, &DETACH, &KEEP, &CONSOLE_SOCKET, &PID_FILE, &NO_PIVOT, &NO_NEW_KEYRING, &PRESERVE_FDS, &NO_SUBREAPER,
+            &BUNDLE, &CONFIG, &DETACH, &KEEP, &CONSOLE_SOCKET, &PIDFD_SOCKET, &PID_FILE, &NO_PIVOT, &NO_NEW_KEYRING, &PRESERVE_FDS, &NO_SUBREAPER,
             &DRY_RUN,
         ],
         example: "runtime run --bundle /srv/box box",
@@ -345,7 +349,7 @@ const COMMANDS: &[Entry] = &[
         help: "run one more process in a container",
         operands: &[Required("ID"), Rest("COMMAND")],
         flags: &[
-            &PROCESS, &CWD, &ENV, &USER, &ADDITIONAL_GIDS, &TTY, &CONSOLE_SOCKET, &DETACH, &PID_FILE, &CAP, &NO_NEW_PRIVS,
+            &PROCESS, &CWD, &ENV, &USER, &ADDITIONAL_GIDS, &TTY, &CONSOLE_SOCKET, &PIDFD_SOCKET, &DETACH, &PID_FILE, &CAP, &NO_NEW_PRIVS,
             &APPARMOR, &PROCESS_LABEL, &PRESERVE_FDS, &SUB_CGROUP, &IGNORE_PAUSED, &NO_SUBREAPER,
         ],
         example: "runtime exec --tty box sh",
@@ -564,7 +568,11 @@ pub fn parse<'a>(args: &[&'a str], flags: &mut Flags<'a>) -> Result<Request<'a>>
 
 fn find(name: &str) -> Result<&'static Entry> {
     let entry = COMMANDS.iter().find(|entry| entry.name == name);
-    entry.ok_or_else(|| Error::new(format!("unknown command {name:?} (see runtime --help)")))
+    entry.ok_or_else(|| {
+        Error::new(format!(
+            "unknown command {name:?}: No help topic for '{name}' (see runtime --help)"
+        ))
+    })
 }
 
 /// The arguments not yet looked at, and the command that they belong to.

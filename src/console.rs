@@ -5,44 +5,15 @@ use crate::error::{During, Result, fail};
 use crate::jail;
 use crate::launch::reap;
 use crate::ready::Ready;
-use alloc::format;
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags};
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, IoSliceMut};
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix,
-    SocketFlags, SocketType,
-};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::termios::{OptionalActions, OutputModes, Termios, Winsize};
 use syscalls::calls;
-
-/// Connects to a socket of an engine, however long its path is; `name` says which, in errors.
-pub fn connect(path: &str, name: &str) -> Result<OwnedFd> {
-    let what = || format!("{name}: cannot connect to {path}");
-    let (dir, name) = path.rsplit_once('/').unwrap_or((".", path));
-    let dir = if dir.is_empty() { "/" } else { dir };
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = rustix::fs::openat(CWD, dir, flags, Mode::empty()).during(what)?;
-    let address = in_directory(dir.as_fd(), name).during(what)?;
-    let socket = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .during(what)?;
-    rustix::net::connect(&socket, &address).during(what)?;
-    Ok(socket)
-}
-
-/// The address of a socket in a directory, short however long the directory's path is.
-pub fn in_directory(dir: BorrowedFd<'_>, name: &str) -> rustix::io::Result<SocketAddrUnix> {
-    SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()))
-}
 
 /// The terminal that the child sends over the pair.
 fn receive(socket: BorrowedFd<'_>) -> Result<OwnedFd> {

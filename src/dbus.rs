@@ -1,9 +1,9 @@
 //! D-Bus, as much of it as asking systemd takes: calls, their replies, and the signal that a job is done. A client of our own,
 //! because no library for it works without std. Source: the D-Bus specification, Message Protocol and Authentication Protocol.
 
-use crate::console;
 use crate::error::{During, Error, Result, fail};
 use crate::files;
+use crate::socket;
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
@@ -250,7 +250,7 @@ impl Bus {
     /// namespace too. `direct`: systemd is at the other end, and there is no bus to greet.
     pub fn connect(path: &str, direct: bool) -> Result<Self> {
         let mut bus = Self {
-            socket: console::connect(path, "D-Bus")?,
+            socket: socket::connect(path, "D-Bus")?,
             last_serial: 0,
             signals: Vec::new(),
             deadline: now() + PATIENCE,

@@ -22,7 +22,7 @@ pub fn run(kind: &str, hooks: &[Hook], state: &State, status: &str) -> Result<()
     hooks
         .iter()
         .enumerate()
-        .try_for_each(|(n, hook)| run_one(&format!("hooks.{kind}[{n}]"), hook, &json, state))
+        .try_for_each(|(n, hook)| run_one(kind, n, hook, &json, state))
 }
 
 /// Runs all poststop hooks; one that fails is told of and the others still run (runtime.md, Lifecycle).
@@ -31,15 +31,17 @@ pub fn run_poststop(state: &State) {
         return;
     };
     for (n, hook) in state.poststop.iter().enumerate() {
-        if let Err(error) = run_one(&format!("hooks.poststop[{n}]"), hook, &json, state) {
+        if let Err(error) = run_one("poststop", n, hook, &json, state) {
             crate::log::warn(&error.to_string());
         }
     }
 }
 
-fn run_one(field: &str, hook: &Hook, json: &[u8], state: &State) -> Result<()> {
+fn run_one(kind: &str, n: usize, hook: &Hook, json: &[u8], state: &State) -> Result<()> {
+    // As runc words it, which people look for.
+    let place = format!("error running {kind} hook #{n}: {}", hook.path);
     let c_string = |s: &str| {
-        CString::new(s).map_err(|_| Error::new(format!("{field}: a string with a zero byte")))
+        CString::new(s).map_err(|_| Error::new(format!("{place}: a string with a zero byte")))
     };
     let path = c_string(&hook.path)?;
     let args = hook
@@ -73,26 +75,28 @@ fn run_one(field: &str, hook: &Hook, json: &[u8], state: &State) -> Result<()> {
     ) {
         Ok(()) => Ok(()),
         Err(fault) if fault.call == Call::hook_stopped => Err(Error::interrupted(
-            format!("{field} ({}) was killed:", hook.path),
+            format!("{place}:"),
             fault.errno.raw_os_error(),
         )),
-        Err(fault) => fail!(
-            "{field} ({}) {}",
-            hook.path,
-            failure(fault, hook.timeout, output.as_str())
-        ),
+        Err(fault) => fail!("{place}: {}", failure(fault, hook.timeout, output.as_str())),
     }
 }
+
+const SIGSYS: i32 = 31;
 
 /// How a hook failed, in words, with what it wrote.
 pub fn failure(fault: Fault, timeout: Option<u32>, output: &str) -> String {
     let number = fault.errno.raw_os_error();
     let mut text = match fault.call {
-        Call::hook_status => format!("failed: exit status {number}"),
-        Call::hook_signal => format!("failed: killed by signal {number}"),
+        Call::hook_status => format!("exit status {number}"),
+        // What a filter has forbidden.
+        Call::hook_signal if number == SIGSYS => "bad system call".to_owned(),
+        Call::hook_signal => format!("killed by signal {number}"),
         Call::hook_timeout => match timeout {
-            Some(seconds) => format!("was killed: it took longer than its timeout of {seconds} s"),
-            None => "was killed: it took longer than its timeout".to_owned(),
+            Some(seconds) => {
+                format!("killed, because it took longer than its timeout of {seconds} s")
+            }
+            None => "killed, because it took longer than its timeout".to_owned(),
         },
         _ => format!("cannot be run: {}", Reason(fault.errno)),
     };

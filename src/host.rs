@@ -149,6 +149,29 @@ impl Cgroups {
     }
 }
 
+/// Where procfs and sysfs are mounted, lowest first.
+pub fn pseudo_mounts() -> Result<Vec<String>> {
+    let mounts = files::read(CWD, "/proc/self/mountinfo")?;
+    Ok(String::from_utf8_lossy(&mounts)
+        .lines()
+        .filter_map(|line| line.split_once(" - "))
+        .filter(|(_, fs)| fs.starts_with("proc ") || fs.starts_with("sysfs "))
+        .filter_map(|(mount, _)| mount.split(' ').nth(4).map(unescaped))
+        .collect())
+}
+
+/// A path of mountinfo, in which a space, a tab, a line feed and a backslash are octal.
+fn unescaped(path: &str) -> String {
+    [
+        (r"\040", " "),
+        (r"\011", "\t"),
+        (r"\012", "\n"),
+        (r"\134", r"\"),
+    ]
+    .into_iter()
+    .fold(path.to_owned(), |path, (from, to)| path.replace(from, to))
+}
+
 /// The hierarchies in a mountinfo (proc(5)), each once.
 fn hierarchies(mountinfo: &str) -> Vec<Hierarchy> {
     let mut found: Vec<Hierarchy> = Vec::new();

@@ -5,16 +5,19 @@ use crate::cgroup::systemd::Unit;
 use crate::cgroup::{self, Cgroup};
 use crate::error::{During, Error, Reason, Result, Why, fail};
 use crate::host::Host;
-use crate::plan::{Idmap, Open, Plan, What};
+use crate::plan::{Idmap, IdmapBy, Open, Plan, What};
 use crate::ready::{self, Ready};
+use crate::socket::PidfdSocket;
 use crate::spec::Resources;
 use crate::state::{self, Directory, State};
-use crate::{console, files, hooks, mappings, notify, oom, signal};
+use crate::{files, hooks, mappings, notify, oom, signal, socket};
+use alloc::ffi::CString;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::Cell;
+use core::ffi::CStr;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
@@ -36,6 +39,7 @@ pub struct Request<'a> {
     pub config: &'a [u8],
     pub root: &'a str,
     pub console_socket: Option<&'a str>,
+    pub pidfd_socket: Option<PidfdSocket<'a>>,
     pub pid_file: Option<&'a str>,
     /// The service manager's socket.
     pub notify_socket: Option<&'a str>,
@@ -211,10 +215,9 @@ fn bring_up<'a>(
             born_in = Some(birthplace);
         }
     }
-    let waiting = match plan.listener {
-        Some(slot) => Some(listen(&made.directory, slot, &slots)?),
-        None => None,
-    };
+    if let Some(pair) = plan.listener {
+        listen(&made.directory, pair, &slots)?;
+    }
     raise_limits(plan)?;
     let lent = oom::lend(plan.oom_score_adj, host, OOM)?;
     let birth = Spawn {
@@ -239,7 +242,7 @@ fn bring_up<'a>(
     );
     drop(lent);
     // The child has its own copies; ours would keep its mounts busy.
-    drop((slots, waiting));
+    drop(slots);
     made.state.pid = pid;
     made.state.start_time = state::stat(pid).map_or(0, |(_, started)| started);
     oom::give(plan.oom_score_adj, host, pid, OOM)?;
@@ -296,6 +299,9 @@ fn bring_up<'a>(
     (made.hooks_ran, made.unit) = (hooks_ran.get(), scope.get());
     made.cgroup |= made.unit.is_some();
     result?;
+    if let Some(socket) = &request.pidfd_socket {
+        socket.tell(pidfd.as_fd())?;
+    }
     if let Some(path) = request.pid_file {
         made.pid_file = Some(path);
         files::replace(CWD, path, pid.to_string().as_bytes(), 0o644)?;
@@ -345,8 +351,9 @@ pub fn raise_limits(plan: &Plan) -> Result<()> {
         {
             now.maximum = limit.hard;
             setrlimit(limit.resource, now).during(|| {
-                let name = limit.resource;
-                format!("config.json: process.rlimits: cannot raise the hard limit {name:?}")
+                let name = format!("{:?}", limit.resource).to_ascii_uppercase();
+                let hard = limit.hard.map_or("unlimited".into(), |hard| hard.to_string());
+                format!("config.json: process.rlimits: cannot raise the hard limit RLIMIT_{name} to {hard}")
             })?;
         }
     }
@@ -460,12 +467,10 @@ pub fn failure(report: &Report, text: &Text<1016>, steps: Option<usize>) -> Erro
                 call: report.call,
                 errno,
             };
-            // The hook's path stands before what it wrote.
-            let (path, output) = output.split_once('\0').unwrap_or((output, ""));
-            return Error::new(format!(
-                "cannot {step}: {path} {}",
-                hooks::failure(fault, None, output)
-            ));
+            // Which hook it was stands before what it wrote.
+            let (hook, output) = output.split_once('\0').unwrap_or((output, ""));
+            let how = hooks::failure(fault, None, output);
+            return Error::new(format!("error running {hook}: {how}"));
         }
         // First the words that engines look for, then the cause.
         Call::not_in_path => format!("executable file not found in $PATH: {}", Reason(errno)),
@@ -496,19 +501,29 @@ pub fn failure(report: &Report, text: &Text<1016>, steps: Option<usize>) -> Erro
             Reason(errno)
         ),
         Call::not_a_directory => {
-            "it is a symbolic link, or not a directory: an ordinary one is needed here".into()
+            "it must be mounted on ordinary directory, not on a symbolic link or a file".into()
         }
         Call::not_the_same_kind => {
             "a directory goes on a directory only, and a file on a file only: not a directory"
                 .into()
         }
         Call::not_a_null_device => "/dev/null of the host is not the character device 1:3".into(),
+        // Of a deadline the kernel asks that it holds on every CPU (sched(7)).
+        Call::sched_setattr if errno == Errno::PERM => format!(
+            "{}: this process scheduler can't be used together with AllowedCPUs",
+            Reason(errno)
+        ),
+        Call::capset => format!("its capabilities are more than ours: {}", Reason(errno)),
         Call::ptmx => format!("/dev/pts/ptmx of the container: {}", Reason(errno)),
         Call::not_a_terminal => "/dev/pts/ptmx of the container is not of a devpts".into(),
         call if errno == Errno::NOSYS => format!("{} is missing: {}", call.name(), Reason(errno)),
         _ => Reason(errno).to_string(),
     };
-    Error::new(format!("cannot {step}{place}: {reason}"))
+    Error::new(match step.strip_prefix("execute ") {
+        // As runc says it.
+        Some(program) => format!("exec {program}: {reason}"),
+        None => format!("cannot {step}{place}: {reason}"),
+    })
 }
 
 /// The machine of an ELF file (elf.h, EM_*).
@@ -584,8 +599,8 @@ fn open_into(open: &Open, slots: &Slots<'_>) -> Result<()> {
                 .during(|| format!("config.json: {}: cannot open {}", open.field, Lossy(path)))?
         }
         What::Tree { tree, idmap } => {
-            let copy =
-                syscalls::open_tree(tree).map_err(|fault| no_tree(&open.field, tree, fault))?;
+            let copy = syscalls::open_tree(tree, None)
+                .map_err(|fault| no_tree(&open.field, tree, fault))?;
             if let Some(idmap) = idmap {
                 map_ids(copy.as_fd(), idmap)
                     .map_err(|e| Error::new(format!("config.json: {}: {e}", open.field)))?;
@@ -616,8 +631,24 @@ fn no_tree(field: &str, tree: &Tree<'_>, fault: Fault) -> Error {
     ))
 }
 
-/// Maps the ids of a detached tree by a user namespace that is made for it, in a process that only waits.
+/// Maps the ids of a detached tree by a user namespace: one that is made for it, in a process that only waits, or the
+/// container's.
 fn map_ids(tree: BorrowedFd<'_>, idmap: &Idmap) -> Result<()> {
+    let map = |path: &CStr| {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let userns = rustix::fs::openat(CWD, path, flags, Mode::empty())
+            .during(|| format!("cannot open {}", Lossy(path)))?;
+        let attr = MountAttr {
+            set: u64::from(linux_raw_sys::general::MOUNT_ATTR_IDMAP),
+            ..MountAttr::NONE
+        };
+        calls::mount_setattr(tree, idmap.recursive, attr, Some(userns.as_fd()))
+            .during(|| "cannot map the ids of the mount".into())
+    };
+    let wanted = match &idmap.by {
+        IdmapBy::Namespace(path) => return map(path),
+        IdmapBy::Mappings(mappings) => mappings,
+    };
     const NEWUSER: u64 = linux_raw_sys::general::CLONE_NEWUSER as u64;
     let steps = [Step::Meet(Point::Mappings)];
     let birth = Spawn {
@@ -630,17 +661,9 @@ fn map_ids(tree: BorrowedFd<'_>, idmap: &Idmap) -> Result<()> {
     let none = Slots::new(&[]);
     let holder = spawn(&birth, &none).map_err(unborn)?;
     let result = (|| {
-        mappings::write(&idmap.mappings, holder.pid, None)?;
-        let path = format!("/proc/{}/ns/user", holder.pid);
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let userns = rustix::fs::openat(CWD, path.as_str(), flags, Mode::empty())
-            .during(|| format!("cannot open {path}"))?;
-        let attr = MountAttr {
-            set: u64::from(linux_raw_sys::general::MOUNT_ATTR_IDMAP),
-            ..MountAttr::NONE
-        };
-        calls::mount_setattr(tree, idmap.recursive, attr, Some(userns.as_fd()))
-            .during(|| "cannot map the ids of the mount".into())
+        mappings::write(wanted, holder.pid, None)?;
+        let path = CString::new(format!("/proc/{}/ns/user", holder.pid));
+        map(&path.unwrap_or_default())
     })();
     drop(holder.channel);
     reap(holder.pidfd.as_fd());
@@ -648,7 +671,7 @@ fn map_ids(tree: BorrowedFd<'_>, idmap: &Idmap) -> Result<()> {
 }
 
 /// The socket the child waits on, and the lock that says it does.
-fn listen(directory: &Directory, slot: Slot, slots: &Slots<'_>) -> Result<OwnedFd> {
+fn listen(directory: &Directory, [listener, waiting]: [Slot; 2], slots: &Slots<'_>) -> Result<()> {
     let what = || "cannot make the socket for start".into();
     let socket = rustix::net::socket_with(
         AddressFamily::UNIX,
@@ -659,13 +682,14 @@ fn listen(directory: &Directory, slot: Slot, slots: &Slots<'_>) -> Result<OwnedF
     .during(what)?;
     rustix::net::bind(&socket, &start_address(directory)?).during(what)?;
     rustix::net::listen(&socket, 8).during(what)?;
-    slots.fill(slot, socket);
-    directory.lock_waiting()
+    slots.fill(listener, socket);
+    slots.fill(waiting, directory.lock_waiting()?);
+    Ok(())
 }
 
 /// The address of that socket.
 pub fn start_address(directory: &Directory) -> Result<SocketAddrUnix> {
-    console::in_directory(directory.fd(), state::START)
+    socket::in_directory(directory.fd(), state::START)
         .during(|| "cannot name the socket for start".into())
 }
 
@@ -680,7 +704,7 @@ pub fn connect_console(
     };
     match socket {
         Some(path) => {
-            slots.fill(slot, console::connect(path, "--console-socket")?);
+            slots.fill(slot, socket::connect(path, "--console-socket")?);
             Ok(None)
         }
         None => {

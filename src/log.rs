@@ -44,6 +44,15 @@ impl Log<'_> {
         }
     }
 
+    /// What is done: for `--debug`.
+    pub fn debug(&self, text: &str) {
+        let line = self.line("debug", text);
+        match self.file {
+            Some(path) => self.append(path, &line),
+            None => tell(&line),
+        }
+    }
+
     fn append(&self, path: &str, line: &str) {
         // O_APPEND: BuildKit shares one file between runtimes.
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC;

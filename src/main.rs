@@ -25,6 +25,7 @@ mod program;
 mod ready;
 mod seal;
 mod signal;
+mod socket;
 mod spec;
 mod state;
 

@@ -1,18 +1,16 @@
 //! The listener of a seccomp filter with SCMP_ACT_NOTIFY: taken from the child that loads it, and handed with
 //! the container process state to the agent at `listenerPath` (config-linux.md, Seccomp).
 
-use crate::console::connect;
 use crate::error::{During, Error, Result, fail};
+use crate::socket::connect;
 use crate::spec::object;
 use crate::state::{OCI_VERSION, Shown, State};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::mem::MaybeUninit;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::CWD;
-use rustix::io::{Errno, IoSlice};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::io::Errno;
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 use serde::Serialize;
 
@@ -58,18 +56,8 @@ pub fn deliver(
         state: state.shown(status),
     };
     let json = serde_json::to_vec(&process).map_err(|e| Error::new(e.to_string()))?;
-    let fds = [listener.as_fd()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    control.push(SendAncillaryMessage::ScmRights(&fds));
     let what = || format!("cannot hand the seccomp listener to {}", agent.path);
-    let sent = rustix::net::sendmsg(
-        &socket,
-        &[IoSlice::new(&json)],
-        &mut control,
-        SendFlags::NOSIGNAL,
-    );
-    match sent.during(what)? {
+    match crate::socket::send(&socket, listener.as_fd(), &json).during(what)? {
         n if n == json.len() => Ok(()),
         _ => fail!("{}: it took only a part of the state", what()),
     }

@@ -41,7 +41,8 @@ pub struct Options<'a> {
     pub bundle: &'a str,
     /// `create`: the child waits for `start`.
     pub wait: bool,
-    pub no_pivot: bool,
+    /// `--no-pivot`: where the host's procfs and sysfs are.
+    pub no_pivot: Option<Vec<String>>,
     pub no_new_keyring: bool,
     pub preserve_fds: u32,
     /// Of these, how many come from a service manager (sd_listen_fds(3)).
@@ -77,8 +78,14 @@ pub enum What {
 
 /// An id-mapped mount.
 pub struct Idmap {
-    pub mappings: Mappings,
+    pub by: IdmapBy,
     pub recursive: bool,
+}
+
+pub enum IdmapBy {
+    Mappings(Mappings),
+    /// Those of a user namespace that the container joins.
+    Namespace(&'static CStr),
 }
 
 /// The id mappings of a user namespace.
@@ -109,7 +116,8 @@ pub struct Plan {
     pub steps: Vec<Step<'static>>,
     pub slots: u16,
     /// The slots that launch fills by other means than `opens`.
-    pub listener: Option<Slot>,
+    /// The socket for `start`, and the file that says that the process waits.
+    pub listener: Option<[Slot; 2]>,
     pub console: Option<Slot>,
     pub notify: Option<Slot>,
     /// The cgroup's path below each hierarchy; `None` for none.
@@ -164,6 +172,10 @@ struct Builder<'a> {
     null: Option<Slot>,
     /// The private procfs, once a step needs it.
     procfs: Option<Slot>,
+    /// What becomes read-only when everything in it is in place.
+    read_only: Vec<&'static CStr>,
+    /// Where the root is on the host.
+    rootfs: String,
     /// It is the container's first process that is started, not one more.
     starts: bool,
     /// The directory of the socket that it tells on when it is ready.
@@ -197,6 +209,8 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         warnings: Vec::new(),
         null: None,
         procfs: None,
+        read_only: Vec::new(),
+        rootfs: absolute(options.bundle, &root.path),
         starts: true,
         notify: None,
     };
@@ -216,7 +230,6 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
     if let Some(resources) = &spec.linux.resources {
         crate::cgroup::check(&host.cgroups, resources)?;
     }
-    let rootfs = absolute(options.bundle, &root.path);
     let joins = b.joins()?;
     let time = b.time()?;
     let mappings = b.mappings()?;
@@ -244,7 +257,7 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         )?));
     }
     b.names()?;
-    b.root(&rootfs, cgroup.as_deref())?;
+    b.root(cgroup.as_deref())?;
     b.notify_socket();
     b.working_directory_made()?;
     b.hooks_before_root()?;
@@ -256,8 +269,14 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         b.look_up()?;
     }
     b.steps.push(Step::Meet(Point::Commit));
-    let listener = options.wait.then(|| b.slot());
-    b.steps.extend(listener.map(Step::Await));
+    let listener = options.wait.then(|| [b.slot(), b.slot()]);
+    b.steps
+        .extend(listener.map(|[listener, waiting]| Step::Await {
+            listener,
+            waiting,
+            procfs: b.procfs,
+            preserve: options.preserve_fds,
+        }));
     b.process()?;
 
     // Not for the container's first process, but a wrong list is told of at once.
@@ -284,7 +303,7 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         cgroup_owner,
         cgroup,
         unit,
-        rootfs,
+        rootfs: b.rootfs,
         oom_score_adj: oom_score_adj(spec)?,
         affinity: Affinity::default(),
         hooks: Hooks {
@@ -317,6 +336,8 @@ pub fn plan_exec(
         warnings: Vec::new(),
         null: None,
         procfs: None,
+        read_only: Vec::new(),
+        rootfs: String::new(),
         starts: false,
         notify: None,
     };
@@ -452,11 +473,17 @@ impl Builder<'_> {
         if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
             self.steps.push(Step::Meet(Point::Hooks));
         }
-        self.child_hooks(c"createContainer", &hooks.create_container)
+        self.child_hooks(c"createContainer", &hooks.create_container, None)
     }
 
     /// Hooks that the child runs itself, with the state as its pid namespace sees it.
-    fn child_hooks(&mut self, kind: &'static CStr, hooks: &[SpecHook<'_>]) -> Result<()> {
+    /// `env` is for those that have none of their own.
+    fn child_hooks(
+        &mut self,
+        kind: &'static CStr,
+        hooks: &[SpecHook<'_>],
+        env: Option<&'static [Arg<'static>]>,
+    ) -> Result<()> {
         if hooks.is_empty() {
             return Ok(());
         }
@@ -467,7 +494,10 @@ impl Builder<'_> {
             ready.push(syscalls::hook::Hook {
                 path: leak_text(&hook.path, &field)?,
                 argv: arguments(&hook.args, &field)?,
-                envp: arguments(&hook.env, &field)?,
+                envp: match env {
+                    Some(env) if hook.env.is_empty() => env,
+                    _ => arguments(&hook.env, &field)?,
+                },
                 timeout: hook.timeout,
             });
         }

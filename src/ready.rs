@@ -1,9 +1,9 @@
 //! A service in a container tells the service manager that it is ready (sd_notify(3)): the container gets a socket
 //! of ours at /run/notify, and of all it may say there only READY=1 is passed on, with the pid to watch.
 
-use crate::console::in_directory;
 use crate::error::{During, Error, Result};
 use crate::signal;
+use crate::socket::in_directory;
 use crate::state::Directory;
 use alloc::format;
 use core::ffi::CStr;

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 runtime_tests::tests![
+    a_cpuset_that_nobody_has_set_up_is_filled,
     the_process_is_in_its_cgroup_in_every_hierarchy,
     the_process_is_in_its_cgroup_on_pure_v2,
     without_a_path_the_cgroup_is_called_like_the_container,
@@ -523,4 +524,25 @@ fn a_resource_of_zero_is_not_an_unset_one() {
     b.create().ok();
     assert_eq!(value(&b, "cpu", "cpu.shares"), "1024");
     assert_eq!(value(&b, "cpu", "cpu.cfs_quota_us"), "-1");
+}
+
+fn a_cpuset_that_nobody_has_set_up_is_filled() {
+    let mut b = Bundle::new();
+    let above = host::controller("cpuset").join(format!("{}-pod", b.id));
+    fs::create_dir_all(above.join("pod")).unwrap();
+    b.set(
+        "/linux/cgroupsPath",
+        json!(format!("/{0}-pod/pod/{0}", b.id)),
+    );
+    b.sh("echo up").run_ok().prints("up\n");
+    // The directory of the container itself may be there, too.
+    fs::create_dir(above.join("pod").join(&b.id)).unwrap();
+    b.run_ok().prints("up\n");
+    for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+        let left = hierarchy.path().join(format!("{}-pod", b.id));
+        if left.exists() {
+            host::remove_cgroup(&left);
+        }
+    }
+    b.left_nothing();
 }

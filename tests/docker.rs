@@ -128,7 +128,7 @@ fn exec_enters_with_its_own_user_directory_variables_and_terminal() {
         s.run("echo text | docker exec -i c1 cat").prints("text\n");
         s.run("docker exec c1 grep -E 'Cap|Seccomp:|NoNewPrivs' /proc/self/status")
             .ok();
-        s.run("docker exec --privileged c1 grep CapBnd /proc/self/status");
+        s.run("docker exec --privileged c1 grep CapBnd /proc/self/status | sed 's/exec failed.*/exec failed/'");
         s.run("docker exec c1 cat /proc/self/cgroup").ok();
         s.run("docker exec -d c1 sh -c 'echo detached > /tmp/f; sleep 500'")
             .ok();
@@ -364,23 +364,13 @@ fn a_memory_hog_dies_and_docker_tells_of_it() {
 
 fn users_and_groups_are_those_asked_for() {
     compare(Engine::Docker, |s| {
-        for (flags, said) in [
-            ("-u 1234:4321", "uid=1234 gid=4321 groups=4321\n"),
-            (
-                "-u alice",
-                "uid=1000(alice) gid=1000(alice) groups=1000(alice),2000(extra)\n",
-            ),
-            (
-                "-u 1234 --group-add 77 --group-add extra",
-                "uid=1234 gid=0(root) groups=77,2000(extra)\n",
-            ),
-        ] {
-            let run = s.run(&format!("docker run --rm {flags} bb id"));
-            run.ok();
-            let _ = said;
-        }
+        s.run("docker run --rm -u 1234:4321 bb id").ok();
+        s.run("docker run --rm -u alice bb id")
+            .prints("uid=1000(alice) gid=1000(alice) groups=1000(alice),2000(extra)\n");
+        s.run("docker run --rm -u 1234 --group-add 77 --group-add extra bb id -G")
+            .prints("0 77 2000\n");
         s.run("docker run --rm -u 1000 bb touch /x").ends(1);
-        s.run("docker run --rm -u nosuch bb id");
+        s.run("docker run --rm -u nosuch bb id").ends(125);
     });
 }
 
@@ -484,12 +474,13 @@ fn ten_containers_at_once_come_and_go() {
 fn a_health_check_every_second_survives_a_load_of_execs() {
     compare(Engine::Docker, |s| {
         let seconds = std::env::var("ENGINE_HEALTH_SECONDS").map_or(15, |n| n.parse().unwrap());
-        s.run("docker run -d --name c1 --health-cmd 'echo well' --health-interval 1s --health-timeout 20s --health-retries 1 bb sleep 1000").ok();
+        // A name of its own: what happened to other containers of the same name is told, too.
+        s.run("docker run -d --name health --health-cmd 'echo well' --health-interval 1s --health-timeout 20s --health-retries 1 bb sleep 1000").ok();
         let events = s.start(&format!(
-            "docker events --since 0 --until $(($(date +%s) + {seconds} + 1)) --filter container=c1 --format '{{{{.Action}}}} {{{{.Actor.Attributes.exitCode}}}}'"
+            "docker events --since 0 --until $(($(date +%s) + {seconds} + 1)) --filter container=health --format '{{{{.Action}}}} {{{{.Actor.Attributes.exitCode}}}}'"
         ));
         s.see(&format!(
-            "end=$(($(date +%s) + {seconds})); while [ $(date +%s) -lt $end ]; do docker exec c1 sh -c 'echo x' || echo bad; done | sort -u"
+            "end=$(($(date +%s) + {seconds})); while [ $(date +%s) -lt $end ]; do docker exec health sh -c 'echo x' || echo bad; done | sort -u"
         )).prints("x\n");
         let events = events.wait();
         let count = |start: &str| events.out.lines().filter(|l| l.starts_with(start)).count();
@@ -502,9 +493,11 @@ fn a_health_check_every_second_survives_a_load_of_execs() {
             probes >= seconds / 3 && load >= seconds && died == well && died + 1 >= probes + load,
             "{events}"
         );
-        s.run("docker inspect -f '{{.State.Health.Status}} {{.State.Health.FailingStreak}}' c1")
-            .prints("healthy 0\n");
-        s.run("docker rm -f c1").ok();
+        s.run(
+            "docker inspect -f '{{.State.Health.Status}} {{.State.Health.FailingStreak}}' health",
+        )
+        .prints("healthy 0\n");
+        s.run("docker rm -f health").ok();
     });
 }
 

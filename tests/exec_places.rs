@@ -335,8 +335,11 @@ fn sub_cgroups_that_cannot_be_are_refused() {
     for (flags, words) in [
         (&["--cgroup", "nothing"][..], "nothing"),
         (&["--cgroup", "memory:nothing"], "nothing"),
-        (&["--cgroup", "memory:../x"], "\"..\""),
-        (&["--cgroup", "../x"], "\"..\""),
+        (
+            &["--cgroup", "memory:../x"],
+            "../x is not a sub cgroup path",
+        ),
+        (&["--cgroup", "../x"], "../x is not a sub cgroup path"),
         (&["--cgroup", "nonsense:x"], "\"nonsense\""),
         (&["--cgroup", ":x"], "--cgroup :x"),
         (&["--cgroup", "memory:x", "--cgroup", "memory:y"], "twice"),

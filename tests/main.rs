@@ -16,6 +16,7 @@ mod exec_attacks;
 mod exec_places;
 mod faults;
 mod golden;
+mod habits;
 mod hooks;
 mod interrupts;
 mod lifecycle;
@@ -23,6 +24,7 @@ mod mounts;
 mod namespaces;
 mod notify;
 mod podman;
+mod podman_systemd;
 mod process;
 mod program;
 mod relay;
@@ -68,8 +70,10 @@ fn main() {
         containerd::tests(),
         docker::tests(),
         podman::tests(),
+        podman_systemd::tests(),
         swarm::tests(),
         golden::tests(),
+        habits::tests(),
         roots::tests(),
         rootless::tests(),
         rootless_ids::tests(),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 runtime_tests::tests![
+    the_realtime_period_may_become_shorter_than_the_runtime_was,
     a_memory_hog_dies_inside_its_limit,
     a_fork_bomb_stops_at_the_pids_limit,
     a_busy_loop_gets_its_share_of_the_cpu,
@@ -743,7 +744,7 @@ fn a_paused_container_does_nothing_until_it_is_resumed() {
         assert_eq!(running.out().len(), length);
         b.call(&["exec", &b.id, "true"])
             .output()
-            .says(&["is paused"]);
+            .says(&["paused container"]);
         command(&b, &["resume"]).ok();
         assert_eq!(b.status(), "running");
         wait_for("it goes on", || running.out().len() > length);
@@ -982,4 +983,24 @@ fn two_hundred_containers_leave_nothing() {
             });
         }
     });
+}
+
+fn the_realtime_period_may_become_shorter_than_the_runtime_was() {
+    let mut b = Bundle::new();
+    let directory = host::controller("cpu").join(&b.id);
+    if !host::controller("cpu").join("cpu.rt_period_us").exists() {
+        runtime_tests::skip!("no realtime group scheduling on this machine");
+    }
+    b.set(
+        "/linux/resources/cpu",
+        json!({"realtimePeriod": 1_000_000, "realtimeRuntime": 500_000}),
+    );
+    let _running = b.waits().up();
+    for (period, runtime) in [("900000", "600000"), ("10000", "3000"), ("100000", "20000")] {
+        let flags = ["--cpu-rt-period", period, "--cpu-rt-runtime", runtime];
+        b.call(&["update"]).args(flags).arg(&b.id).ok();
+        let now = |file: &str| fs::read_to_string(directory.join(file)).unwrap();
+        assert_eq!(now("cpu.rt_period_us").trim(), period);
+        assert_eq!(now("cpu.rt_runtime_us").trim(), runtime);
+    }
 }

@@ -340,8 +340,11 @@ fn every_hook_runs() {
     assert_eq!(b.read("run/log"), lines);
     assert_eq!(b.read("bundle/rootfs/tmp/log"), "startContainer 0\n");
     b.hook("createRuntime", "echo why >&2; exit 3");
-    b.run()
-        .fails(&["hooks.createRuntime[1]", "exit status 3", "why"]);
+    b.run().fails(&[
+        "error running createRuntime hook #1: ",
+        "exit status 3",
+        "why",
+    ]);
     b.left_nothing();
 }
 
@@ -373,8 +376,8 @@ fn limits_can_be_lowered_and_raising_them_is_refused_by_name() {
     );
     b.run().fails(&[
         "process.rlimits",
-        "Nofile 40:1099511627776",
-        "Operation not permitted",
+        "RLIMIT_NOFILE to 1099511627776",
+        "operation not permitted",
     ]);
     b.left_nothing();
 }
@@ -527,7 +530,7 @@ fn resources_without_a_cgroup_are_refused() {
     fs::create_dir(&cgroup).unwrap();
     let other = runtime_tests::Cmd::new(&b.dir, "sleep").arg("1000").spawn();
     fs::write(cgroup.join("cgroup.procs"), other.pid().to_string()).unwrap();
-    b.run().fails(&["is not empty", "cgroupsPath"]);
+    b.run().fails(&["cgroup is not empty", "cgroupsPath"]);
     drop(other);
     host::remove_cgroup(&cgroup);
     b.left_nothing();
@@ -580,7 +583,8 @@ fn delegated(b: &mut Bundle) {
         chown(own.join(path), Some(UID), Some(UID)).unwrap();
     }
     let script = format!(
-        "mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup && echo $$ > /sys/fs/cgroup/{}/session/cgroup.procs && exec \"$@\"",
+        "{} && echo $$ > /sys/fs/cgroup/{}/session/cgroup.procs && exec \"$@\"",
+        host::pure_v2(),
         b.id
     );
     let mut words: Vec<String> = ["unshare", "--mount", "sh", "-c", &script, "sh"]
@@ -638,7 +642,7 @@ fn no_visible_cgroup_can_be_written() {
     b.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["rw"])
         .sh(script);
     let run = b.run_ok();
-    assert!(run.lines().len() >= 2, "{run}");
+    assert!(!run.out.is_empty(), "{run}");
     assert!(run.lines().iter().all(|l| *l == "mkdir: EROFS"), "{run}");
 }
 

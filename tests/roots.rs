@@ -26,14 +26,16 @@ fn debian() -> &'static Path {
         }
         let fresh = cache.join(format!("debian-root.{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&fresh);
+        // The release of this machine, whose keys it has.
+        let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+        let release = release
+            .lines()
+            .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+            .unwrap_or("stable");
         let tools: [(&str, &[&str]); 2] = [
-            (
-                "mmdebstrap",
-                &["--variant=minbase", "--mode=root", "stable"],
-            ),
-            ("debootstrap", &["--variant=minbase", "stable"]),
+            ("mmdebstrap", &["--variant=minbase", "--mode=root", release]),
+            ("debootstrap", &["--variant=minbase", release]),
         ];
-        let mut why = String::from("neither mmdebstrap nor debootstrap is installed");
         for (tool, words) in tools {
             match Command::new(tool).args(words).arg(&fresh).output() {
                 Ok(done) if done.status.success() => {
@@ -42,13 +44,13 @@ fn debian() -> &'static Path {
                 }
                 Ok(done) => {
                     let text = String::from_utf8_lossy(&done.stderr).into_owned();
-                    why = format!("{tool} failed: {}", text.lines().last().unwrap_or_default());
                     let _ = std::fs::remove_dir_all(&fresh);
+                    panic!("{tool} failed:\n{text}");
                 }
                 Err(_) => {}
             }
         }
-        Err(why)
+        Err("neither mmdebstrap nor debootstrap is installed".to_owned())
     });
     match made {
         Ok(root) => root,

@@ -76,16 +76,18 @@ fn checked(rule: &DeviceRule<'_>, field: &str) -> Result<bpf::DeviceRule> {
         },
     };
     let mut access = 0;
-    for letter in rule.access.as_deref().unwrap_or("rwm").chars() {
+    let letters = rule.access.as_deref().unwrap_or("rwm");
+    for letter in letters.chars() {
         access |= match letter {
             'r' => READ,
             'w' => WRITE,
             'm' => MKNOD,
-            _ => fail!(
-                "{field}.access: expected letters of \"rwm\", found {:?}",
-                rule.access.as_deref().unwrap_or_default()
-            ),
+            // As runc, which leaves out what it does not know.
+            _ => 0,
         };
+    }
+    if access == 0 && !letters.is_empty() {
+        fail!("{field}.access: expected letters of \"rwm\", found {letters:?}");
     }
     Ok(bpf::DeviceRule {
         allow: rule.allow,

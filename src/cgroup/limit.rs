@@ -32,6 +32,11 @@ pub enum Absent {
 }
 
 impl Limit {
+    /// Where it is set; without such a place the error says who asked for it.
+    fn directory(&self, directory: &impl Fn(&str) -> Result<String>) -> Result<String> {
+        directory(self.controller()).map_err(|e| Error::new(format!("{}: {e}", self.field)))
+    }
+
     pub fn new(file: &'static str, value: String, field: &'static str) -> Self {
         Self::of(Cow::Borrowed(file), value, Cow::Borrowed(field))
     }
@@ -144,7 +149,7 @@ pub fn set<N: Into<i128> + Copy>(number: Option<N>) -> Option<i128> {
 pub fn write(limits: &[Limit], directory: impl Fn(&str) -> Result<String>) -> Result<()> {
     limits
         .iter()
-        .try_for_each(|limit| limit.write(&directory(limit.controller())?, None))
+        .try_for_each(|limit| limit.write(&limit.directory(&directory)?, None))
 }
 
 /// The values that were there before.
@@ -163,7 +168,7 @@ pub fn replace(limits: &[Limit], directory: impl Fn(&str) -> Result<String>) -> 
     let mut old = Vec::new();
     let mut all = limits.iter();
     let result =
-        all.try_for_each(|limit| limit.write(&directory(limit.controller())?, Some(&mut old)));
+        all.try_for_each(|limit| limit.write(&limit.directory(&directory)?, Some(&mut old)));
     let undo = Undo(old);
     result.inspect_err(|_| undo.undo()).map(|()| undo)
 }

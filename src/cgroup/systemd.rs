@@ -2,7 +2,7 @@
 //! D-Bus. Source: org.freedesktop.systemd1(5), systemd.scope(5), systemd.resource-control(5).
 
 use super::devices;
-use super::limit::Limit;
+use super::limit::{Current, Limit};
 use crate::dbus::{Body, Bus, Object, Reader, Refused, Value};
 use crate::error::{Error, Result, fail};
 use crate::files;
@@ -150,9 +150,10 @@ impl Manager {
         &self,
         name: &str,
         limits: &[Limit],
+        current: &Current<'_>,
         devices: Option<&[DeviceRule]>,
     ) -> Result<()> {
-        let mut properties = properties(limits);
+        let mut properties = properties(limits, current);
         properties.extend(device_properties(devices));
         if properties.is_empty() {
             return Ok(());
@@ -317,7 +318,7 @@ impl Unit {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
-        all.extend(properties(limits));
+        all.extend(properties(limits, &Current(None)));
         all
     }
 }
@@ -342,15 +343,18 @@ fn slice_path(slice: &str) -> Result<String> {
 
 /// Limits that systemd has a property for, by the files of the cgroup. The files are written as well: systemd rounds,
 /// and knows fewer of them.
-fn properties(limits: &[Limit]) -> Vec<(String, Value)> {
+///
+/// `current` holds the limits already, so that a quota finds the period that it is of.
+fn properties(limits: &[Limit], current: &Current<'_>) -> Vec<(String, Value)> {
     let mut all: Vec<(String, Value)> = Vec::new();
     let mut add = |name: &str, value| all.push((name.to_owned(), value));
-    let mut quota = (None, 100_000);
+    let mut quota = (None, None);
+    let of = |text: &str| match text.trim() {
+        "max" | "-1" => Some(u64::MAX),
+        text => text.parse().ok(),
+    };
     for limit in limits {
-        let number = || match limit.value.trim() {
-            "max" | "-1" => Some(u64::MAX),
-            text => text.parse().ok(),
-        };
+        let number = || of(&limit.value);
         let name = match limit.file.as_ref() {
             "memory.max" => "MemoryMax",
             "memory.high" => "MemoryHigh",
@@ -379,17 +383,17 @@ fn properties(limits: &[Limit]) -> Vec<(String, Value)> {
                 continue;
             }
             "cpu.max" => {
-                let (max, period) = limit.value.split_once(' ').unwrap_or((&limit.value, ""));
-                quota.0 = Some(max.parse().unwrap_or(u64::MAX));
-                quota.1 = period.parse().unwrap_or(quota.1);
+                let now = current.text("cpu.max");
+                let both = now.as_deref().unwrap_or(&limit.value);
+                let (max, period) = both.split_once(' ').unwrap_or((both, ""));
+                quota = (of(max), of(period));
                 continue;
             }
-            "cpu.cfs_quota_us" => {
-                quota.0 = number();
-                continue;
-            }
-            "cpu.cfs_period_us" => {
-                quota.1 = number().unwrap_or(quota.1);
+            file @ ("cpu.cfs_quota_us" | "cpu.cfs_period_us") => {
+                let here = |name| (name == file).then(number).flatten();
+                let now = |name| current.text(name).and_then(|text| of(&text)).or(here(name));
+                quota.0 = now("cpu.cfs_quota_us").or(quota.0);
+                quota.1 = now("cpu.cfs_period_us").or(quota.1);
                 continue;
             }
             _ => continue,
@@ -398,7 +402,7 @@ fn properties(limits: &[Limit]) -> Vec<(String, Value)> {
             add(name, Value::U64(number));
         }
     }
-    if let (Some(quota), period @ 1..) = quota {
+    if let (Some(quota), period @ 1..) = (quota.0, quota.1.unwrap_or(100_000)) {
         // By the second, in steps of 10 ms, rounded up.
         let by_second = match quota {
             u64::MAX => u64::MAX,

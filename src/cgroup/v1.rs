@@ -19,13 +19,10 @@ pub fn make(
     made: &mut Vec<String>,
 ) -> Result<()> {
     for hierarchy in hierarchies {
-        make_directories(&hierarchy.mountpoint, path, made, |parent, new| {
-            if hierarchy.has("cpuset") {
-                inherit_cpuset(parent, new)
-            } else {
-                Ok(())
-            }
-        })?;
+        make_directories(&hierarchy.mountpoint, path, made)?;
+        if hierarchy.has("cpuset") {
+            fill_cpuset(&hierarchy.mountpoint, &path_in(&hierarchy.mountpoint, path))?;
+        }
     }
     limit(hierarchies, path, limits)
 }
@@ -46,12 +43,22 @@ pub fn directory(hierarchies: &[Hierarchy], controller: &str, path: &str) -> Res
     }
 }
 
-/// A new cpuset has no CPUs and takes no process until it is given some: the parent's.
-fn inherit_cpuset(parent: &str, new: &str) -> Result<()> {
+/// A cpuset without CPUs and memory takes no process: it gets those of the one above, as far up as whoever has made
+/// them has not set them up either.
+fn fill_cpuset(mountpoint: &str, directory: &str) -> Result<()> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
-        let value = files::read(CWD, path_in(parent, file).as_str())?;
-        files::write(CWD, path_in(new, file).as_str(), value.trim_ascii_end())
-            .map_err(|errno| Error::from_errno(format!("cannot write {new}/{file}"), errno))?;
+        let read = |directory: &str| files::read(CWD, path_in(directory, file).as_str());
+        if directory == mountpoint || !read(directory)?.trim_ascii().is_empty() {
+            continue;
+        }
+        let above = super::parent(directory);
+        fill_cpuset(mountpoint, above)?;
+        files::write(
+            CWD,
+            path_in(directory, file).as_str(),
+            read(above)?.trim_ascii(),
+        )
+        .map_err(|errno| Error::from_errno(format!("cannot write {directory}/{file}"), errno))?;
     }
     Ok(())
 }
@@ -153,6 +160,11 @@ fn cpu(cpu: &Cpu<'_>, current: &Current<'_>, limits: &mut Vec<Limit>) {
     // the burst never above the quota.
     let longer = period.is_some_and(|n| n > now("cpu.cfs_period_us", 100_000));
     let lower = quota.is_some_and(|n| n > 0 && n < now("cpu.cfs_quota_us", -1));
+    // The runtime is never above the period on its way.
+    let (rt_runtime, rt_period) = (set(cpu.realtime_runtime), set(cpu.realtime_period));
+    let rt_longer = rt_period.is_none_or(|n| n > now("cpu.rt_period_us", 1_000_000));
+    let rt_period = ("cpu.rt_period_us", rt_period, "cpu.realtimePeriod");
+    let rt_runtime = ("cpu.rt_runtime_us", rt_runtime, "cpu.realtimeRuntime");
     let quota = ("cpu.cfs_quota_us", quota, "cpu.quota");
     let period = ("cpu.cfs_period_us", period, "cpu.period");
     let burst = |now: bool| {
@@ -173,16 +185,8 @@ fn cpu(cpu: &Cpu<'_>, current: &Current<'_>, limits: &mut Vec<Limit>) {
             if longer { period } else { quota },
             if longer { quota } else { period },
             burst(!lower),
-            (
-                "cpu.rt_period_us",
-                set(cpu.realtime_period),
-                "cpu.realtimePeriod",
-            ),
-            (
-                "cpu.rt_runtime_us",
-                set(cpu.realtime_runtime),
-                "cpu.realtimeRuntime",
-            ),
+            if rt_longer { rt_period } else { rt_runtime },
+            if rt_longer { rt_runtime } else { rt_period },
         ],
     );
     super::cpuset(cpu, limits);

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use syscalls::calls;
 
 pub fn make(path: &str, limits: &[Limit], made: &mut Vec<String>) -> Result<()> {
-    make_directories(CGROUPS, path, made, |_, _| Ok(()))?;
+    make_directories(CGROUPS, path, made)?;
     limit(path, limits)
 }
 

@@ -37,7 +37,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         id,
         bundle: &state.bundle,
         wait: false,
-        no_pivot: false,
+        no_pivot: None,
         no_new_keyring: true,
         preserve_fds: 0,
         listen_fds: 0,

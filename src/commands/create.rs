@@ -7,6 +7,7 @@ use crate::error::{During, Error, Result, fail};
 use crate::host::Host;
 use crate::launch::{Launched, Request, launch, shown};
 use crate::plan::{Options, Plan, plan};
+use crate::socket::PidfdSocket;
 use crate::spec::{Resources, Spec};
 use crate::state::{OCI_VERSION, State};
 use crate::{Context, commands, console, files, hooks, log, seal};
@@ -86,7 +87,10 @@ pub struct Planned {
 pub fn planned(context: &Context<'_>, mode: Mode, preserve_fds: u32) -> Result<Planned> {
     let flags = context.flags;
     let (bundle, directory) = open_bundle(flags.text(Flag::Bundle).unwrap_or("."))?;
-    let text = files::read(&directory, "config.json").map_err(|error| no_config(&bundle, error))?;
+    let text = match flags.text(Flag::Config) {
+        Some(path) => files::read(CWD, path)?,
+        None => files::read(&directory, "config.json").map_err(|e| no_config(&bundle, e))?,
+    };
     // As the plan itself, it is needed until the process ends.
     let text: &'static [u8] = text.leak();
     let spec = Spec::read(text)?;
@@ -101,7 +105,10 @@ pub fn planned(context: &Context<'_>, mode: Mode, preserve_fds: u32) -> Result<P
         id: context.operands[0],
         bundle: &bundle,
         wait: mode == Mode::Create,
-        no_pivot: flags.has(Flag::NoPivot),
+        no_pivot: flags
+            .has(Flag::NoPivot)
+            .then(crate::host::pseudo_mounts)
+            .transpose()?,
         no_new_keyring: flags.has(Flag::NoNewKeyring),
         preserve_fds,
         listen_fds: listen_fds(context),
@@ -121,6 +128,10 @@ pub fn planned(context: &Context<'_>, mode: Mode, preserve_fds: u32) -> Result<P
         fail!(
             "--console-socket: process.terminal of config.json is not true, so there is no terminal to send"
         );
+    }
+    if flags.has(Flag::Debug) {
+        let log = context.log();
+        shown(&plan).lines().for_each(|line| log.debug(line.trim()));
     }
     let state = State {
         oci_version: OCI_VERSION.to_owned(),
@@ -169,6 +180,10 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         config: text,
         root: context.root,
         console_socket: flags.text(Flag::ConsoleSocket),
+        pidfd_socket: flags
+            .text(Flag::PidfdSocket)
+            .map(PidfdSocket::connect)
+            .transpose()?,
         pid_file: flags.text(Flag::PidFile),
         notify_socket: context.notify_socket(),
         path: context.start.var("PATH"),

@@ -8,9 +8,10 @@ use crate::commands::pause::status;
 use crate::error::{During, Error, Result, Why, fail};
 use crate::host::Host;
 use crate::launch::{
-    commits_early, connect_console, converse, go_on, raise_limits, reap, spread, unborn,
+    commits_early, connect_console, converse, go_on, raise_limits, reap, shown, spread, unborn,
 };
 use crate::plan::{Options, plan_exec};
+use crate::socket::PidfdSocket;
 use crate::spec::{self, Capabilities, Process, Spec};
 use crate::state::{CREATED, Directory, PAUSED, RUNNING, State};
 use crate::{Context, console, files, notify, oom, signal};
@@ -100,7 +101,7 @@ fn enter(
     let host = Host::probe(context.start)?;
     let is_paused = || status(directory, state, &host.cgroups) == PAUSED;
     if is_paused() && !flags.has(Flag::IgnorePaused) {
-        fail!("cannot exec in container {id:?}: it is paused (--ignore-paused waits for resume)");
+        fail!("cannot exec in a paused container ({id:?}; --ignore-paused waits for resume)");
     }
     if !host.privileged && directory.status(state).0 == CREATED {
         // Its process is still ours, and nobody but root may look into it; not even we.
@@ -115,7 +116,7 @@ fn enter(
         id,
         bundle: &state.bundle,
         wait: false,
-        no_pivot: false,
+        no_pivot: None,
         no_new_keyring: state.no_new_keyring,
         preserve_fds,
         listen_fds: listen_fds(context),
@@ -132,6 +133,10 @@ fn enter(
     };
     let plan = plan_exec(&spec, &host, &options, cgroup.is_some())?;
 
+    if flags.has(Flag::Debug) {
+        let log = context.log();
+        shown(&plan).lines().for_each(|line| log.debug(line.trim()));
+    }
     let cells = vec![Slots::empty(); usize::from(plan.slots) + 1];
     let slots = Slots::new(&cells);
     slots.fill(
@@ -139,6 +144,10 @@ fn enter(
         init.try_clone()
             .during(|| "cannot duplicate a descriptor".into())?,
     );
+    let pidfd_socket = flags
+        .text(Flag::PidfdSocket)
+        .map(PidfdSocket::connect)
+        .transpose()?;
     let console = connect_console(&plan, &slots, console_socket)?;
     raise_limits(&plan)?;
     let stop = signal::hold()?;
@@ -209,6 +218,9 @@ fn enter(
             part,
             listener,
         )?;
+        if let Some(socket) = &pidfd_socket {
+            socket.tell(pidfd.as_fd())?;
+        }
         match flags.text(Flag::PidFile) {
             Some(path) => files::replace(CWD, path, pid.to_string().as_bytes(), 0o644),
             None => Ok(()),

@@ -124,7 +124,8 @@ pub fn run(_: &Context<'_>) -> Result<i32> {
             version: env!("CARGO_PKG_VERSION"),
             commit: env!("RUNTIME_COMMIT"),
         },
-        potentially_unsafe_config_annotations: &[],
+        // Whoever may write annotations may set any property of the scope (systemd.rs); the dot makes it a prefix.
+        potentially_unsafe_config_annotations: &["org.systemd.property."],
     };
     let json = serde_json::to_string_pretty(&features).map_err(|e| Error::new(e.to_string()))?;
     print(&(json + "\n"))

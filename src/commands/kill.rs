@@ -34,15 +34,22 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
             return Ok(0);
         }
     }
-    match pidfd {
-        Some(pidfd) => {
-            syscalls::calls::pidfd_send_signal(pidfd.as_fd(), signal)
-                .during(|| alloc::format!("cannot send signal {signal} to container {id:?}"))?;
-            if let Some(path) = state.cgroup.as_deref().filter(|_| signal == SIGKILL) {
-                cgroup::thaw(&Cgroups::probe()?, path);
+    // As runc: without a pid namespace of its own, the end of the first process ends nobody else.
+    let kills = state.cgroup.as_deref().filter(|_| signal == SIGKILL);
+    match (pidfd, kills) {
+        (Some(pidfd), _) => {
+            let sent = syscalls::calls::pidfd_send_signal(pidfd.as_fd(), signal)
+                .during(|| alloc::format!("cannot send signal {signal} to container {id:?}"));
+            if let Some(path) = kills {
+                cgroup::kill(&Cgroups::probe()?, path);
             }
+            sent?;
             Ok(0)
         }
-        None => fail!("container not running: {id:?} is {status}"),
+        (None, Some(path)) if !cgroup::processes(&Cgroups::probe()?, path).is_empty() => {
+            cgroup::kill(&Cgroups::probe()?, path);
+            Ok(0)
+        }
+        _ => fail!("container not running: {id:?} is {status}"),
     }
 }

@@ -46,6 +46,8 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         }
     }
     if let Some(error) = failed {
+        // It is about to end. Engines take a container whose start has failed for one that can be deleted.
+        commands::delete::kill_and_wait(&directory, &state)?;
         return Err(error);
     }
     if !ready {

@@ -1,9 +1,20 @@
-//! Who owns the container's cgroup: the user who runs in it, when the container sees its cgroups as its own
-//! and may write to them. Source: config-linux.md, Cgroup ownership.
+//! The container's view of its cgroups, and who owns its own: the user who runs in it, when the container sees its cgroups
+//! as its own and may write to them. Source: config-linux.md, Control groups and Cgroup ownership.
 
-use super::Builder;
+use super::mounts::{NOSUID_NODEV_NOEXEC, RDONLY, propagate};
 use super::namespaces::Kind;
-use crate::host::Cgroups;
+use super::options::{self, Options};
+use super::{Builder, What, leak, leak_text};
+use crate::error::Result;
+use crate::host::{CGROUPS, Cgroups, join};
+use crate::spec::Mount as SpecMount;
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+use linux_raw_sys::general::MS_SLAVE;
+use syscalls::calls::MountAttr;
+use syscalls::step::{Attributes, Bind, FsOption, Mount, Step, Tree};
 
 impl Builder<'_> {
     /// The owner's uid on the host; `None` leaves the cgroup to us. On v1 giving it away would not be safe.
@@ -27,5 +38,163 @@ impl Builder<'_> {
                 .filter(|n| *n < map.size)?;
             map.host_id.checked_add(offset)
         })
+    }
+
+    /// The container's view of its cgroups. Without a cgroup namespace it is read-only: what it shows is
+    /// the host's (CVE-2023-25809).
+    pub fn cgroup_view(
+        &mut self,
+        field: &str,
+        mount: &SpecMount<'_>,
+        options: &Options<'_>,
+        after: Attributes,
+        cgroup: Option<&str>,
+    ) -> Result<()> {
+        let own_namespace = self.namespaces.has(Kind::Cgroup);
+        let mut attr = options.own.set;
+        if !own_namespace {
+            attr |= RDONLY;
+        }
+        let target = leak_text(&mount.destination, &format!("{field}.destination"))?;
+        // The host's cgroups cannot be mounted in a user namespace, and without rights over them there may be
+        // none of the container's to bind: all that the host shows, then, read-only as it must be.
+        let below = self.namespaces.has(Kind::User) || self.host.in_user_namespace;
+        if !own_namespace
+            && match self.host.cgroups {
+                Cgroups::V2 => below,
+                Cgroups::V1(_) => !self.host.privileged || self.host.in_user_namespace,
+            }
+        {
+            let mut options = options::read(&mount.options, field)?;
+            options.own.set |= RDONLY | NOSUID_NODEV_NOEXEC;
+            options.own.clear &= !options.own.set;
+            return self.bind_host(field, c"/sys/fs/cgroup", &options, target, after);
+        }
+        let cgroup2 = |target| Mount {
+            fstype: c"cgroup2",
+            source: Some(c"cgroup"),
+            options: &[],
+            data: None,
+            attr,
+            after,
+            target,
+            plain: false,
+            copy_up: false,
+            inherit_mode: false,
+        };
+        let hierarchies = match &self.host.cgroups {
+            // A new mount from the host's cgroup namespace would reset the options of the host's own, `nsdelegate`
+            // among them, and from a user namespace is refused.
+            Cgroups::V2 if !own_namespace => {
+                return self.bind_cgroup(field, CGROUPS, None, target, attr, after);
+            }
+            Cgroups::V2 => {
+                self.steps.push(Step::Mount(cgroup2(target)));
+                return Ok(());
+            }
+            Cgroups::V1(hierarchies) => hierarchies,
+        };
+        // v1: a directory of mounts, one for each hierarchy, and links for those that have several controllers.
+        self.steps.push(Step::Mount(Mount {
+            fstype: c"tmpfs",
+            source: Some(c"tmpfs"),
+            options: &[FsOption::Value(c"mode", c"755")],
+            attr: attr & !RDONLY,
+            ..cgroup2(target)
+        }));
+        for hierarchy in hierarchies {
+            let name = hierarchy.mountpoint.rsplit('/').next().unwrap_or_default();
+            let below = leak_text(&join(&mount.destination, name), field)?;
+            if own_namespace && hierarchy.is_v2() {
+                self.steps.push(Step::Mount(cgroup2(below)));
+            } else if own_namespace {
+                let mut data = Vec::new();
+                for controller in &hierarchy.controllers {
+                    data.push(match controller.split_once('=') {
+                        Some((key, value)) => {
+                            FsOption::Value(leak_text(key, field)?, leak_text(value, field)?)
+                        }
+                        None => FsOption::Flag(leak_text(controller, field)?),
+                    });
+                }
+                self.steps.push(Step::Mount(Mount {
+                    fstype: c"cgroup",
+                    options: leak(data),
+                    ..cgroup2(below)
+                }));
+            } else if cgroup.is_some() {
+                let none = Attributes::NONE;
+                self.bind_cgroup(field, &hierarchy.mountpoint, cgroup, below, attr, none)?;
+            }
+            if name.contains(',') {
+                for controller in &hierarchy.controllers {
+                    let path = leak_text(&join(&mount.destination, controller), field)?;
+                    self.steps.push(Step::Link {
+                        path,
+                        target: leak_text(name, field)?,
+                    });
+                }
+            }
+        }
+        if attr & RDONLY != 0 {
+            let own = MountAttr {
+                set: RDONLY,
+                ..MountAttr::NONE
+            };
+            self.steps.push(Step::Remount {
+                target,
+                attributes: Attributes {
+                    own,
+                    tree: MountAttr::NONE,
+                },
+            });
+        }
+        Ok(())
+    }
+
+    /// The container's own cgroup of one hierarchy, or all of it, from the host's mount.
+    fn bind_cgroup(
+        &mut self,
+        field: &str,
+        hierarchy: &str,
+        cgroup: Option<&str>,
+        target: &'static CStr,
+        attr: u64,
+        after: Attributes,
+    ) -> Result<()> {
+        let path = match cgroup {
+            Some(cgroup) => leak_text(&join(hierarchy, cgroup), field)?,
+            None => leak_text(hierarchy, field)?,
+        };
+        let own = MountAttr {
+            set: attr | NOSUID_NODEV_NOEXEC,
+            ..MountAttr::NONE
+        };
+        let attributes = Attributes {
+            own,
+            tree: propagate(u64::from(MS_SLAVE)),
+        };
+        let tree = self.open(
+            field.to_owned(),
+            What::Tree {
+                tree: Tree {
+                    path,
+                    recursive: false,
+                    attributes,
+                },
+                idmap: None,
+            },
+        );
+        self.opens
+            .iter_mut()
+            .filter(|open| open.slot == tree)
+            .for_each(|open| open.in_cgroup = cgroup.is_some());
+        self.steps.push(Step::Bind(Bind {
+            tree,
+            source: path,
+            target,
+            after,
+        }));
+        Ok(())
     }
 }

@@ -4,9 +4,8 @@
 use super::namespaces::{Kind, mappings};
 use super::options::{self, Options, Recursion};
 use super::security::needs_selinux;
-use super::{Builder, Idmap, Mappings, What, leak, leak_text};
+use super::{Builder, Idmap, IdmapBy, What, leak, leak_text};
 use crate::error::{Result, fail};
-use crate::host::{CGROUPS, Cgroups, join};
 use crate::ready;
 use crate::spec::Mount as SpecMount;
 use alloc::borrow::ToOwned;
@@ -17,12 +16,13 @@ use linux_raw_sys::general::*;
 use syscalls::calls::MountAttr;
 use syscalls::step::{Attributes, Bind, FsOption, Mount, Step, Tree};
 
-const RDONLY: u64 = MOUNT_ATTR_RDONLY as u64;
-const NOSUID_NODEV_NOEXEC: u64 = (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC) as u64;
+pub const RDONLY: u64 = MOUNT_ATTR_RDONLY as u64;
+pub const NOSUID_NODEV_NOEXEC: u64 =
+    (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC) as u64;
 /// fsconfig(2) takes strings of up to 255 bytes.
 const FSCONFIG_MAX: usize = 255;
 
-fn propagate(flag: u64) -> MountAttr {
+pub fn propagate(flag: u64) -> MountAttr {
     MountAttr {
         propagation: flag,
         ..MountAttr::NONE
@@ -31,7 +31,9 @@ fn propagate(flag: u64) -> MountAttr {
 
 impl Builder<'_> {
     /// Propagation, the root, and every mount and device in it.
-    pub fn root(&mut self, rootfs: &str, cgroup: Option<&str>) -> Result<()> {
+    pub fn root(&mut self, cgroup: Option<&str>) -> Result<()> {
+        let rootfs = self.rootfs.clone();
+        let rootfs = rootfs.as_str();
         if !self.namespaces.is_new(Kind::Mount) {
             return self.root_of_others(rootfs);
         }
@@ -81,6 +83,7 @@ impl Builder<'_> {
         self.steps.push(Step::Rootfs {
             tree: slot,
             path: leak_text(rootfs, "root.path")?,
+            in_place: self.has_early_hooks(),
         });
 
         let spec = self.spec;
@@ -88,7 +91,7 @@ impl Builder<'_> {
             self.mount(&format!("mounts[{n}]"), mount, shared, cgroup)?;
         }
         let dev_is_ours = !spec.mounts.iter().any(|m| {
-            m.destination.trim_end_matches('/') == "/dev"
+            mount_point(&m.destination) == "/dev"
                 && options::read(&m.options, "").is_ok_and(|o| is_bind(m, &o))
         });
         self.devices(dev_is_ours)?;
@@ -113,12 +116,21 @@ impl Builder<'_> {
                     slot: open.slot,
                     field: open.field.leak(),
                     tree,
+                    in_root: false,
                 }),
                 What::Namespace { .. } => self.opens.push(open),
             }
         }
         self.steps.extend(rest);
         Ok(())
+    }
+
+    /// Hooks that can see the mount namespace before the root is entered.
+    fn has_early_hooks(&self) -> bool {
+        let hooks = &self.spec.hooks;
+        !(hooks.prestart.is_empty()
+            && hooks.create_runtime.is_empty()
+            && hooks.create_container.is_empty())
     }
 
     /// Without a mount namespace of its own the container gets no mounts: they would be the host's, or those
@@ -165,7 +177,12 @@ impl Builder<'_> {
                 "{field}.destination is not absolute: taken from the root"
             ));
         }
-        let target = leak_text(&mount.destination, &format!("{field}.destination"))?;
+        // As runc: one that says where it is on the host is meant.
+        let destination = match mount.destination.strip_prefix(self.rootfs.as_str()) {
+            Some(rest) if rest.starts_with('/') => rest,
+            _ => mount.destination.as_ref(),
+        };
+        let target = leak_text(destination, &format!("{field}.destination"))?;
         let after = after(&options);
         if options.remount {
             let own = MountAttr {
@@ -201,8 +218,14 @@ impl Builder<'_> {
                     .source
                     .as_deref()
                     .map(|source| leak_text(source, &format!("{field}.source")));
-                let mount =
+                let mut mount =
                     self.file_system(field, fs_type, source.transpose()?, &options, target, after)?;
+                // As runc: what is to lie in it comes first.
+                let dev = mount_point(destination) == "/dev";
+                if (fs_type == "tmpfs" || dev) && mount.attr & RDONLY != 0 {
+                    mount.attr &= !RDONLY;
+                    self.read_only.push(target);
+                }
                 self.steps.push(Step::Mount(mount));
                 Ok(())
             }
@@ -221,10 +244,9 @@ impl Builder<'_> {
         let Some(source) = mount.source.as_deref() else {
             fail!("config.json: {field}.source: required for a bind mount");
         };
-        let source = leak_text(
-            &super::absolute(self.options.bundle, source),
-            &format!("{field}.source"),
-        )?;
+        let path = super::absolute(self.options.bundle, source);
+        let field_of_source = format!("{field}.source");
+        let source = leak_text(&path, &field_of_source)?;
         let idmap = self.idmap(field, mount, options)?;
         let base = if shared {
             MountAttr::NONE
@@ -239,17 +261,29 @@ impl Builder<'_> {
             },
         };
         let recursive = options.bind != Some(Recursion::One);
-        let tree = self.open(
-            format!("{field}.source"),
-            What::Tree {
-                tree: Tree {
-                    path: source,
-                    recursive,
-                    attributes,
-                },
-                idmap,
-            },
-        );
+        let tree = Tree {
+            path: source,
+            recursive,
+            attributes,
+        };
+        let inside = path.strip_prefix(self.rootfs.as_str());
+        let tree = match inside.filter(|rest| rest.starts_with('/') && rest.len() > 1) {
+            // What lies there may be mounted by now.
+            Some(rest) if idmap.is_none() => {
+                let slot = self.slot();
+                self.steps.push(Step::Open {
+                    slot,
+                    field: field_of_source.leak(),
+                    tree: Tree {
+                        path: leak_text(rest, field)?,
+                        ..tree
+                    },
+                    in_root: true,
+                });
+                slot
+            }
+            _ => self.open(field_of_source, What::Tree { tree, idmap }),
+        };
         // What was set on the detached tree needs no second call, but for propagation.
         let after = Attributes {
             own: MountAttr {
@@ -271,7 +305,7 @@ impl Builder<'_> {
     }
 
     /// Binds what the host has in the place of a file system that cannot be mounted, with all below it.
-    fn bind_host(
+    pub fn bind_host(
         &mut self,
         field: &str,
         source: &'static CStr,
@@ -337,6 +371,15 @@ impl Builder<'_> {
             return Ok(None);
         }
         let linux = &self.spec.linux;
+        let recursive = options.idmap == Some(Recursion::All);
+        if !own
+            && linux.uid_mappings.is_empty()
+            && linux.gid_mappings.is_empty()
+            && let Some(Some(path)) = self.namespaces.get(Kind::User)
+        {
+            let by = IdmapBy::Namespace(leak_text(path, field)?);
+            return Ok(Some(Idmap { by, recursive }));
+        }
         let (uid, gid, prefix) = match own {
             true => (
                 &mount.uid_mappings,
@@ -352,12 +395,8 @@ impl Builder<'_> {
         if uid.is_empty() || gid.is_empty() {
             fail!("config.json: {field}: an id-mapped mount needs uidMappings and gidMappings");
         }
-        let mappings: Mappings = mappings(uid, gid, &prefix)?;
-        let recursive = options.idmap == Some(Recursion::All);
-        Ok(Some(Idmap {
-            mappings,
-            recursive,
-        }))
+        let by = IdmapBy::Mappings(mappings(uid, gid, &prefix)?);
+        Ok(Some(Idmap { by, recursive }))
     }
 
     fn file_system(
@@ -417,164 +456,6 @@ impl Builder<'_> {
             inherit_mode: fs_type == "tmpfs"
                 && !options.data.iter().any(|o| o.starts_with("mode=")),
         })
-    }
-
-    /// The container's view of its cgroups. Without a cgroup namespace it is read-only: what it shows is
-    /// the host's (CVE-2023-25809).
-    fn cgroup_view(
-        &mut self,
-        field: &str,
-        mount: &SpecMount<'_>,
-        options: &Options<'_>,
-        after: Attributes,
-        cgroup: Option<&str>,
-    ) -> Result<()> {
-        let own_namespace = self.namespaces.has(Kind::Cgroup);
-        let mut attr = options.own.set;
-        if !own_namespace {
-            attr |= RDONLY;
-        }
-        let target = leak_text(&mount.destination, &format!("{field}.destination"))?;
-        // The host's cgroups cannot be mounted in a user namespace, and without rights over them there may be
-        // none of the container's to bind: all that the host shows, then, read-only as it must be.
-        let below = self.namespaces.has(Kind::User) || self.host.in_user_namespace;
-        if !own_namespace
-            && match self.host.cgroups {
-                Cgroups::V2 => below,
-                Cgroups::V1(_) => !self.host.privileged || self.host.in_user_namespace,
-            }
-        {
-            let mut options = options::read(&mount.options, field)?;
-            options.own.set |= RDONLY | NOSUID_NODEV_NOEXEC;
-            options.own.clear &= !options.own.set;
-            return self.bind_host(field, c"/sys/fs/cgroup", &options, target, after);
-        }
-        let cgroup2 = |target| Mount {
-            fstype: c"cgroup2",
-            source: Some(c"cgroup"),
-            options: &[],
-            data: None,
-            attr,
-            after,
-            target,
-            plain: false,
-            copy_up: false,
-            inherit_mode: false,
-        };
-        let hierarchies = match &self.host.cgroups {
-            // A new mount from the host's cgroup namespace would reset the options of the host's own, `nsdelegate`
-            // among them, and from a user namespace is refused.
-            Cgroups::V2 if !own_namespace => {
-                return self.bind_cgroup(field, CGROUPS, None, target, attr, after);
-            }
-            Cgroups::V2 => {
-                self.steps.push(Step::Mount(cgroup2(target)));
-                return Ok(());
-            }
-            Cgroups::V1(hierarchies) => hierarchies,
-        };
-        // v1: a directory of mounts, one for each hierarchy, and links for those that have several controllers.
-        self.steps.push(Step::Mount(Mount {
-            fstype: c"tmpfs",
-            source: Some(c"tmpfs"),
-            options: &[FsOption::Value(c"mode", c"755")],
-            attr: attr & !RDONLY,
-            ..cgroup2(target)
-        }));
-        for hierarchy in hierarchies {
-            let name = hierarchy.mountpoint.rsplit('/').next().unwrap_or_default();
-            let below = leak_text(&join(&mount.destination, name), field)?;
-            if own_namespace && hierarchy.is_v2() {
-                self.steps.push(Step::Mount(cgroup2(below)));
-            } else if own_namespace {
-                let mut data = Vec::new();
-                for controller in &hierarchy.controllers {
-                    data.push(match controller.split_once('=') {
-                        Some((key, value)) => {
-                            FsOption::Value(leak_text(key, field)?, leak_text(value, field)?)
-                        }
-                        None => FsOption::Flag(leak_text(controller, field)?),
-                    });
-                }
-                self.steps.push(Step::Mount(Mount {
-                    fstype: c"cgroup",
-                    options: leak(data),
-                    ..cgroup2(below)
-                }));
-            } else if cgroup.is_some() {
-                let none = Attributes::NONE;
-                self.bind_cgroup(field, &hierarchy.mountpoint, cgroup, below, attr, none)?;
-            }
-            if name.contains(',') {
-                for controller in &hierarchy.controllers {
-                    let path = leak_text(&join(&mount.destination, controller), field)?;
-                    self.steps.push(Step::Link {
-                        path,
-                        target: leak_text(name, field)?,
-                    });
-                }
-            }
-        }
-        if attr & RDONLY != 0 {
-            let own = MountAttr {
-                set: RDONLY,
-                ..MountAttr::NONE
-            };
-            self.steps.push(Step::Remount {
-                target,
-                attributes: Attributes {
-                    own,
-                    tree: MountAttr::NONE,
-                },
-            });
-        }
-        Ok(())
-    }
-
-    /// The container's own cgroup of one hierarchy, or all of it, from the host's mount.
-    fn bind_cgroup(
-        &mut self,
-        field: &str,
-        hierarchy: &str,
-        cgroup: Option<&str>,
-        target: &'static CStr,
-        attr: u64,
-        after: Attributes,
-    ) -> Result<()> {
-        let path = match cgroup {
-            Some(cgroup) => leak_text(&join(hierarchy, cgroup), field)?,
-            None => leak_text(hierarchy, field)?,
-        };
-        let own = MountAttr {
-            set: attr | NOSUID_NODEV_NOEXEC,
-            ..MountAttr::NONE
-        };
-        let attributes = Attributes {
-            own,
-            tree: propagate(u64::from(MS_SLAVE)),
-        };
-        let tree = self.open(
-            field.to_owned(),
-            What::Tree {
-                tree: Tree {
-                    path,
-                    recursive: false,
-                    attributes,
-                },
-                idmap: None,
-            },
-        );
-        self.opens
-            .iter_mut()
-            .filter(|open| open.slot == tree)
-            .for_each(|open| open.in_cgroup = cgroup.is_some());
-        self.steps.push(Step::Bind(Bind {
-            tree,
-            source: path,
-            target,
-            after,
-        }));
-        Ok(())
     }
 
     /// process.cwd, made when it is missing, as runc does.
@@ -654,6 +535,17 @@ impl Builder<'_> {
     pub fn paths(&mut self) -> Result<()> {
         let spec = self.spec;
         let Some(null) = self.null else { return Ok(()) };
+        let own = MountAttr {
+            set: RDONLY,
+            ..MountAttr::NONE
+        };
+        let attributes = Attributes {
+            own,
+            ..Attributes::NONE
+        };
+        for target in core::mem::take(&mut self.read_only) {
+            self.steps.push(Step::Remount { target, attributes });
+        }
         for (n, path) in spec.linux.readonly_paths.iter().enumerate() {
             self.steps.push(Step::Readonly(plain_path(
                 path,
@@ -666,14 +558,7 @@ impl Builder<'_> {
             self.steps.push(Step::Mask { path, null, empty });
         }
         if spec.root.as_ref().is_some_and(|root| root.readonly) {
-            let own = MountAttr {
-                set: RDONLY,
-                ..MountAttr::NONE
-            };
-            self.steps.push(Step::RootAttributes(Attributes {
-                own,
-                tree: MountAttr::NONE,
-            }));
+            self.steps.push(Step::RootAttributes(attributes));
         }
         Ok(())
     }
@@ -686,10 +571,15 @@ impl Builder<'_> {
             }
             return Ok(());
         }
-        self.steps.push(if self.options.no_pivot {
-            Step::MoveRoot
-        } else {
-            Step::Pivot
+        self.steps.push(match &self.options.no_pivot {
+            None => Step::Pivot,
+            Some(hidden) => {
+                let paths = hidden.iter().map(|path| leak_text(path, "mountinfo"));
+                Step::MoveRoot {
+                    hidden: leak(paths.collect::<Result<_>>()?),
+                    in_place: self.has_early_hooks(),
+                }
+            }
         });
         if let Some((flag, all)) = self
             .spec
@@ -714,6 +604,10 @@ fn plain_path(path: &str, field: &str) -> Result<&'static CStr> {
         fail!("config.json: {field}: expected an absolute path, found {path:?}");
     }
     leak_text(path, field)
+}
+
+fn mount_point(destination: &str) -> &str {
+    destination.trim_end_matches('/')
 }
 
 fn is_bind(mount: &SpecMount<'_>, options: &Options<'_>) -> bool {

@@ -72,7 +72,7 @@ pub fn read(spec: &Spec<'_>) -> Result<Namespaces> {
 }
 
 impl Namespaces {
-    fn get(&self, kind: Kind) -> Option<&Option<String>> {
+    pub fn get(&self, kind: Kind) -> Option<&Option<String>> {
         self.0
             .iter()
             .find(|(k, _)| *k == kind)

@@ -17,6 +17,9 @@ use syscalls::step::{Execute, Home, Program, Step};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The entry of the environment that the child completes, and the user it is for.
+type HomeOf = (&'static Home, u32);
+
 impl Builder<'_> {
     /// The terminal, or the ownership of stdio; the slot of the socket the terminal goes to.
     pub fn console(&mut self) -> Result<Option<Slot>> {
@@ -68,8 +71,6 @@ impl Builder<'_> {
                 },
                 argv: nothing,
                 envp: nothing,
-                home: None,
-                preserve: 0,
                 filter: None,
             };
             self.steps.push(Step::Execute(execute));
@@ -101,18 +102,25 @@ impl Builder<'_> {
             "process.cwd",
         )?));
         self.steps.push(Step::Umask(self.umask(process)?));
+        let (execute, home) = self.execute(process)?;
+        self.steps.push(Step::Close {
+            preserve: self.options.preserve_fds,
+            home,
+        });
         self.steps.extend(early.map(Step::Seccomp));
         self.steps.push(Step::Become(identity));
-        if self.starts {
-            self.child_hooks(c"startContainer", &spec.hooks.start_container)?;
-        }
         if !limits.is_empty() {
             self.steps.push(Step::Limits(limits));
         }
         if process.no_new_privileges == Some(true) {
             self.steps.push(Step::NoNewPrivileges);
         }
-        let execute = self.execute(process)?;
+        let hooks = &spec.hooks.start_container;
+        if self.starts && !hooks.is_empty() {
+            // They run as the process does, under its filter.
+            self.steps.extend(late.take().map(Step::Seccomp));
+            self.child_hooks(c"startContainer", hooks, Some(execute.envp))?;
+        }
         self.steps.push(Step::Execute(Execute {
             filter: late,
             ..execute
@@ -141,7 +149,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn execute(&mut self, process: &Process<'_>) -> Result<Execute<'static>> {
+    /// The last step, and the entry of its environment that the child completes.
+    fn execute(&mut self, process: &Process<'_>) -> Result<(Execute<'static>, Option<HomeOf>)> {
         for (n, entry) in process.env.iter().enumerate() {
             if entry.starts_with('=') || !entry.contains('=') {
                 fail!("config.json: process.env[{n}]: expected NAME=VALUE, found {entry:?}");
@@ -158,6 +167,8 @@ impl Builder<'_> {
             .enumerate()
             .filter(last)
             .map(|(_, entry)| *entry)
+            // As good as none.
+            .filter(|entry| *entry != "HOME=")
             .collect();
         let mut envp = arguments(&env, "process.env")?.to_vec();
         if self.options.listen_fds > 0 {
@@ -176,19 +187,18 @@ impl Builder<'_> {
             );
         }
         let mut home = None;
-        if variable(process, "HOME").is_none() {
+        if variable(process, "HOME").is_none_or(str::is_empty) {
             let entry: &'static Home = Box::leak(Box::default());
             envp.insert(envp.len() - 1, entry.arg());
             home = Some((entry, process.user.uid));
         }
-        Ok(Execute {
+        let execute = Execute {
             program: program(process, "")?,
             argv: arguments(&process.args, "process.args")?,
             envp: leak(envp),
-            home,
-            preserve: self.options.preserve_fds,
             filter: None,
-        })
+        };
+        Ok((execute, home))
     }
 }
 

@@ -140,10 +140,6 @@ pub struct Execute<'a> {
     pub program: Program<'a>,
     pub argv: &'a [Arg<'a>],
     pub envp: &'a [Arg<'a>],
-    /// The entry of envp that gets HOME from the container's passwd file, and the user it is for.
-    pub home: Option<(&'a Home, u32)>,
-    /// Descriptors from 3 that the program keeps (`--preserve-fds`).
-    pub preserve: u32,
     /// Loaded as the last thing, with no_new_privs.
     pub filter: Option<Filter<'a>>,
 }
@@ -212,12 +208,14 @@ pub enum Step<'a> {
     Propagation(u64),
     /// Find and check the true null device, while the host's tree is still in sight.
     NullDevice(Slot),
-    /// Copy a tree where launch may not: in the mount namespace that is the container's own. `field` is the
-    /// one of config.json it comes from.
+    /// Copy a tree where launch may not, or cannot yet: in the mount namespace that is the container's own. `field` is
+    /// the one of config.json it comes from.
     Open {
         slot: Slot,
         field: &'a str,
         tree: Tree<'a>,
+        /// It lies in the container's root, with what is mounted there by now.
+        in_root: bool,
     },
     /// Open a root that is there already.
     Root(&'a CStr),
@@ -225,6 +223,8 @@ pub enum Step<'a> {
     Rootfs {
         tree: Slot,
         path: &'a CStr,
+        /// At that path, where hooks that enter the mount namespace look for it; else over `/`, which costs less.
+        in_place: bool,
     },
     Mount(Mount<'a>),
     Bind(Bind<'a>),
@@ -284,13 +284,25 @@ pub enum Step<'a> {
     /// Change into the root: pivot_root(2).
     Pivot,
     /// The same by a moved mount and chroot(2), for a root that cannot be pivoted.
-    MoveRoot,
+    MoveRoot {
+        /// The host's procfs and sysfs: behind the new root they would still be seen by the kernel, which lets a user
+        /// namespace mount a new one only where it sees a whole one.
+        hidden: &'a [&'a CStr],
+        /// The root is not over `/` yet.
+        in_place: bool,
+    },
     /// chroot(2) alone, where the mount namespace is not new.
     Chroot,
     /// See that the program is there and may be executed, before `create` says that all is well.
     LookUp(Program<'a>),
-    /// Wait for `start` on the listening socket.
-    Await(Slot),
+    /// Wait for `start` on the listening socket. Nothing else of ours stays open meanwhile, but what a later step needs:
+    /// the locked file that says that we wait, and the private procfs.
+    Await {
+        listener: Slot,
+        waiting: Slot,
+        procfs: Option<Slot>,
+        preserve: u32,
+    },
     /// Raise hard limits, while it is allowed.
     Limits(&'a [Rlimit]),
     Personality(u32),
@@ -308,6 +320,13 @@ pub enum Step<'a> {
     Umask(u32),
     WorkingDirectory(&'a CStr),
     Become(Identity<'a>),
+    /// Close whatever the program is not to have, while a filter cannot forbid it. Before that, the entry of the
+    /// environment gets the home directory of the user from the container's passwd file.
+    Close {
+        /// Descriptors from 3 that the program keeps (`--preserve-fds`).
+        preserve: u32,
+        home: Option<(&'a Home, u32)>,
+    },
     Execute(Execute<'a>),
 }
 
@@ -483,10 +502,10 @@ impl fmt::Display for Step<'_> {
             Step::Console { name, .. } => write!(f, "set up the terminal for {}", Lossy(name)),
             Step::Stdio { uid } => write!(f, "give stdio to user {uid}"),
             Step::Pivot => f.write_str("change into the root (pivot_root)"),
-            Step::MoveRoot => f.write_str("change into the root (moved mount)"),
+            Step::MoveRoot { .. } => f.write_str("change into the root (moved mount)"),
             Step::Chroot => f.write_str("change into the root (chroot)"),
             Step::LookUp(program) => write!(f, "execute {}", Lossy(program.name)),
-            Step::Await(_) => f.write_str("wait for start"),
+            Step::Await { .. } => f.write_str("wait for start"),
             Step::Limits(limits) => write!(f, "set process.rlimits{}", Shown(limits)),
             Step::Personality(p) => write!(f, "set the personality {p:#x}"),
             Step::Scheduler(_) => f.write_str("set process.scheduler"),
@@ -505,6 +524,9 @@ impl fmt::Display for Step<'_> {
                 write!(f, "change to the working directory {}", Lossy(path))
             }
             Step::Become(i) => write!(f, "become user {} and group {}", i.uid, i.gid),
+            Step::Close { preserve, .. } => {
+                write!(f, "close the descriptors from {}", 3 + preserve)
+            }
             Step::Execute(e) if e.program.name.is_empty() => {
                 f.write_str("execute: config.json has no process")
             }

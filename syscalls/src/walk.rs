@@ -10,10 +10,12 @@ mod program;
 
 use crate::calls;
 use crate::report::{At, Call, Fault, Kind, Report, Text};
-use crate::slots::Slots;
-use crate::step::{Point, Step};
+use crate::slots::{Slot, Slots};
+use crate::step::{Lossy, Point, Step};
+use core::ffi::CStr;
 use core::fmt::Write;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::event::{PollFd, PollFlags};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
@@ -92,7 +94,7 @@ impl<'a> Child<'a> {
             .at(Call::none)
     }
 
-    fn slot(&self, slot: crate::slots::Slot) -> Walked<BorrowedFd<'_>> {
+    fn slot(&self, slot: Slot) -> Walked<BorrowedFd<'_>> {
         self.slots.get(slot).at(Call::none)
     }
 
@@ -113,11 +115,21 @@ impl<'a> Child<'a> {
             }
             Step::Propagation(flags) => mounts::propagation(*flags),
             Step::NullDevice(slot) => self.null_device(*slot),
-            Step::Open { slot, tree, .. } => {
-                open_tree(tree).map(|tree| self.slots.fill(*slot, tree))
+            Step::Open {
+                slot,
+                tree,
+                in_root,
+                ..
+            } => {
+                let root = in_root.then(|| self.root()).transpose()?;
+                open_tree(tree, root).map(|tree| self.slots.fill(*slot, tree))
             }
             Step::Root(path) => self.open_root(path),
-            Step::Rootfs { tree, .. } => self.rootfs(*tree),
+            Step::Rootfs {
+                tree,
+                path,
+                in_place,
+            } => self.rootfs(*tree, path, *in_place),
             Step::Mount(mount) => self.mount(mount),
             Step::Bind(bind) => self.bind(bind),
             Step::Remount { target, attributes } => self.remount(target, *attributes),
@@ -132,7 +144,7 @@ impl<'a> Child<'a> {
                 path,
                 value,
             } => self.sysctl(*procfs, path, value),
-            Step::Hooks { hooks, state, .. } => self.hooks(hooks, *state),
+            Step::Hooks { kind, hooks, state } => self.hooks(kind, hooks, *state),
             Step::Mask { path, null, empty } => self.mask(path, *null, *empty),
             Step::Readonly(path) => self.readonly(path),
             Step::RootAttributes(attributes) => mounts::apply(self.root()?, *attributes),
@@ -146,10 +158,16 @@ impl<'a> Child<'a> {
             } => self.console(*socket, name, *size, *uid, *bind, *relayed),
             Step::Stdio { uid } => console::own_stdio(self.root().ok(), *uid),
             Step::Pivot => self.pivot(),
-            Step::MoveRoot => self.move_root(),
+            Step::MoveRoot { hidden, in_place } => self.move_root(hidden, *in_place),
             Step::Chroot => self.chroot(),
             Step::LookUp(program) => program::look_up(self.root()?, program),
-            Step::Await(listener) => self.wait_for_start(*listener),
+            Step::Await {
+                listener,
+                waiting,
+                procfs,
+                preserve,
+            } => self.wait_for_start(*listener, *waiting, *procfs, *preserve),
+            Step::Close { preserve, home } => self.close(*preserve, *home),
             Step::Limits(limits) => identity::limits(limits),
             Step::Personality(persona) => calls::personality(*persona).at(Call::personality),
             Step::Scheduler(attr) => calls::sched_setattr(attr).at(Call::sched_setattr),
@@ -197,11 +215,35 @@ impl<'a> Child<'a> {
     }
 
     /// Waits on the container's socket until somebody connects and says a byte; reports go there then.
-    fn wait_for_start(&mut self, listener: crate::slots::Slot) -> Walked {
-        let listener = self.slots.get(listener).at(Call::none)?;
+    fn wait_for_start(
+        &mut self,
+        listener: Slot,
+        waiting: Slot,
+        procfs: Option<Slot>,
+        preserve: u32,
+    ) -> Walked {
+        let listener = self.slot(listener)?;
+        let number = |fd: BorrowedFd<'_>| fd.as_raw_fd();
+        let kept = [
+            self.channel.as_raw_fd(),
+            number(listener),
+            number(self.slot(waiting)?),
+            self.root().map_or(-1, number),
+            procfs.map_or(-1, |slot| self.slot(slot).map_or(-1, number)),
+        ];
+        // Whoever looks into us sees nothing of the host, and nobody waits for the end of what is not ours to hold.
+        program::close_all_but(kept, preserve)?;
         // The parent of `create` waits for the end of this channel, and is done then.
         rustix::net::shutdown(&self.channel, rustix::net::Shutdown::Write).at(Call::shutdown)?;
+        let signals = calls::signalfd(calls::stopping_signals()).at(Call::signalfd4)?;
         loop {
+            // The first process of a pid namespace hears only what it listens to, and whoever asks it to end means it.
+            let watch = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+            let mut fds = [watch(listener), watch(signals.as_fd())];
+            rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None)).at(Call::poll)?;
+            if let Some(signal) = calls::next_signal(signals.as_fd()) {
+                calls::exit(128 + signal);
+            }
             let peer = rustix::io::retry_on_intr(|| {
                 rustix::net::accept_with(listener, SocketFlags::CLOEXEC)
             })
@@ -215,11 +257,11 @@ impl<'a> Child<'a> {
         }
     }
 
-    fn hooks(&mut self, hooks: &[crate::hook::Hook<'_>], state: [&[u8]; 2]) -> Walked {
+    fn hooks(&mut self, kind: &CStr, hooks: &[crate::hook::Hook<'_>], state: [&[u8]; 2]) -> Walked {
         // The pid as the container sees it (runtime.md, State).
         let mut pid = Text::<16>::new();
         let _ = write!(pid, "{}", rustix::process::getpid().as_raw_nonzero());
-        for hook in hooks {
+        for (n, hook) in hooks.iter().enumerate() {
             let mut output = Text::<400>::new();
             if let Err(fault) = crate::hook::run(
                 hook,
@@ -228,8 +270,8 @@ impl<'a> Child<'a> {
                 None,
                 &mut output,
             ) {
-                self.output.push(hook.path.to_bytes());
-                self.output.push(b"\0");
+                let (kind, path) = (Lossy(kind), Lossy(hook.path));
+                let _ = write!(self.output, "{kind} hook #{n}: {path}\0");
                 self.output.push(output.bytes());
                 return Err(fault);
             }

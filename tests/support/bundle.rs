@@ -261,9 +261,8 @@ impl Bundle {
         if host::v2() {
             return self;
         }
-        host::controller("unified");
-        let script = "mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup && exec \"$@\"";
-        self.launcher = ["unshare", "--mount", "sh", "-c", script, "sh"]
+        let script = format!("{} && exec \"$@\"", host::pure_v2());
+        self.launcher = ["unshare", "--mount", "sh", "-c", &script, "sh"]
             .map(String::from)
             .to_vec();
         self

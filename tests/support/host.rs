@@ -88,6 +88,15 @@ pub fn controller(name: &str) -> PathBuf {
     path
 }
 
+/// The line of shell that in a mount namespace of its own sees to it that cgroup v2 is alone at /sys/fs/cgroup.
+pub fn pure_v2() -> &'static str {
+    if v2() {
+        return "true";
+    }
+    controller("unified");
+    "mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup"
+}
+
 /// Kills what is in a cgroup, which only this test fills, and removes it with all beneath it.
 pub fn remove_cgroup(path: &Path) {
     // A task frozen by v1 does not even die before it is thawed.

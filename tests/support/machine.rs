@@ -72,7 +72,7 @@ fn script(name: &str) -> PathBuf {
 }
 
 /// The one image, made once in a run.
-fn image() -> &'static Path {
+pub fn image() -> &'static Path {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();
     IMAGE.get_or_init(|| {
         let path = host::scratch().join("image.tar");
@@ -192,15 +192,14 @@ impl Machine {
                     &["docker"],
                     &["/var/lib/docker/overlay2", "/run/docker/netns"],
                     &[
-                        "/run/docker/runtime-rt/moby",
-                        "/run/docker/runtime-noisy/moby",
+                        "/run/docker/runtime-runc/moby",
                         "/run/containerd/io.containerd.runtime.v2.task/moby",
                         "/run/docker/containerd",
                     ],
                 ),
                 Engine::Podman => (
                     &["conmon", "/podman", "buildah"],
-                    &["libpod_parent", "buildah"],
+                    &["libpod_parent"],
                     &["/var/lib/containers", "/run/netns"],
                     &["/run/runtime", "/run/runc"],
                 ),
@@ -218,6 +217,13 @@ impl Machine {
             engine == Engine::Podman && in_bare.iter().any(|h| path.starts_with(h))
         };
         for hierarchy in host::hierarchies() {
+            let top = fs::read_dir(hierarchy.join(&self.name));
+            for entry in top.into_iter().flatten().flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if engine == Engine::Podman && name.starts_with("buildah-") {
+                    left.push(format!("cgroup {}", entry.path().display()));
+                }
+            }
             for parent in cgroups {
                 for path in directories(&hierarchy.join(&self.name).join(parent)) {
                     let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -236,8 +242,8 @@ impl Machine {
         ];
         let points = table.lines().filter_map(|l| l.split(' ').nth(4));
         for point in points {
-            let beneath = |m: &&str| point.strip_prefix(*m).is_some_and(|r| r.starts_with('/'));
-            if mounts.iter().any(|m| beneath(&m)) && !own.contains(&point) {
+            let beneath = |m: &str| point.strip_prefix(m).is_some_and(|r| r.starts_with('/'));
+            if mounts.iter().any(|m| beneath(m)) && !own.contains(&point) {
                 left.push(format!("mount {point}"));
             }
         }
@@ -283,7 +289,11 @@ impl Shell<'_> {
     /// Runs a line of shell to its end. Its status and its stdout, ids apart, must be the same with runc.
     pub fn run(&self, line: &str) -> Output {
         let output = self.see(line);
-        self.tell(line, &output);
+        self.tell(format!(
+            "$ {line}\n{}status {}",
+            without_ids(&output.out),
+            output.status
+        ));
         output
     }
 
@@ -301,12 +311,9 @@ impl Shell<'_> {
         self.machine.cmd(line).spawn()
     }
 
-    pub fn tell(&self, line: &str, output: &Output) {
-        self.told.borrow_mut().push(format!(
-            "$ {line}\n{}status {}",
-            without_ids(&output.out),
-            output.status
-        ));
+    /// What else must be the same with runc.
+    pub fn tell(&self, text: String) {
+        self.told.borrow_mut().push(text);
     }
 
     /// Repeats a line until its output is as wanted.

@@ -38,8 +38,6 @@ pub fn apply(fd: BorrowedFd<'_>, attributes: Attributes) -> Walked {
     Ok(())
 }
 
-const MS_SLAVE: u64 = linux_raw_sys::general::MS_SLAVE as u64;
-
 /// Attaches a detached mount to what `target` is.
 fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Walked {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
@@ -57,13 +55,19 @@ pub fn copy(fd: BorrowedFd<'_>, recursive: bool) -> Walked<OwnedFd> {
     rustix::mount::open_tree(fd, c"", flags).at(Call::open_tree)
 }
 
-/// Copies a tree and sets its attributes. Launch calls this, or where it may not the child.
-pub fn open_tree(tree: &Tree<'_>) -> Walked<OwnedFd> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    if tree.recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
-    let copy = rustix::mount::open_tree(CWD, tree.path, flags).at(Call::open_tree)?;
+/// Copies a tree and sets its attributes. Launch calls this, or where it may not the child; `root` is that of the
+/// container, for a tree that lies in it.
+pub fn open_tree(tree: &Tree<'_>, root: Option<BorrowedFd<'_>>) -> Walked<OwnedFd> {
+    let copy = match root {
+        Some(root) => copy(find(root, tree.path)?.as_fd(), tree.recursive)?,
+        None => {
+            let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+            if tree.recursive {
+                flags |= OpenTreeFlags::AT_RECURSIVE;
+            }
+            rustix::mount::open_tree(CWD, tree.path, flags).at(Call::open_tree)?
+        }
+    };
     let attributes = [(false, tree.attributes.own), (true, tree.attributes.tree)];
     for (recursive, attr) in attributes {
         if attr == MountAttr::NONE {
@@ -133,12 +137,21 @@ impl Child<'_> {
         Ok(())
     }
 
-    /// Mounts the root over the old one and keeps its descriptor; the old tree stays in sight of
-    /// paths from `/` until the pivot.
-    pub fn rootfs(&mut self, tree: Slot) -> Walked {
+    /// Mounts the root over the old one, or where it came from, and keeps its descriptor; the old tree stays in sight
+    /// of paths from `/` until the pivot.
+    pub fn rootfs(&mut self, tree: Slot, path: &CStr, in_place: bool) -> Walked {
         let root = self.slot(tree)?;
-        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-        rustix::mount::move_mount(root, c"", CWD, c"/", flags).at(Call::move_mount)?;
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
+        let attach = |path| rustix::mount::move_mount(root, c"", CWD, path, flags);
+        match in_place {
+            // The root of a user namespace may not be allowed to go there.
+            true => match attach(path) {
+                Err(Errno::ACCESS) => attach(c"/"),
+                other => other,
+            },
+            false => attach(c"/"),
+        }
+        .at(Call::move_mount)?;
         self.root = Some(rustix::io::fcntl_dupfd_cloexec(root, 0).at(Call::openat2)?);
         Ok(())
     }
@@ -309,21 +322,17 @@ impl Child<'_> {
         rustix::process::chdir(c"/").at(Call::chdir)
     }
 
-    /// `--no-pivot`: the root lies over `/`, which only chroot(2) enters. The host's procfs and sysfs are
+    /// `--no-pivot`: the root is moved over `/`, which only chroot(2) enters. The host's procfs and sysfs are
     /// let go of first, so that nothing of them stays behind the new root.
-    pub fn move_root(&mut self) -> Walked {
-        for hidden in [c"/proc", c"/sys"] {
-            let fd = rustix::fs::open(hidden, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-                .at(Call::openat2)?;
-            // Not a mount point: nothing to let go of.
-            let attr = MountAttr {
-                propagation: MS_SLAVE,
-                ..MountAttr::NONE
+    pub fn move_root(&mut self, hidden: &[&CStr], in_place: bool) -> Walked {
+        for hidden in hidden.iter().rev() {
+            let fd = match rustix::fs::open(*hidden, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            {
+                // It lay on one that is gone by now.
+                Err(Errno::NOENT | Errno::NOTDIR) => continue,
+                fd => fd.at(Call::openat2)?,
             };
-            if calls::mount_setattr(fd.as_fd(), true, attr, None) == Err(Errno::INVAL) {
-                continue;
-            }
-            if rustix::mount::unmount(hidden, UnmountFlags::DETACH).is_err() {
+            if rustix::mount::unmount(*hidden, UnmountFlags::DETACH).is_err() {
                 // Locked into this user namespace: an empty directory over it does as well.
                 let cover = new_mount(
                     c"tmpfs",
@@ -334,6 +343,10 @@ impl Child<'_> {
                 )?;
                 attach(cover.as_fd(), fd.as_fd())?;
             }
+        }
+        if in_place {
+            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            rustix::mount::move_mount(self.root()?, c"", CWD, c"/", flags).at(Call::move_mount)?;
         }
         self.chroot()
     }

@@ -8,7 +8,7 @@ use crate::report::{At, Call, Fault, Kind, Report, Text};
 use crate::step::{Execute, Filter, Home, Program};
 use core::ffi::CStr;
 use core::fmt::Write;
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
@@ -26,22 +26,18 @@ impl Child<'_> {
         rustix::process::fchdir(&dir).at(Call::fchdir)
     }
 
-    pub fn execute(&mut self, program: &Execute<'_>) -> Walked {
-        if let Some((home, uid)) = program.home {
+    /// The channel is left, and it closes on exec.
+    pub fn close(&mut self, preserve: u32, home: Option<(&Home, u32)>) -> Walked {
+        if let Some((home, uid)) = home {
             self.find_home(uid, home);
         }
-        let channel = self.channel.as_raw_fd() as u32;
-        let first = 3 + program.preserve;
-        for (from, to) in [
-            (first, channel.saturating_sub(1)),
-            (first.max(channel + 1), u32::MAX),
-        ] {
-            if from <= to {
-                calls::close_range(from, to, false).at(Call::close_range)?;
-            }
-        }
-        // The root and the slots are closed by now; only the channel is left, and it closes on exec.
+        let channel = self.channel.as_raw_fd();
+        close_all_but([channel, -1, -1, -1, -1], preserve)?;
         core::mem::forget(self.root.take());
+        Ok(())
+    }
+
+    pub fn execute(&mut self, program: &Execute<'_>) -> Walked {
         calls::default_signals();
         self.report(Kind::Ready)?;
         if let Some(filter) = program.filter {
@@ -109,6 +105,22 @@ impl Child<'_> {
         }
         entry_of(line.as_str(), uid).map(|dir| home.set(dir));
     }
+}
+
+/// Closes what is not kept. Whoever owns what is closed must neither use nor drop it any more.
+pub fn close_all_but(kept: [RawFd; 5], preserve: u32) -> Walked {
+    let mut from = 3 + preserve;
+    let next = |from| {
+        let kept = kept.iter().filter_map(|fd| u32::try_from(*fd).ok());
+        kept.filter(|fd| *fd >= from).min()
+    };
+    while let Some(fd) = next(from) {
+        if from < fd {
+            calls::close_range(from, fd - 1, false).at(Call::close_range)?;
+        }
+        from = fd + 1;
+    }
+    calls::close_range(from, u32::MAX, false).at(Call::close_range)
 }
 
 /// The home directory in a line of passwd(5), if it is this user's.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 
 use oci_spec::runtime::{ContainerState, LinuxNamespaceType, Spec, State};
@@ -134,6 +135,11 @@ fn what_state_prints_parses_into_oci_spec() {
     config["process"]["terminal"] = json!(false);
     config["annotations"] = json!({"org.example.key": "a \"value\""});
     bundle.write(&config);
+    // `create` looks for the program, which is never started.
+    let bin = bundle.path().join("rootfs/bin");
+    fs::create_dir_all(&bin).expect("a directory");
+    fs::write(bin.join("sh"), "").expect("a file");
+    fs::set_permissions(bin.join("sh"), fs::Permissions::from_mode(0o755)).expect("its mode");
 
     let path = bundle.path().to_str().expect("a UTF-8 path");
     let id = format!("oci-spec-{}", std::process::id());
