@@ -5,6 +5,7 @@ mod attacks;
 mod bad_specs;
 mod callers;
 mod cgroup;
+mod checkpoint_systemd;
 mod containerd;
 mod contract;
 mod devices;
@@ -51,6 +52,7 @@ fn main() {
         mounts::tests(),
         devices::tests(),
         cgroup::tests(),
+        checkpoint_systemd::tests(),
         resources::tests(),
         hooks::tests(),
         interrupts::tests(),

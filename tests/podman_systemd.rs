@@ -56,7 +56,7 @@ fn podman(runtime: &Path, script: &str) -> String {
 
 /// Runs the script with runc and with ours; what it prints must be the same, and what is expected.
 #[track_caller]
-fn both(script: &str, expected: &str) {
+pub fn both(script: &str, expected: &str) {
     static READY: OnceLock<PathBuf> = OnceLock::new();
     if !Path::new("/run/systemd/system").exists() {
         runtime_tests::skip!("no systemd on this machine; the guest has one");
