@@ -32,9 +32,9 @@ const BUNDLE: &str = r#"
     cd b; $R spec
     sed -i -e 's/"terminal": true/"terminal": false/' -e 's/"readonly": true/"readonly": false/' \
         -e 's|"sh"$|"sh", "-c", "i=0; while :; do i=$((i+1)); echo $i > /tmp/n; sleep 0.05; done"|' \
-        -e 's|"resources": {|"resources": { "pids": { "limit": 40 },|' config.json
+        -e "s|\"resources\": {|\"cgroupsPath\": \"/$C\", \"resources\": { \"pids\": { \"limit\": 40 },|" config.json
     cd ..
-    n() { cat b/rootfs/tmp/n; }
+    n() { cat b/rootfs/tmp/n 2> /dev/null || :; }
     # Until the container has counted on.
     counts() { now=$(n); while [ "$(n)" = "$now" ] || [ -z "$(n)" ]; do sleep 0.1; done; }
     status() { $R state $C | sed -n 's/.*"status": "\(.*\)".*/\1/p'; }
@@ -67,10 +67,10 @@ fn a_container_goes_on_where_it_was() {
     with_both(
         "on",
         r#"$R run -d -b b $C < /dev/null > /dev/null 2>&1; counts
-        $R checkpoint --image-path img --work-path work $C > /dev/null
+        $R checkpoint --image-path $PWD/img --work-path $PWD/work $C > /dev/null
         $R state $C > /dev/null 2>&1 || echo gone
         was=$(n); sleep 0.3; [ "$(n)" = "$was" ] && echo still
-        $R restore -d -b b --image-path img --work-path work --pid-file pid $C < /dev/null > /dev/null 2>&1
+        $R restore -d -b b --image-path $PWD/img --work-path $PWD/work --pid-file $PWD/pid $C < /dev/null > /dev/null 2>&1
         status; [ "$(cat pid)" = "$($R state $C | sed -n 's/.*"pid": \(.*\),/\1/p')" ] && echo the same pid
         counts; [ "$(n)" -gt "$was" ] && echo counts on
         cat /sys/fs/cgroup/$C/pids.max; grep -c . /sys/fs/cgroup/$C/cgroup.procs > /dev/null && echo in its cgroup
@@ -101,7 +101,7 @@ fn memory_can_be_saved_before() {
         status; counts
         $R checkpoint --image-path img/two --parent-path ../one $C > /dev/null
         $R state $C > /dev/null 2>&1 || echo gone
-        $R restore -d -b b --image-path img/two $C < /dev/null > /dev/null 2>&1
+        $R restore -d -b b --image-path $PWD/img/two $C < /dev/null > /dev/null 2>&1
         counts; status
         $R delete -f $C"#,
         "running\ngone\nrunning\n",
