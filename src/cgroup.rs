@@ -49,7 +49,7 @@ fn clean(path: &str, place: &str) -> Result<String> {
         .filter(|name| !name.is_empty() && *name != ".")
     {
         if name == ".." {
-            fail!("{place}: {path} is not a sub cgroup path");
+            fail!("{place}: {path} is not a sub cgroup path: \"..\" leads out of it");
         }
         clean.push('/');
         clean.push_str(name);

@@ -1,8 +1,10 @@
 //! From a plan to a container: opens what the steps need, writes the state, makes the cgroup, clones once,
 //! meets the child at the agreed points, and undoes everything when anything fails.
 
+use crate::Context;
 use crate::cgroup::systemd::Unit;
 use crate::cgroup::{self, Cgroup};
+use crate::cli::Flag;
 use crate::error::{During, Error, Reason, Result, Why, fail};
 use crate::host::Host;
 use crate::plan::{Idmap, IdmapBy, Open, Plan, What};
@@ -508,9 +510,9 @@ pub fn failure(report: &Report, text: &Text<1016>, steps: Option<usize>) -> Erro
                 .into()
         }
         Call::not_a_null_device => "/dev/null of the host is not the character device 1:3".into(),
-        // Of a deadline the kernel asks that it holds on every CPU (sched(7)).
+        // A deadline must hold on every CPU (sched(7)).
         Call::sched_setattr if errno == Errno::PERM => format!(
-            "{}: this process scheduler can't be used together with AllowedCPUs",
+            "{} (it needs CAP_SYS_NICE; and a deadline process scheduler can't be used together with AllowedCPUs)",
             Reason(errno)
         ),
         Call::capset => format!("its capabilities are more than ours: {}", Reason(errno)),
@@ -718,6 +720,15 @@ pub fn connect_console(
             slots.fill(slot, theirs);
             Ok(Some(ours))
         }
+    }
+}
+
+/// What there is to tell of a start that has succeeded: of one that fails there must be nothing in the log but the error.
+pub fn told(plan: &Plan, context: &Context<'_>) {
+    let log = context.log();
+    plan.warnings.iter().for_each(|text| log.warning(text));
+    if context.flags.has(Flag::Debug) {
+        shown(plan).lines().for_each(|line| log.debug(line.trim()));
     }
 }
 

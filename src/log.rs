@@ -44,7 +44,7 @@ impl Log<'_> {
         }
     }
 
-    /// What is done: for `--debug`.
+    /// What was done: for `--debug`.
     pub fn debug(&self, text: &str) {
         let line = self.line("debug", text);
         match self.file {

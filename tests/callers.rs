@@ -498,7 +498,7 @@ fn every_failure_is_one_object_in_the_json_log() {
         for globals in [
             vec!["--log", &log, "--log-format", "json"],
             vec!["--log-format=json", &format!("--log={log}")],
-            vec!["-log-format=json", "-log", &log],
+            vec!["--debug", "-log-format=json", "-log", &log],
         ] {
             let _ = fs::remove_file(&log);
             let run = b.call(&globals).args(words).output();

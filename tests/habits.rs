@@ -5,10 +5,12 @@ use runtime_tests::terminal::ConsoleSocket;
 use runtime_tests::{Bundle, Value, host, json, wait_for};
 use std::fs;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 runtime_tests::tests![
     hooks_that_enter_the_mount_namespace_find_the_root_where_it_is_on_the_host,
+    hooks_do_not_keep_a_root_from_being_out_of_reach,
     start_container_hooks_run_under_the_filter,
     a_filter_without_the_calls_that_we_need_does_no_harm,
     a_read_only_dev_has_its_devices_and_mounts,
@@ -61,6 +63,18 @@ fn hooks_that_enter_the_mount_namespace_find_the_root_where_it_is_on_the_host() 
     )
     .sh("cat /library");
     b.run_ok().prints("of the host\n");
+}
+
+/// Root of the user namespace may not go where the root is on the host, and need not.
+fn hooks_do_not_keep_a_root_from_being_out_of_reach() {
+    for flags in [&[][..], &["--no-pivot"]] {
+        let mut b = Bundle::new();
+        b.user_namespace().sh("echo up");
+        b.hook("createRuntime", "true");
+        fs::set_permissions(b.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        b.launch("run", flags).ok().prints("up\n");
+        b.left_nothing();
+    }
 }
 
 fn start_container_hooks_run_under_the_filter() {
@@ -225,9 +239,9 @@ fn descriptors(pid: i32) -> Vec<PathBuf> {
 }
 
 fn the_waiting_process_holds_nothing_of_the_host() {
-    for label in [false, true] {
+    for procfs in [false, true] {
         let mut b = Bundle::new();
-        if label {
+        if procfs {
             // A private procfs is open for it.
             b.set("/linux/sysctl", json!({"net.ipv4.ip_forward": "1"}));
         }

@@ -21,7 +21,10 @@ pub fn make(
     for hierarchy in hierarchies {
         make_directories(&hierarchy.mountpoint, path, made)?;
         if hierarchy.has("cpuset") {
-            fill_cpuset(&hierarchy.mountpoint, &path_in(&hierarchy.mountpoint, path))?;
+            let directory = path_in(&hierarchy.mountpoint, path);
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                fill_cpuset(&hierarchy.mountpoint, &directory, file)?;
+            }
         }
     }
     limit(hierarchies, path, limits)
@@ -44,23 +47,17 @@ pub fn directory(hierarchies: &[Hierarchy], controller: &str, path: &str) -> Res
 }
 
 /// A cpuset without CPUs and memory takes no process: it gets those of the one above, as far up as whoever has made
-/// them has not set them up either.
-fn fill_cpuset(mountpoint: &str, directory: &str) -> Result<()> {
-    for file in ["cpuset.cpus", "cpuset.mems"] {
-        let read = |directory: &str| files::read(CWD, path_in(directory, file).as_str());
-        if directory == mountpoint || !read(directory)?.trim_ascii().is_empty() {
-            continue;
-        }
-        let above = super::parent(directory);
-        fill_cpuset(mountpoint, above)?;
-        files::write(
-            CWD,
-            path_in(directory, file).as_str(),
-            read(above)?.trim_ascii(),
-        )
-        .map_err(|errno| Error::from_errno(format!("cannot write {directory}/{file}"), errno))?;
+/// them has not set them up either. What is in `file` then.
+fn fill_cpuset(mountpoint: &str, directory: &str, file: &str) -> Result<Vec<u8>> {
+    let path = path_in(directory, file);
+    let own = files::read(CWD, path.as_str())?;
+    if directory == mountpoint || !own.trim_ascii().is_empty() {
+        return Ok(own);
     }
-    Ok(())
+    let value = fill_cpuset(mountpoint, super::parent(directory), file)?;
+    files::write(CWD, path.as_str(), value.trim_ascii())
+        .map_err(|errno| Error::from_errno(format!("cannot write {path}"), errno))?;
+    Ok(value)
 }
 
 pub fn limits(resources: &Resources<'_>, current: &Current<'_>) -> Result<Vec<Limit>> {

@@ -5,7 +5,7 @@ use crate::cgroup::systemd::Manager;
 use crate::cli::Flag;
 use crate::error::{During, Error, Result, fail};
 use crate::host::Host;
-use crate::launch::{Launched, Request, launch, shown};
+use crate::launch::{Launched, Request, launch, shown, told};
 use crate::plan::{Options, Plan, plan};
 use crate::socket::PidfdSocket;
 use crate::spec::{Resources, Spec};
@@ -129,10 +129,6 @@ pub fn planned(context: &Context<'_>, mode: Mode, preserve_fds: u32) -> Result<P
             "--console-socket: process.terminal of config.json is not true, so there is no terminal to send"
         );
     }
-    if flags.has(Flag::Debug) {
-        let log = context.log();
-        shown(&plan).lines().for_each(|line| log.debug(line.trim()));
-    }
     let state = State {
         oci_version: OCI_VERSION.to_owned(),
         id: options.id.to_owned(),
@@ -189,9 +185,7 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         path: context.start.var("PATH"),
     };
     let launched = launch(&plan, &host, resources, state, &request)?;
-    plan.warnings
-        .iter()
-        .for_each(|warning| context.log().warning(warning));
+    told(&plan, context);
     Ok(Some(launched))
 }
 

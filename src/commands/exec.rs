@@ -8,7 +8,7 @@ use crate::commands::pause::status;
 use crate::error::{During, Error, Result, Why, fail};
 use crate::host::Host;
 use crate::launch::{
-    commits_early, connect_console, converse, go_on, raise_limits, reap, shown, spread, unborn,
+    commits_early, connect_console, converse, go_on, raise_limits, reap, spread, told, unborn,
 };
 use crate::plan::{Options, plan_exec};
 use crate::socket::PidfdSocket;
@@ -133,10 +133,6 @@ fn enter(
     };
     let plan = plan_exec(&spec, &host, &options, cgroup.is_some())?;
 
-    if flags.has(Flag::Debug) {
-        let log = context.log();
-        shown(&plan).lines().for_each(|line| log.debug(line.trim()));
-    }
     let cells = vec![Slots::empty(); usize::from(plan.slots) + 1];
     let slots = Slots::new(&cells);
     slots.fill(
@@ -236,9 +232,7 @@ fn enter(
         return Err(error);
     }
     drop(stop);
-    plan.warnings
-        .iter()
-        .for_each(|warning| context.log().warning(warning));
+    told(&plan, context);
     if detach {
         return Ok(0);
     }

@@ -46,10 +46,14 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
             sent?;
             Ok(0)
         }
-        (None, Some(path)) if !cgroup::processes(&Cgroups::probe()?, path).is_empty() => {
-            cgroup::kill(&Cgroups::probe()?, path);
+        (None, Some(path)) => {
+            let cgroups = Cgroups::probe()?;
+            if cgroup::processes(&cgroups, path).is_empty() {
+                fail!("container not running: {id:?} is {status}");
+            }
+            cgroup::kill(&cgroups, path);
             Ok(0)
         }
-        _ => fail!("container not running: {id:?} is {status}"),
+        (None, None) => fail!("container not running: {id:?} is {status}"),
     }
 }

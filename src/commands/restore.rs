@@ -6,7 +6,7 @@ use crate::commands::delete;
 use crate::criu::{self, Places, Restored};
 use crate::error::{During, Error, Result, fail};
 use crate::host::{Host, join};
-use crate::launch::{Made, enter, spread};
+use crate::launch::{Made, enter, spread, told};
 use crate::plan::Plan;
 use crate::program::Needs;
 use crate::spec::{self, Resources};
@@ -70,9 +70,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         }
     };
     drop(stop);
-    plan.warnings
-        .iter()
-        .for_each(|warning| context.log().warning(warning));
+    told(&plan, context);
     if mode == Mode::Detach {
         return Ok(0);
     }

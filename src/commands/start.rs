@@ -4,8 +4,9 @@ use crate::Context;
 use crate::error::{During, Result, fail};
 use crate::launch::{failure, go_on, start_address};
 use crate::ready::Ready;
-use crate::state::{CREATED, Directory, RUNNING, STOPPED};
+use crate::state::{self, CREATED, Directory, RUNNING, STOPPED};
 use crate::{commands, hooks, notify};
+use rustix::event::Timespec;
 use rustix::fd::AsFd;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use syscalls::report::{Kind, Report, Text};
@@ -48,6 +49,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     if let Some(error) = failed {
         // It is about to end. Engines take a container whose start has failed for one that can be deleted.
         commands::delete::kill_and_wait(&directory, &state)?;
+        wait_until_reaped(state.pid);
         return Err(error);
     }
     if !ready {
@@ -62,4 +64,18 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         service.wait(pidfd.as_fd(), state.pid)?;
     }
     Ok(0)
+}
+
+/// An engine hears of the end by reaping the process, and should have heard of it when we tell of the failure. Nobody
+/// promises to reap it, so this does not wait for long.
+fn wait_until_reaped(pid: i32) {
+    for _ in 0..100 {
+        if state::stat(pid).is_none() {
+            return;
+        }
+        let _ = rustix::thread::nanosleep(&Timespec {
+            tv_sec: 0,
+            tv_nsec: 1_000_000,
+        });
+    }
 }

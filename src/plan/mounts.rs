@@ -32,8 +32,7 @@ pub fn propagate(flag: u64) -> MountAttr {
 impl Builder<'_> {
     /// Propagation, the root, and every mount and device in it.
     pub fn root(&mut self, cgroup: Option<&str>) -> Result<()> {
-        let rootfs = self.rootfs.clone();
-        let rootfs = rootfs.as_str();
+        let rootfs = leak_text(&self.rootfs, "root.path")?;
         if !self.namespaces.is_new(Kind::Mount) {
             return self.root_of_others(rootfs);
         }
@@ -59,7 +58,7 @@ impl Builder<'_> {
         let null = self.slot();
         self.steps.push(Step::NullDevice(null));
         // A slash at the end: it must be a directory.
-        let path = leak_text(&format!("{}/", rootfs.trim_end_matches('/')), "root.path")?;
+        let path = leak_text(&format!("{}/", mount_point(&self.rootfs)), "root.path")?;
         let attributes = match shared {
             true => Attributes {
                 own: propagate(u64::from(MS_PRIVATE)),
@@ -82,7 +81,7 @@ impl Builder<'_> {
         let slot = self.open("root.path".to_owned(), what);
         self.steps.push(Step::Rootfs {
             tree: slot,
-            path: leak_text(rootfs, "root.path")?,
+            path: rootfs,
             in_place: self.has_early_hooks(),
         });
 
@@ -135,7 +134,7 @@ impl Builder<'_> {
 
     /// Without a mount namespace of its own the container gets no mounts: they would be the host's, or those
     /// of the container it joins.
-    fn root_of_others(&mut self, rootfs: &str) -> Result<()> {
+    fn root_of_others(&mut self, rootfs: &'static CStr) -> Result<()> {
         let spec = self.spec;
         if self.namespaces.is_joined(Kind::Mount) {
             if !spec.mounts.is_empty() {
@@ -160,7 +159,7 @@ impl Builder<'_> {
                 );
             }
         }
-        self.steps.push(Step::Root(leak_text(rootfs, "root.path")?));
+        self.steps.push(Step::Root(rootfs));
         Ok(())
     }
 

@@ -346,7 +346,11 @@ impl Child<'_> {
         }
         if in_place {
             let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-            rustix::mount::move_mount(self.root()?, c"", CWD, c"/", flags).at(Call::move_mount)?;
+            match rustix::mount::move_mount(self.root()?, c"", CWD, c"/", flags) {
+                // It had to go there at once.
+                Ok(()) | Err(Errno::LOOP) => {}
+                other => other.at(Call::move_mount)?,
+            }
         }
         self.chroot()
     }

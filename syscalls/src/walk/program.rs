@@ -32,7 +32,7 @@ impl Child<'_> {
             self.find_home(uid, home);
         }
         let channel = self.channel.as_raw_fd();
-        close_all_but([channel, -1, -1, -1, -1], preserve)?;
+        close_all_but(&[channel], preserve)?;
         core::mem::forget(self.root.take());
         Ok(())
     }
@@ -108,7 +108,7 @@ impl Child<'_> {
 }
 
 /// Closes what is not kept. Whoever owns what is closed must neither use nor drop it any more.
-pub fn close_all_but(kept: [RawFd; 5], preserve: u32) -> Walked {
+pub fn close_all_but(kept: &[RawFd], preserve: u32) -> Walked {
     let mut from = 3 + preserve;
     let next = |from| {
         let kept = kept.iter().filter_map(|fd| u32::try_from(*fd).ok());
