@@ -76,8 +76,12 @@ pub fn run_with(
 
     let what = || format!("cannot run {name}");
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).during(what)?;
-    // It waits until we hang up, and does not begin unless it has heard a byte before.
-    let (wait, go) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).during(what)?;
+    // Where something is to be done first, it waits until we hang up, and begins only if it has heard a byte before.
+    let gate = needs
+        .before
+        .map(|_| rustix::pipe::pipe_with(PipeFlags::CLOEXEC))
+        .transpose()
+        .during(what)?;
     let mut clone = Clone {
         exit_signal: u64::from(linux_raw_sys::general::SIGCHLD),
         cgroup: needs.cgroup.map(|cgroup| cgroup.as_raw_fd()),
@@ -89,7 +93,7 @@ pub fn run_with(
     const NOT_THERE: i32 = 127;
     let (pid, pidfd) = match calls::clone3(clone).during(what)? {
         Cloned::Child => {
-            drop(go);
+            let wait = gate.map(|(wait, _)| wait);
             let taken = match stream {
                 Stream::Stdout => rustix::stdio::dup2_stdout(&writer),
                 Stream::Stderr => rustix::stdio::dup2_stderr(&writer),
@@ -105,7 +109,7 @@ pub fn run_with(
                 let _ = files::write_all(calls::stderr(), text.as_bytes());
                 calls::exit(1);
             }
-            if rustix::io::read(&wait, &mut [0; 1]) == Ok(1) {
+            if wait.is_none_or(|wait| rustix::io::read(&wait, &mut [0; 1]) == Ok(1)) {
                 calls::default_signals();
                 calls::set_signal_mask(0);
                 for candidate in &candidates {
@@ -117,10 +121,10 @@ pub fn run_with(
         Cloned::Parent(pid, pidfd) => (pid, pidfd),
     };
     let before = needs.before.map_or(Ok(()), |before| before(pid));
-    if before.is_ok() {
+    if let Some((_, go)) = gate.filter(|_| before.is_ok()) {
         let _ = rustix::io::write(&go, b"g");
     }
-    drop((wait, go, writer));
+    drop(writer);
     let output = files::read_open(&reader).during(what)?;
     let output = String::from_utf8_lossy(&output).into_owned();
     let said = match output.trim() {
