@@ -101,10 +101,10 @@ fn memory_can_be_saved_before() {
         status; counts
         $R checkpoint --image-path img/two --parent-path ../one $C > /dev/null
         $R state $C > /dev/null 2>&1 || echo gone
-        $R restore -d -b b --image-path $PWD/img/two $C < /dev/null > /dev/null 2>&1
-        counts; status
+        $R restore -d -b b --image-path $PWD/img/two --manage-cgroups-mode ignore $C < /dev/null > /dev/null 2>&1
+        counts; status; [ -n "$(cat /sys/fs/cgroup/$C/cgroup.procs)" ] && echo in its cgroup
         $R delete -f $C"#,
-        "running\ngone\nrunning\n",
+        "running\ngone\nrunning\nin its cgroup\n",
     );
 }
 
