@@ -61,8 +61,13 @@ fn a_program_that_cannot_be_executed_gives_dockers_own_statuses() {
                 .ends(status)
                 .says(&[program]);
         }
-        // Not here: /bad/interpreter, /bad/loader, /bad/format. runc's container ends with status 1; our start fails, and
-        // Docker may ask containerd whether the task has stopped before that has heard of its end, and then keeps it.
+        // runc 1.1.5 finds these out when nobody listens any more, and its container ends with status 1. Not here:
+        // /bad/format. Our start fails, and Docker may ask containerd whether the task has stopped before that has heard of
+        // its end, and then keeps it.
+        for program in ["/bad/interpreter", "/bad/loader"] {
+            let run = s.see(&format!("docker run --rm bb {program}"));
+            run.ends(if s.ours() { 127 } else { 1 });
+        }
         s.run("docker run --rm -w /no/such/made bb pwd")
             .prints("/no/such/made\n");
         s.run("docker run --rm -w /etc/passwd bb pwd");
