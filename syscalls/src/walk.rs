@@ -160,7 +160,7 @@ impl<'a> Child<'a> {
             Step::Pivot => self.pivot(),
             Step::MoveRoot { hidden, in_place } => self.move_root(hidden, *in_place),
             Step::Chroot => self.chroot(),
-            Step::LookUp(program) => program::look_up(self.root()?, program),
+            Step::LookUp(program) => self.look_up(program),
             Step::Await {
                 listener,
                 waiting,
