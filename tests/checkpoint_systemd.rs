@@ -9,10 +9,15 @@ use std::path::Path;
 runtime_tests::tests![
     a_container_goes_on_where_it_was,
     a_container_may_run_on_after_its_checkpoint,
+    a_restore_in_the_foreground_waits_for_the_end,
+    a_unit_of_systemd_comes_back,
     memory_can_be_saved_before,
     what_cannot_be_saved_or_brought_back_leaves_nothing,
     podman_checkpoints_and_restores,
+    containerd_checkpoints_and_restores_in_a_new_root,
 ];
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 fn needs_criu() {
     if !Path::new("/run/systemd/system").exists() {
@@ -52,10 +57,7 @@ fn with_both(name: &str, script: &str, expected: &str) {
             .args(["-c", &format!("{BUNDLE}\n{script}"), "sh"])
             .arg(&dir)
             .env("R", runtime.to_str().unwrap())
-            .env(
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            )
+            .env("PATH", PATH)
             .deadline(240)
             .output();
         output.ok();
@@ -90,6 +92,34 @@ fn a_container_may_run_on_after_its_checkpoint() {
         status; counts; echo counts
         $R delete -f $C"#,
         "running\ncounts\n",
+    );
+}
+
+fn a_restore_in_the_foreground_waits_for_the_end() {
+    with_both(
+        "foreground",
+        r#"sed -i 's|while :; do|while [ ! -e /tmp/end ]; do|; s|sleep 0.05; done|sleep 0.05; done; echo the end; exit 7|' b/config.json
+        $R run -d -b b $C < /dev/null 2>&1 | cat & counts
+        $R checkpoint --image-path img $C > /dev/null
+        ( while [ "$(status)" != running ]; do sleep 0.1; done; touch b/rootfs/tmp/end ) 2> /dev/null &
+        { $R restore -b b --image-path $PWD/img $C < /dev/null || echo $?; } | cat
+        $R state $C > /dev/null 2>&1 || echo gone"#,
+        "the end\n7\ngone\n",
+    );
+}
+
+fn a_unit_of_systemd_comes_back() {
+    with_both(
+        "unit",
+        r#"R="$R --systemd-cgroup"; sed -i "s|\"/$C\"|\"system.slice:t:$C\"|" b/config.json; unit=t-$C.scope
+        $R run -d -b b $C < /dev/null > /dev/null 2>&1; counts
+        $R checkpoint --image-path img $C > /dev/null
+        systemctl show -p ActiveState $unit
+        $R restore -d -b b --image-path $PWD/img $C < /dev/null > /dev/null 2>&1; counts
+        systemctl show -p ActiveState -p TasksMax $unit
+        [ -n "$(cat /sys/fs/cgroup/system.slice/$unit/cgroup.procs)" ] && echo in its cgroup
+        $R delete -f $C; systemctl show -p ActiveState $unit"#,
+        "ActiveState=inactive\nTasksMax=40\nActiveState=active\nin its cgroup\nActiveState=inactive\n",
     );
 }
 
@@ -132,10 +162,7 @@ fn what_cannot_be_saved_or_brought_back_leaves_nothing() {
         .args(["-c", &format!("{BUNDLE}\n{script}"), "sh"])
         .arg(&dir)
         .env("R", host::runtime().to_str().unwrap())
-        .env(
-            "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        )
+        .env("PATH", PATH)
         .deadline(240)
         .output();
     output.prints("1\nno cgroup\nrunning\ncounts\n1\n");
@@ -163,4 +190,38 @@ fn podman_checkpoints_and_restores() {
         podman rm -f -t 0 saved > /dev/null"
     );
     both(&script, "exited true\nrunning true\ncounts\n");
+}
+
+/// Other than Podman, it has no mount points in the root that it restores to.
+fn containerd_checkpoints_and_restores_in_a_new_root() {
+    needs_criu();
+    let script = r#"
+        systemctl start containerd
+        until ctr version > /dev/null 2>&1; do sleep 0.1; done
+        ctr images import "$2" > /dev/null; ctr images tag --force localhost/bb:latest bb > /dev/null
+        n() { ctr t exec --exec-id e$((e=e+1)) $C cat /n; }
+        gone() { ctr t kill -s KILL $C; until ctr t rm $C > /dev/null 2>&1 || [ $? = 137 ]; do sleep 0.1; done; ctr c rm $C; }
+        C=saved-$1; e=0
+        ctr run -d --runc-binary $R bb $C sh -c 'i=0; while :; do i=$((i+1)); echo $i > /n; sleep 0.05; done'
+        until n > /dev/null 2>&1; do sleep 0.1; done
+        ctr c checkpoint --task --rw --image $C image-$C > /dev/null; was=$(n)
+        gone
+        ctr c restore --live $C image-$C < /dev/null
+        ctr t ls | grep -c RUNNING
+        now=$(n); until [ $(n) -gt $now ]; do sleep 0.1; done; [ $now -ge $((was - 5)) ] && echo counts on
+        gone; ctr images rm image-$C > /dev/null"#;
+    let image = std::env::var("RUNTIME_COMPILED").unwrap() + "/image.tar";
+    for (name, runtime) in [
+        ("runc", host::program("runc").as_path()),
+        ("ours", host::runtime()),
+    ] {
+        let output = Cmd::new(host::scratch(), "sh")
+            .args(["-c", script, "sh", name])
+            .arg(&*image)
+            .env("R", runtime.to_str().unwrap())
+            .env("PATH", PATH)
+            .deadline(240)
+            .output();
+        output.prints("1\ncounts on\n");
+    }
 }

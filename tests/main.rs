@@ -5,6 +5,7 @@ mod attacks;
 mod bad_specs;
 mod callers;
 mod cgroup;
+mod checkpoint;
 mod checkpoint_systemd;
 mod containerd;
 mod contract;
@@ -52,6 +53,7 @@ fn main() {
         mounts::tests(),
         devices::tests(),
         cgroup::tests(),
+        checkpoint::tests(),
         checkpoint_systemd::tests(),
         resources::tests(),
         hooks::tests(),

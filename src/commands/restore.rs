@@ -16,11 +16,13 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cell::Cell;
+use core::ffi::CStr;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use rustix::fs::{AtFlags, CWD, Mode as FsMode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode as FsMode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
-use syscalls::calls;
+use syscalls::step::{Lossy, Step};
+use syscalls::{Make, calls};
 
 /// In the state directory while criu runs: the pid that it tells, and where the root is bound for it.
 const PID: &str = "criu.pid";
@@ -123,6 +125,7 @@ fn bring_back<'a>(
     let (pid_file, root) = (join(&own, PID), join(&own, ROOT));
     let bound = criu::NEW_MOUNTS & plan.namespaces != 0;
     if bound {
+        make_mount_points(plan)?;
         let mode = FsMode::from_raw_mode(0o700);
         rustix::fs::mkdirat(CWD, root.as_str(), mode).during(|| format!("cannot make {root}"))?;
     }
@@ -173,6 +176,42 @@ fn bring_back<'a>(
         files::replace(CWD, path, made.state.pid.to_string().as_bytes(), 0o644)?;
     }
     Ok(process)
+}
+
+/// The root may be a new one, of which the checkpoint holds nothing, and criu mounts only on what is there. What lies
+/// below a mount comes with that.
+fn make_mount_points(plan: &Plan) -> Result<()> {
+    let what = |path| format!("cannot make the mount point {path} in {}", plan.rootfs);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(CWD, plan.rootfs.as_str(), flags, FsMode::empty())
+        .during(|| format!("cannot open {}", plan.rootfs))?;
+    let points: Vec<(&CStr, Make)> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Mount(mount) => Some((mount.target, Make::Directory)),
+            Step::Bind(bind) => Some((bind.target, kind_of(bind.source))),
+            _ => None,
+        })
+        .collect();
+    for (point, make) in &points {
+        let below = points.iter().any(|(other, _)| {
+            let rest = point.to_bytes().strip_prefix(other.to_bytes());
+            rest.is_some_and(|rest| rest.starts_with(b"/"))
+        });
+        if !below {
+            let made = syscalls::reach(root.as_fd(), point, *make);
+            made.map_err(|fault| Error::from_errno(what(Lossy(point)), fault.errno))?;
+        }
+    }
+    Ok(())
+}
+
+fn kind_of(source: &CStr) -> Make {
+    match rustix::fs::stat(source) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Make::Directory,
+        _ => Make::File,
+    }
 }
 
 /// What criu gets from us, each by the name that the image has for it: our stdio for the pipes that the container's

@@ -23,6 +23,7 @@ use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::UnshareFlags;
 
 pub use mounts::open_tree;
+pub use paths::{Make, reach};
 
 pub(crate) type Walked<T = ()> = Result<T, Fault>;
 
@@ -133,9 +134,7 @@ impl<'a> Child<'a> {
             Step::Mount(mount) => self.mount(mount),
             Step::Bind(bind) => self.bind(bind),
             Step::Remount { target, attributes } => self.remount(target, *attributes),
-            Step::Directory(path) => {
-                paths::reach(self.root()?, path, paths::Make::Directory).map(drop)
-            }
+            Step::Directory(path) => reach(self.root()?, path, Make::Directory).map(drop),
             Step::Device(device) => self.device(device),
             Step::Link { path, target } => self.link(path, target),
             Step::Procfs(slot) => self.procfs(*slot),
