@@ -210,10 +210,9 @@ fn a_failed_checkpoint_changes_nothing() {
         "dump.log",
     ]);
     assert_eq!(b.status(), "running");
-    b.call(&["--criu", "/no/criu", "checkpoint", &b.id])
-        .output()
-        .fails(&["/no/criu"]);
-    b.call(&["checkpoint", &b.id])
+    call(&b, "/no/criu", "checkpoint", &[]).fails(&["/no/criu"]);
+    let images = b.file("images").into_os_string().into_string().unwrap();
+    b.call(&["checkpoint", "--image-path", &images, &b.id])
         .env("PATH", "/nowhere")
         .output()
         .fails(&["cannot run criu: there is none in PATH"]);
