@@ -265,6 +265,7 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
     let console = b.console()?;
     b.paths()?;
     b.enter_root()?;
+    b.before_commit()?;
     if options.wait {
         b.look_up()?;
     }
@@ -274,7 +275,6 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         .extend(listener.map(|[listener, waiting]| Step::Await {
             listener,
             waiting,
-            procfs: b.procfs,
             preserve: options.preserve_fds,
         }));
     b.process()?;
@@ -377,6 +377,7 @@ pub fn plan_exec(
         b.steps.push(Step::Chroot);
     }
     let console = b.console()?;
+    b.before_commit()?;
     b.steps.push(Step::Meet(Point::Commit));
     b.process()?;
     Ok(Plan {

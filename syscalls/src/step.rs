@@ -300,7 +300,6 @@ pub enum Step<'a> {
     Await {
         listener: Slot,
         waiting: Slot,
-        procfs: Option<Slot>,
         preserve: u32,
     },
     /// Raise hard limits, while it is allowed.

@@ -163,9 +163,8 @@ impl<'a> Child<'a> {
             Step::Await {
                 listener,
                 waiting,
-                procfs,
                 preserve,
-            } => self.wait_for_start(*listener, *waiting, *procfs, *preserve),
+            } => self.wait_for_start(*listener, *waiting, *preserve),
             Step::Close { preserve, home } => self.close(*preserve, *home),
             Step::Limits(limits) => identity::limits(limits),
             Step::Personality(persona) => calls::personality(*persona).at(Call::personality),
@@ -214,13 +213,7 @@ impl<'a> Child<'a> {
     }
 
     /// Waits on the container's socket until somebody connects and says a byte; reports go there then.
-    fn wait_for_start(
-        &mut self,
-        listener: Slot,
-        waiting: Slot,
-        procfs: Option<Slot>,
-        preserve: u32,
-    ) -> Walked {
+    fn wait_for_start(&mut self, listener: Slot, waiting: Slot, preserve: u32) -> Walked {
         let listener = self.slot(listener)?;
         let number = |fd: BorrowedFd<'_>| fd.as_raw_fd();
         let kept = [
@@ -228,7 +221,6 @@ impl<'a> Child<'a> {
             number(listener),
             number(self.slot(waiting)?),
             self.root().map_or(-1, number),
-            procfs.map_or(-1, |slot| self.slot(slot).map_or(-1, number)),
         ];
         // Whoever looks into us sees nothing of the host, and nobody waits for the end of what is not ours to hold.
         program::close_all_but(&kept, preserve)?;
