@@ -77,7 +77,7 @@ fn the_null_device_as_stdio_is_the_containers_own() {
     let mut b = Bundle::new();
     let line = |call: &str| {
         let all = format!("{call} < /dev/null 2> /dev/null");
-        Cmd::new(&host::scratch(), "sh").args(["-c", &all]).output()
+        Cmd::new(host::scratch(), "sh").args(["-c", &all]).output()
     };
     b.sh(script).write();
     let runtime = host::runtime().display();
