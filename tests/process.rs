@@ -15,6 +15,7 @@ runtime_tests::tests![
     the_working_directory_is_entered_as_the_user_who_may_see_it,
     user_and_groups_are_set,
     supplementary_groups_of_the_caller_are_dropped,
+    supplementary_groups_of_the_caller_are_kept_where_the_annotation_says_so,
     the_umask_is_set,
     the_umask_is_0022_by_default,
     the_five_capability_sets_are_exactly_the_given_ones,
@@ -155,6 +156,22 @@ fn supplementary_groups_of_the_caller_are_dropped() {
         .through(["setpriv", "--groups", "4,27,999"])
         .ok();
     assert_eq!(run.field("Groups:"), "");
+}
+
+fn supplementary_groups_of_the_caller_are_kept_where_the_annotation_says_so() {
+    for (value, groups) in [("1", "0 4 27 999\n"), ("0", "0 5\n")] {
+        let mut b = Bundle::new();
+        b.set(
+            "/annotations",
+            json!({"run.oci.keep_original_groups": value}),
+        );
+        b.set("/process/user/additionalGids", json!([5]));
+        b.sh("id -G").write();
+        b.launch("run", &[])
+            .through(["setpriv", "--groups", "4,27,999"])
+            .output()
+            .prints(groups);
+    }
 }
 
 fn the_umask_is_set() {
