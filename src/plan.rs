@@ -147,9 +147,8 @@ pub struct Hooks {
 type Asked = fn(&Linux<'_>) -> bool;
 
 /// What the spec can ask for and this program cannot do yet, which is an error and not a surprise.
-const MISSING: [(&str, Asked); 3] = [
+const MISSING: [(&str, Asked); 2] = [
     ("intelRdt", |linux| linux.intel_rdt.is_some()),
-    ("memoryPolicy", |linux| linux.memory_policy.is_some()),
     ("netDevices", |linux| !linux.net_devices.is_empty()),
 ];
 

@@ -71,6 +71,7 @@ impl Builder<'_> {
             );
         }
         self.scheduling(process)?;
+        self.memory_policy()?;
         self.labels(process)?;
         let cwd = leak_text(&process.cwd, "process.cwd")?;
         self.steps.push(Step::WorkingDirectory(cwd));

@@ -170,6 +170,9 @@ impl<'a> Child<'a> {
             Step::Personality(persona) => calls::personality(*persona).at(Call::personality),
             Step::Scheduler(attr) => calls::sched_setattr(attr).at(Call::sched_setattr),
             Step::IoPriority(priority) => calls::ioprio_set(*priority).at(Call::ioprio_set),
+            Step::MemoryPolicy { mode, nodes } => {
+                calls::set_mempolicy(*mode, nodes).at(Call::set_mempolicy)
+            }
             Step::Label {
                 procfs,
                 path,
