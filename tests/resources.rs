@@ -24,7 +24,8 @@ runtime_tests::tests![
     huge_pages_are_limited_on_pure_v2,
     a_limit_that_cannot_be_is_an_error_before_anything_is_made,
     unified_needs_v2_and_the_names_of_limits,
-    only_the_controllers_that_are_needed_are_enabled,
+    every_controller_is_handed_down_limits_or_none,
+    a_parent_with_processes_hands_nothing_down_unasked,
     a_parent_with_processes_is_an_error,
     a_threaded_parent_is_an_error,
     a_writable_cgroup_belongs_to_the_containers_user,
@@ -525,14 +526,31 @@ fn nested_with_a_limit(b: &mut Bundle) -> PathBuf {
     v2_directory(b)
 }
 
-fn only_the_controllers_that_are_needed_are_enabled() {
+fn every_controller_is_handed_down_limits_or_none() {
     let mut b = on_pure_v2();
-    let top = nested_with_a_limit(&mut b);
+    let path = format!("/{}/one/two", b.id);
+    b.set("/linux/cgroupsPath", json!(path));
     b.create().ok();
-    for (directory, enabled) in [("", "hugetlb"), ("one", "hugetlb"), ("one/two", "")] {
+    let top = v2_directory(&b);
+    let all = fs::read_to_string(top.parent().unwrap().join("cgroup.controllers")).unwrap();
+    for (directory, enabled) in [("", all.trim()), ("one", all.trim()), ("one/two", "")] {
         let file = top.join(directory).join("cgroup.subtree_control");
         assert_eq!(fs::read_to_string(file).unwrap().trim(), enabled);
     }
+}
+
+/// It could: some controllers, and then its children would be of threads.
+fn a_parent_with_processes_hands_nothing_down_unasked() {
+    let mut b = on_pure_v2();
+    let path = format!("/{}/one", b.id);
+    b.set("/linux/cgroupsPath", json!(path));
+    let top = v2_directory(&b);
+    fs::create_dir(&top).unwrap();
+    let other = runtime_tests::Cmd::new(&b.dir, "sleep").arg("1000").spawn();
+    fs::write(top.join("cgroup.procs"), other.pid().to_string()).unwrap();
+    b.create().ok();
+    let enabled = fs::read_to_string(top.join("cgroup.subtree_control")).unwrap();
+    assert_eq!(enabled.trim(), "");
 }
 
 fn a_parent_with_processes_is_an_error() {

@@ -1,5 +1,5 @@
-//! cgroup v2: one directory, controllers handed down only as far as a limit asks for them; processes
-//! are born in it. Source: Documentation/admin-guide/cgroup-v2.rst of the kernel.
+//! cgroup v2: one directory, every controller handed down to it; processes are born in it. Source:
+//! Documentation/admin-guide/cgroup-v2.rst of the kernel.
 
 use super::limit::{Current, Limit, numbers, set, texts};
 use super::{devices, make_directories};
@@ -308,26 +308,24 @@ fn unified(resources: &Resources<'_>, limits: &mut Vec<Limit>) -> Result<()> {
     Ok(())
 }
 
-/// Hands the controllers that the limits need down from the root to the parent of the cgroup.
+/// Hands every controller there is down from the root to the parent of the cgroup, since what reads a container's use
+/// and what manages cgroups inside of it go by their files, limits or none. Only those that the limits need must be had.
 pub fn enable(path: &str, limits: &[Limit]) -> Result<()> {
-    let mut controllers: Vec<&str> = Vec::new();
+    let words = |file: &str| -> Result<Vec<String>> {
+        let text = files::read(CWD, file)?;
+        let text = String::from_utf8_lossy(&text);
+        Ok(text.split_whitespace().map(ToOwned::to_owned).collect())
+    };
+    let needed = |controller: &str| limits.iter().find(|l| l.controller() == controller);
+    let mut wanted = words(&join(CGROUPS, "cgroup.controllers"))?;
     for controller in limits.iter().map(Limit::controller) {
-        if controller != "cgroup" && !controllers.contains(&controller) {
-            controllers.push(controller);
+        if controller != "cgroup" && !wanted.iter().any(|w| w == controller) {
+            wanted.push(controller.to_owned());
         }
     }
-    if controllers.is_empty() {
-        return Ok(());
-    }
-    let lacks = |file: &str| -> Result<Vec<&str>> {
-        let there = files::read(CWD, file)?;
-        let there = String::from_utf8_lossy(&there).into_owned();
-        let is_there = |controller: &&&str| there.split_whitespace().any(|e| e == **controller);
-        Ok(controllers
-            .iter()
-            .filter(|controller| !is_there(controller))
-            .copied()
-            .collect())
+    let lacks = |file: &str| -> Result<Vec<&String>> {
+        let there = words(file)?;
+        Ok(wanted.iter().filter(|c| !there.contains(c)).collect())
     };
     // What every start asks first, since on most hosts they have been handed down before.
     if lacks(&join(&join(CGROUPS, path), "cgroup.controllers"))?.is_empty() {
@@ -336,33 +334,47 @@ pub fn enable(path: &str, limits: &[Limit]) -> Result<()> {
     let mut at = CGROUPS.to_owned();
     for name in path.split('/').filter(|name| !name.is_empty()) {
         let file = join(&at, "cgroup.subtree_control");
-        for controller in lacks(&file)? {
-            files::write(CWD, file.as_str(), format!("+{controller}").as_bytes()).map_err(
-                |errno| {
-                    let field = limits
-                        .iter()
-                        .find(|limit| limit.controller() == controller)
-                        .map_or("", |limit| &limit.field);
-                    let what = format!(
-                        "{field}: cannot enable the cgroup controller {controller} in {at}"
-                    );
-                    match errno {
-                        // Not on this host, and not in any kernel.
-                        Errno::NOENT | Errno::INVAL => {
-                            Error::new(format!("{what}: this host has no such controller"))
-                        }
-                        Errno::BUSY => Error::new(format!(
-                            "{what}: it has processes of its own, and then cannot hand controllers down"
-                        )),
-                        Errno::OPNOTSUPP => Error::new(format!("{what}: it is {}", kind(&at))),
-                        _ => Error::from_errno(what, errno),
-                    }
-                },
-            )?;
+        let mut lacking = lacks(&file)?;
+        if !may_hand_down(&at) {
+            lacking.retain(|controller| needed(controller).is_some());
+        }
+        let enable = |controllers: &[&String]| {
+            let line: String = controllers.iter().map(|c| format!("+{c} ")).collect();
+            files::write(CWD, file.as_str(), line.as_bytes())
+        };
+        // All at once: the kernel goes over the whole tree below for each write.
+        if !lacking.is_empty() && enable(&lacking).is_err() {
+            for controller in lacking {
+                if let (Err(errno), Some(limit)) = (enable(&[controller]), needed(controller)) {
+                    return Err(cannot_enable(controller, &limit.field, &at, errno));
+                }
+            }
         }
         at = join(&at, name);
     }
     Ok(())
+}
+
+/// Whether a cgroup may hand down what nobody asked for: with processes of its own, its children would be of threads
+/// from then on and take no process. The root of all, which has no type, may.
+fn may_hand_down(directory: &str) -> bool {
+    let read = |file| files::read(CWD, join(directory, file).as_str());
+    read("cgroup.procs").is_ok_and(|processes| processes.is_empty()) || read("cgroup.type").is_err()
+}
+
+fn cannot_enable(controller: &str, field: &str, at: &str, errno: Errno) -> Error {
+    let what = format!("{field}: cannot enable the cgroup controller {controller} in {at}");
+    match errno {
+        // Not on this host, and not in any kernel.
+        Errno::NOENT | Errno::INVAL => {
+            Error::new(format!("{what}: this host has no such controller"))
+        }
+        Errno::BUSY => Error::new(format!(
+            "{what}: it has processes of its own, and then cannot hand controllers down"
+        )),
+        Errno::OPNOTSUPP => Error::new(format!("{what}: it is {}", kind(at))),
+        _ => Error::from_errno(what, errno),
+    }
 }
 
 pub fn refusal(path: &str) -> Option<Error> {
