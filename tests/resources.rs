@@ -845,6 +845,8 @@ fn events_tell_what_is_used() {
     assert_eq!(s["memory"]["usage"]["limit"], 64 << 20);
     assert!(s["memory"]["usage"]["usage"].as_u64() > Some(0));
     assert!(s["memory"]["raw"].as_object().unwrap().len() > 10);
+    // Whoever waits for a kill looks for this word alone.
+    assert!(!s.to_string().contains("oom"), "{s}");
     assert_eq!(s["pids"], json!({"current": 2, "limit": 9}));
     assert!(s["cpu"]["usage"]["total"].as_u64() > Some(0));
     assert!(s["cpuset"]["cpus"].is_array());
