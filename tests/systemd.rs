@@ -25,6 +25,7 @@ runtime_tests::tests![
     the_scope_is_gone_after_a_failed_create,
     a_scope_that_failed_is_in_nobodys_way,
     a_scope_that_exists_is_an_error,
+    a_scope_with_a_frozen_cgroup_is_an_error,
     a_process_that_ends_by_itself_leaves_no_failed_unit,
     twenty_scopes_at_once_leave_nothing,
     without_systemd_the_driver_is_an_error,
@@ -614,11 +615,27 @@ fn a_scope_that_exists_is_an_error() {
     let s = scope();
     let _running = s.up();
     let second = format!("{}-second", s.b.id);
-    s.launch_as(&second, &["create"]).output().fails(&[&s.name]);
+    s.launch_as(&second, &["create"])
+        .output()
+        .fails(&["container's cgroup is not empty", &s.name]);
     s.has(&[("ActiveState", "active")]);
     assert_eq!(s.state()["status"], "running");
     assert_eq!(s.value("cgroup.procs").lines().count(), 1);
     s.call(&["state", &second]).output().ends(1);
+}
+
+/// systemd would put our process to sleep there.
+fn a_scope_with_a_frozen_cgroup_is_an_error() {
+    let s = scope();
+    let slice = top().join("runtimetest.slice").join(&s.slice);
+    let directory = slice.join(&s.name);
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("cgroup.freeze"), "1").unwrap();
+    s.create()
+        .fails(&["container's cgroup unexpectedly frozen", "cgroup.freeze"]);
+    s.left_nothing();
+    fs::remove_dir(&directory).unwrap();
+    fs::remove_dir(&slice).unwrap();
 }
 
 fn a_process_that_ends_by_itself_leaves_no_failed_unit() {
