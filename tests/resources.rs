@@ -26,6 +26,7 @@ runtime_tests::tests![
     unified_needs_v2_and_the_names_of_limits,
     every_controller_is_handed_down_limits_or_none,
     a_parent_with_processes_hands_nothing_down_unasked,
+    limits_hold_while_others_hand_controllers_down,
     a_parent_with_processes_is_an_error,
     a_threaded_parent_is_an_error,
     a_writable_cgroup_belongs_to_the_containers_user,
@@ -551,6 +552,36 @@ fn a_parent_with_processes_hands_nothing_down_unasked() {
     b.create().ok();
     let enabled = fs::read_to_string(top.join("cgroup.subtree_control")).unwrap();
     assert_eq!(enabled.trim(), "");
+}
+
+/// The kernel tells of controllers that are being handed down before their files are there.
+fn limits_hold_while_others_hand_controllers_down() {
+    let top = on_pure_v2();
+    fs::create_dir(v2_directory(&top)).unwrap();
+    for round in 0..5 {
+        let parent = v2_directory(&top).join(round.to_string());
+        // It takes the kernel longer where there are many.
+        let others: Vec<_> = (0..300).map(|n| parent.join(n.to_string())).collect();
+        fs::create_dir(&parent).unwrap();
+        others.iter().for_each(|d| fs::create_dir(d).unwrap());
+        std::thread::scope(|threads| {
+            for _ in 0..4 {
+                threads.spawn(|| {
+                    let mut b = on_pure_v2();
+                    let path = format!("/{}/{round}/{}", top.id, b.id);
+                    b.set("/linux/cgroupsPath", json!(path)).set(
+                        "/linux/resources/hugepageLimits",
+                        json!([{"pageSize": "2MB", "limit": 4 << 20}]),
+                    );
+                    b.create().ok();
+                    b.delete(&["--force"]).ok();
+                });
+            }
+        });
+        others.iter().for_each(|d| fs::remove_dir(d).unwrap());
+        fs::remove_dir(&parent).unwrap();
+    }
+    fs::remove_dir(v2_directory(&top)).unwrap();
 }
 
 fn a_parent_with_processes_is_an_error() {

@@ -13,7 +13,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{Access, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use syscalls::calls;
 
@@ -327,25 +327,33 @@ pub fn enable(path: &str, limits: &[Limit]) -> Result<()> {
         let there = words(file)?;
         Ok(wanted.iter().filter(|c| !there.contains(c)).collect())
     };
-    // What every start asks first, since on most hosts they have been handed down before.
-    if lacks(&join(&join(CGROUPS, path), "cgroup.controllers"))?.is_empty() {
+    let directory = join(CGROUPS, path);
+    let is_there = |limit: &Limit| {
+        rustix::fs::access(join(&directory, &limit.file).as_str(), Access::EXISTS).is_ok()
+    };
+    // What every start asks first, since on most hosts they have been handed down before. The files come last: while
+    // somebody else is handing down, controllers are told of that have none yet.
+    if lacks(&join(&directory, "cgroup.controllers"))?.is_empty() && limits.iter().all(is_there) {
         return Ok(());
     }
     let mut at = CGROUPS.to_owned();
     for name in path.split('/').filter(|name| !name.is_empty()) {
         let file = join(&at, "cgroup.subtree_control");
-        let mut lacking = lacks(&file)?;
-        if !may_hand_down(&at) {
-            lacking.retain(|controller| needed(controller).is_some());
-        }
+        let lacking = lacks(&file)?;
+        let may = may_hand_down(&at);
+        // What is needed once more where it is told of: the write waits for whoever is handing down.
+        let asked = |c: &&String| needed(c).is_some() || may && lacking.contains(c);
+        let asked: Vec<&String> = wanted.iter().filter(asked).collect();
         let enable = |controllers: &[&String]| {
             let line: String = controllers.iter().map(|c| format!("+{c} ")).collect();
             files::write(CWD, file.as_str(), line.as_bytes())
         };
         // All at once: the kernel goes over the whole tree below for each write.
-        if !lacking.is_empty() && enable(&lacking).is_err() {
-            for controller in lacking {
-                if let (Err(errno), Some(limit)) = (enable(&[controller]), needed(controller)) {
+        if !asked.is_empty() && enable(&asked).is_err() {
+            for controller in asked {
+                if let (Err(errno), Some(limit)) = (enable(&[controller]), needed(controller))
+                    && lacking.contains(&controller)
+                {
                     return Err(cannot_enable(controller, &limit.field, &at, errno));
                 }
             }
