@@ -18,6 +18,7 @@ runtime_tests::tests![
     an_annotation_that_cannot_be_is_an_error,
     limits_outlast_a_reload_of_systemd,
     an_update_outlasts_a_reload_of_systemd,
+    a_quota_that_is_taken_away_leaves_the_period,
     the_processes_are_in_the_scope,
     a_paused_scope_is_resumed_killed_and_deleted,
     the_scope_is_gone_after_delete,
@@ -495,6 +496,18 @@ fn an_update_outlasts_a_reload_of_systemd() {
 }
 
 // --- life ------------------------------------------------------------------------------------------------------------------
+
+/// systemd would go back to its own.
+fn a_quota_that_is_taken_away_leaves_the_period() {
+    let mut s = scope();
+    s.b.set(
+        "/linux/resources/cpu",
+        json!({"quota": 30_000, "period": 60_000}),
+    );
+    s.create().ok();
+    s.command(&["update", "--cpu-quota", "-1"]).ok();
+    assert_eq!(s.value("cpu.max"), "max 60000");
+}
 
 fn the_processes_are_in_the_scope() {
     let s = scope();

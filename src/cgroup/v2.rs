@@ -140,19 +140,21 @@ fn cpu(cpu: &Cpu<'_>, current: &Current<'_>, limits: &mut Vec<Limit>) -> Result<
     );
     let quota = cpu.quota.filter(|n| *n != 0);
     let period = cpu.period.filter(|n| *n != 0);
+    let now = current.text("cpu.max").unwrap_or_default();
     let max = match (quota, period) {
         (None, None) => None,
-        // Without a period the kernel keeps the one there is, and so do we with the quota.
-        (Some(quota), None) => Some((max_or(quota), "cpu.quota")),
+        // Without a period the kernel keeps the one there is, but systemd does not, which may write it meanwhile.
+        (Some(quota), None) => {
+            let period = now.find(' ').map_or("", |at| now[at..].trim_end());
+            Some((format!("{}{period}", max_or(quota)), "cpu.quota"))
+        }
         (Some(quota), Some(period)) => Some((format!("{} {period}", max_or(quota)), "cpu.quota")),
         (None, Some(period)) => {
-            let now = current.text("cpu.max").unwrap_or_default();
             let quota = now.split(' ').next().filter(|q| !q.is_empty());
             Some((format!("{} {period}", quota.unwrap_or("max")), "cpu.period"))
         }
     };
     // The burst may never be above the quota: which goes first depends on which way the quota goes.
-    let now = current.text("cpu.max").unwrap_or_default();
     let now = now.split(' ').next().and_then(|q| q.parse::<i64>().ok());
     let lower = quota.is_some_and(|quota| quota > 0 && now.is_some_and(|now| quota < now));
     let burst = cpu.burst.map(|n| n.to_string());
