@@ -19,6 +19,7 @@ runtime_tests::tests![
     limits_outlast_a_reload_of_systemd,
     an_update_outlasts_a_reload_of_systemd,
     a_quota_that_is_taken_away_leaves_the_period,
+    an_idle_scope_that_gets_a_weight_is_not_idle,
     the_processes_are_in_the_scope,
     a_paused_scope_is_resumed_killed_and_deleted,
     the_scope_is_gone_after_delete,
@@ -507,6 +508,17 @@ fn a_quota_that_is_taken_away_leaves_the_period() {
     s.create().ok();
     s.command(&["update", "--cpu-quota", "-1"]).ok();
     assert_eq!(s.value("cpu.max"), "max 60000");
+}
+
+fn an_idle_scope_that_gets_a_weight_is_not_idle() {
+    let mut s = scope();
+    s.b.set("/linux/resources/cpu", json!({"idle": 1}));
+    s.create().ok();
+    s.command(&["update", "--cpu-period", "60000"]).ok();
+    assert_eq!(s.value("cpu.idle"), "1");
+    s.command(&["update", "--cpu-share", "200"]).ok();
+    assert_eq!(s.value("cpu.idle"), "0");
+    s.has(&[("CPUWeight", &s.value("cpu.weight"))]);
 }
 
 fn the_processes_are_in_the_scope() {

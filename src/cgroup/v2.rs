@@ -44,6 +44,11 @@ pub fn limits(resources: &Resources<'_>, current: &Current<'_>) -> Result<Vec<Li
         fail!("network: cgroup v2 has no network controller");
     }
     unified(resources, &mut limits)?;
+    // The kernel refuses a weight for a cgroup that is idle: whoever gives it one says that it no longer is.
+    let has = |file: &str| limits.iter().any(|limit| limit.file == file);
+    if has("cpu.weight") && !has("cpu.idle") && current.number("cpu.idle") == Some(1) {
+        limits.insert(0, Limit::new("cpu.idle", "0".into(), "cpu.shares"));
+    }
     Ok(limits)
 }
 
