@@ -17,7 +17,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use limit::{Current, Limit};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 /// Who makes the cgroup (`--cgroup-manager`).
@@ -191,12 +191,18 @@ impl<'h> Cgroup<'h> {
     pub fn of_scope(host: &'h Host, path: &str) -> Result<Self> {
         let mut made = Vec::new();
         match &host.cgroups {
-            Cgroups::V2 => Ok(Self {
-                cgroups: &host.cgroups,
-                path: path.to_owned(),
-                apart: Vec::new(),
-                directory: None,
-            }),
+            Cgroups::V2 => {
+                let directory = join(CGROUPS, path);
+                if rustix::fs::access(directory.as_str(), Access::EXISTS).is_ok() {
+                    check_usable(&directory)?;
+                }
+                Ok(Self {
+                    cgroups: &host.cgroups,
+                    path: path.to_owned(),
+                    apart: Vec::new(),
+                    directory: None,
+                })
+            }
             Cgroups::V1(_) => Self::build(host, path, &[], &mut made).inspect_err(|_| {
                 for directory in &made {
                     let _ = remove_directory(directory);

@@ -1,5 +1,6 @@
 //! The commands, each thin: read, plan, launch, or ask the kernel and print.
 
+mod checkpoint;
 mod create;
 mod delete;
 mod events;
@@ -8,6 +9,7 @@ mod features;
 mod kill;
 mod pause;
 mod ps;
+mod restore;
 mod seccomp;
 mod spec;
 mod start;
@@ -42,6 +44,8 @@ pub fn run(command: Command, context: &Context<'_>) -> Result<i32> {
         Command::Ps => ps::run(context),
         Command::Update => update::run(context),
         Command::Events => events::run(context),
+        Command::Checkpoint => checkpoint::run(context),
+        Command::Restore => restore::run(context),
     }
 }
 

@@ -3,9 +3,10 @@
 
 use crate::error::{During, Error, Result};
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Mode, OFlags};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
@@ -36,7 +37,7 @@ pub fn read_open(file: &OwnedFd) -> rustix::io::Result<Vec<u8>> {
 pub fn read_into(path: &str, bytes: &mut [u8]) -> Result<usize> {
     let what = || format!("cannot read {path}");
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty()).during(what)?;
+    let file = rustix::fs::openat(CWD, path, flags, Mode::empty()).during(what)?;
     rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *bytes)).during(what)
 }
 
@@ -67,6 +68,25 @@ pub fn replace(dir: impl AsFd, name: &str, bytes: &[u8], mode: u32) -> Result<()
     })
 }
 
+/// The path of an open file, absolute and without links; an error if it is not UTF-8.
+pub fn path_of(file: BorrowedFd<'_>) -> rustix::io::Result<String> {
+    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let path = rustix::fs::readlinkat(CWD, link.as_str(), Vec::new())?;
+    path.into_string().map_err(|_| Errno::ILSEQ)
+}
+
+/// Makes a directory and those above it that are missing; an error comes with the one that cannot be made.
+pub fn make_directories(path: &str, mode: u32) -> core::result::Result<(), (&str, Errno)> {
+    let above = path.match_indices('/').filter(|(at, _)| *at > 0);
+    for (at, _) in above.chain([(path.len(), "")]) {
+        match rustix::fs::mkdirat(CWD, &path[..at], Mode::from_raw_mode(mode)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err((&path[..at], errno)),
+        }
+    }
+    Ok(())
+}
+
 /// Writes everything, however many calls it takes.
 pub fn write_all(file: impl AsFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
     while !bytes.is_empty() {
@@ -76,6 +96,6 @@ pub fn write_all(file: impl AsFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
     Ok(())
 }
 
-fn shown<P: Arg + core::fmt::Debug>(path: P) -> alloc::string::String {
+fn shown<P: Arg + core::fmt::Debug>(path: P) -> String {
     path.to_string_lossy().into_owned()
 }

@@ -1,11 +1,13 @@
 //! From a plan to a container: opens what the steps need, writes the state, makes the cgroup, clones once,
 //! meets the child at the agreed points, and undoes everything when anything fails.
 
+mod made;
+mod why;
+
 use crate::Context;
-use crate::cgroup::systemd::Unit;
-use crate::cgroup::{self, Cgroup};
+use crate::cgroup::Cgroup;
 use crate::cli::Flag;
-use crate::error::{During, Error, Reason, Result, Why, fail};
+use crate::error::{During, Error, Result, fail};
 use crate::host::Host;
 use crate::plan::{Idmap, IdmapBy, Open, Plan, What};
 use crate::ready::{self, Ready};
@@ -28,10 +30,14 @@ use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketT
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus};
 use rustix::thread::CpuSet;
 use syscalls::calls::{self, MountAttr};
-use syscalls::report::{Call, Fault, Kind, Report, Text};
+use syscalls::report::{Fault, Kind, Report, Text};
 use syscalls::slots::{Slot, Slots};
-use syscalls::spawn::{Spawn, Spawned, Unborn, spawn};
-use syscalls::step::{Detailed, Lossy, Point, Step, Tree};
+use syscalls::spawn::{Spawn, Spawned, spawn};
+use syscalls::step::{Detailed, Lossy, Point, Step};
+
+pub use made::{Made, enter};
+use why::{died, no_tree};
+pub use why::{failure, unborn};
 
 const OOM: &str = "config.json: process.oomScoreAdj";
 
@@ -58,41 +64,6 @@ pub struct Launched {
     pub console: Option<OwnedFd>,
     /// Where it says that it is ready, if it runs already.
     pub ready: Option<Ready>,
-}
-
-/// What has been made so far, so that it can be undone.
-struct Made<'a> {
-    directory: Directory,
-    state: State,
-    host: &'a Host,
-    cgroup: bool,
-    /// The scope that systemd has started.
-    unit: Option<&'a Unit>,
-    child: Option<OwnedFd>,
-    hooks_ran: bool,
-    pid_file: Option<&'a str>,
-}
-
-impl Made<'_> {
-    fn undo(self) {
-        if let Some(child) = &self.child {
-            const SIGKILL: i32 = 9;
-            let _ = calls::pidfd_send_signal(child.as_fd(), SIGKILL);
-            reap(child.as_fd());
-        }
-        if self.hooks_ran {
-            hooks::run_poststop(&self.state);
-        }
-        if let Some(path) = self.state.cgroup.as_deref().filter(|_| self.cgroup) {
-            cgroup::kill(&self.host.cgroups, path);
-            let _ = self.unit.map(Unit::stop);
-            let _ = cgroup::remove(&self.host.cgroups, path);
-        }
-        if let Some(path) = self.pid_file {
-            let _ = rustix::fs::unlink(path);
-        }
-        let _ = self.directory.remove();
-    }
 }
 
 /// Waits for a child to end.
@@ -122,16 +93,7 @@ pub fn launch(
     let console = connect_console(plan, &slots, request.console_socket)?;
     let stop = signal::hold()?;
     let directory = Directory::make(request.root, &state.id)?;
-    let mut made = Made {
-        directory,
-        state,
-        host,
-        cgroup: false,
-        unit: None,
-        child: None,
-        hooks_ran: false,
-        pid_file: None,
-    };
+    let mut made = Made::new(directory, state, host);
     match bring_up(
         plan,
         host,
@@ -177,17 +139,7 @@ fn bring_up<'a>(
     let birthplace: Slot = plan.slots;
     let mut born_in = None;
     if let Some(path) = &plan.cgroup {
-        cgroup = match &plan.unit {
-            None => Cgroup::make(host, path, resources)?,
-            Some(_) => Some(Cgroup::of_scope(host, path)?),
-        };
-        made.cgroup = cgroup.is_some() && (plan.unit.is_none() || host.cgroups.has_v1());
-        if cgroup.is_none() {
-            made.state.cgroup = None;
-        }
-        if let (Some(cgroup), Some(owner), None) = (&cgroup, plan.cgroup_owner, &plan.unit) {
-            cgroup.delegate(owner)?;
-        }
+        cgroup = made.make_cgroup(plan, path, resources)?;
         for open in plan.opens.iter().filter(|open| open.in_cgroup) {
             open_into(open, &slots)?;
         }
@@ -255,15 +207,8 @@ fn bring_up<'a>(
             None => Ok(()),
         },
         Point::Cgroup => {
-            match (&cgroup, &plan.unit) {
-                (Some(cgroup), Some(unit)) => {
-                    cgroup.start_scope(unit, pid, resources)?;
-                    // From here on it is ours to remove.
-                    scope.set(Some(unit));
-                    cgroup.settle(host, pid, resources, plan.cgroup_owner)?;
-                }
-                (Some(cgroup), None) => cgroup.join(pid)?,
-                (None, _) => {}
+            if let Some(cgroup) = &cgroup {
+                enter(cgroup, plan, host, resources, pid, &scope)?;
             }
             spread(pid);
             Ok(())
@@ -427,147 +372,6 @@ pub fn go_on(channel: BorrowedFd<'_>) {
     let _ = rustix::net::send(channel, b"g", SendFlags::NOSIGNAL);
 }
 
-/// The error behind a report. `steps` is how many the plan has, where that helps to place it.
-pub fn failure(report: &Report, text: &Text<1016>, steps: Option<usize>) -> Error {
-    let (step, output) = text
-        .as_str()
-        .split_once('\0')
-        .unwrap_or((text.as_str(), ""));
-    let errno = Errno::from_raw_os_error(report.errno);
-    let place = match steps {
-        Some(steps) => format!(" (step {} of {steps})", report.step + 1),
-        None => String::new(),
-    };
-    let reason = match report.call {
-        Call::hook | Call::hook_status | Call::hook_signal | Call::hook_timeout => {
-            let fault = Fault {
-                call: report.call,
-                errno,
-            };
-            // Which hook it was stands before what it wrote.
-            let (hook, output) = output.split_once('\0').unwrap_or((output, ""));
-            let how = hooks::failure(fault, None, output);
-            return Error::new(format!("error running {hook}: {how}"));
-        }
-        // First the words that engines look for, then the cause.
-        Call::not_in_path => format!("executable file not found in $PATH: {}", Reason(errno)),
-        Call::interpreter if output.is_empty() => {
-            format!(
-                "{}: the interpreter that it names is missing",
-                Reason(errno)
-            )
-        }
-        Call::interpreter => format!("{}: its interpreter {output} is missing", Reason(errno)),
-        Call::carriage_return => format!(
-            "{}: the line that names its interpreter {output} ends in CR LF, and the CR is taken for a part of the name",
-            Reason(errno)
-        ),
-        Call::is_a_directory => format!("is a directory: {}", Reason(errno)),
-        Call::no_permission => format!("{}: no mode bit lets anybody execute it", Reason(errno)),
-        Call::noexec_mount => format!(
-            "{}: it lies on a mount with the option noexec",
-            Reason(errno)
-        ),
-        Call::other_machine => format!(
-            "{}: it is made for {}",
-            Reason(errno),
-            machine(output.parse().unwrap_or(0))
-        ),
-        Call::no_format => format!(
-            "{}: it is no ELF file, and does not begin with #!",
-            Reason(errno)
-        ),
-        Call::not_a_directory => {
-            "it must be mounted on ordinary directory, not on a symbolic link or a file".into()
-        }
-        Call::not_the_same_kind => {
-            "a directory goes on a directory only, and a file on a file only: not a directory"
-                .into()
-        }
-        Call::not_a_null_device => "/dev/null of the host is not the character device 1:3".into(),
-        // A deadline must hold on every CPU (sched(7)).
-        Call::sched_setattr if errno == Errno::PERM => format!(
-            "{} (it needs CAP_SYS_NICE; and a deadline process scheduler can't be used together with AllowedCPUs)",
-            Reason(errno)
-        ),
-        Call::capset => format!("its capabilities are more than ours: {}", Reason(errno)),
-        Call::ptmx => format!("/dev/pts/ptmx of the container: {}", Reason(errno)),
-        Call::not_a_terminal => "/dev/pts/ptmx of the container is not of a devpts".into(),
-        call if errno == Errno::NOSYS => format!("{} is missing: {}", call.name(), Reason(errno)),
-        _ => Reason(errno).to_string(),
-    };
-    Error::new(match step.strip_prefix("execute ") {
-        // As runc says it.
-        Some(program) => format!("exec {program}: {reason}"),
-        None => format!("cannot {step}{place}: {reason}"),
-    })
-}
-
-/// The machine of an ELF file (elf.h, EM_*).
-fn machine(number: u16) -> String {
-    let name = match number {
-        3 => "i386",
-        8 => "mips",
-        20 => "ppc",
-        21 => "ppc64",
-        22 => "s390",
-        40 => "arm",
-        62 => "x86_64",
-        183 => "aarch64",
-        243 => "riscv",
-        258 => "loongarch",
-        _ => return format!("another machine (ELF machine {number})"),
-    };
-    name.into()
-}
-
-/// The child ended without a word.
-fn died(pidfd: BorrowedFd<'_>) -> Error {
-    let status = reap(pidfd);
-    let how = match status.as_ref().and_then(WaitIdStatus::terminating_signal) {
-        Some(signal) => format!("was killed by signal {signal}"),
-        None => "ended".into(),
-    };
-    Error::new(format!("the process {how} before its program began")).because(Why::Killed)
-}
-
-pub fn unborn(unborn: Unborn<'_>) -> Error {
-    match unborn {
-        Unborn::Call(fault) => {
-            // user_namespaces(7): 0 there forbids them.
-            let hint = match (fault.call, fault.errno) {
-                (Call::clone3, Errno::NOSPC) => " (see /proc/sys/user/max_user_namespaces)",
-                _ => "",
-            };
-            let (call, reason) = (fault.call.name(), Reason(fault.errno));
-            let error = Error::new(format!(
-                "cannot create the container's process ({call}): {reason}{hint}"
-            ));
-            // So says a pid namespace whose first process is on its way out (pid_namespaces(7)).
-            match fault.errno {
-                Errno::NOMEM => error.because(Why::Killed),
-                _ => error,
-            }
-        }
-        // The pidfd of a container that has just ended.
-        Unborn::Join(_, Errno::SRCH) => {
-            Error::new("container not running: its first process has ended")
-        }
-        Unborn::Join(join, errno) => Error::from_errno(
-            format!(
-                "config.json: linux.namespaces: cannot join the {} namespace {}",
-                join.name,
-                Lossy(join.path)
-            ),
-            errno,
-        ),
-        Unborn::Time(errno) => Error::from_errno(
-            "config.json: linux.timeOffsets: cannot make the time namespace",
-            errno,
-        ),
-    }
-}
-
 fn open_into(open: &Open, slots: &Slots<'_>) -> Result<()> {
     let fd = match &open.what {
         What::Namespace { path } => {
@@ -587,25 +391,6 @@ fn open_into(open: &Open, slots: &Slots<'_>) -> Result<()> {
     };
     slots.fill(open.slot, fd);
     Ok(())
-}
-
-/// Why there is no copy of a tree, whoever tried to make it.
-fn no_tree(field: &str, tree: &Tree<'_>, fault: Fault) -> Error {
-    let (path, reason) = (Lossy(tree.path), Reason(fault.errno));
-    let what = match fault.call {
-        Call::mount_setattr => "set the attributes of",
-        _ => "open",
-    };
-    // mount_namespaces(7): what lies below mounts of the host stays hidden.
-    let hint = match (fault.call, fault.errno) {
-        (Call::open_tree, Errno::INVAL) if !tree.recursive => {
-            " (in a user namespace, what has mounts below it is bound with them: rbind)"
-        }
-        _ => "",
-    };
-    Error::new(format!(
-        "config.json: {field}: cannot {what} {path}: {reason}{hint}"
-    ))
 }
 
 /// Maps the ids of a detached tree by a user namespace: one that is made for it, in a process that only waits, or the

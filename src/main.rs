@@ -8,6 +8,7 @@ mod cgroup;
 mod cli;
 mod commands;
 mod console;
+mod criu;
 mod dbus;
 mod error;
 mod files;

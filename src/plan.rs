@@ -147,9 +147,8 @@ pub struct Hooks {
 type Asked = fn(&Linux<'_>) -> bool;
 
 /// What the spec can ask for and this program cannot do yet, which is an error and not a surprise.
-const MISSING: [(&str, Asked); 3] = [
+const MISSING: [(&str, Asked); 2] = [
     ("intelRdt", |linux| linux.intel_rdt.is_some()),
-    ("memoryPolicy", |linux| linux.memory_policy.is_some()),
     ("netDevices", |linux| !linux.net_devices.is_empty()),
 ];
 
@@ -265,6 +264,7 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
     let console = b.console()?;
     b.paths()?;
     b.enter_root()?;
+    b.before_commit()?;
     if options.wait {
         b.look_up()?;
     }
@@ -274,7 +274,6 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         .extend(listener.map(|[listener, waiting]| Step::Await {
             listener,
             waiting,
-            procfs: b.procfs,
             preserve: options.preserve_fds,
         }));
     b.process()?;
@@ -377,6 +376,7 @@ pub fn plan_exec(
         b.steps.push(Step::Chroot);
     }
     let console = b.console()?;
+    b.before_commit()?;
     b.steps.push(Step::Meet(Point::Commit));
     b.process()?;
     Ok(Plan {

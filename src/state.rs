@@ -153,15 +153,9 @@ fn open_root(root: &str, make: bool) -> Result<OwnedFd> {
     let open = || rustix::fs::openat(CWD, root, flags, Mode::empty());
     match open() {
         Err(Errno::NOENT) if make => {
-            for (at, _) in root.match_indices('/').skip(1).chain([(root.len(), "")]) {
-                // The sticky bit keeps those away who clean up $XDG_RUNTIME_DIR.
-                match rustix::fs::mkdirat(CWD, &root[..at], Mode::from_raw_mode(0o1700)) {
-                    Ok(()) | Err(Errno::EXIST) => {}
-                    Err(errno) => {
-                        let what = format!("cannot make the directory {}", &root[..at]);
-                        return Err(no_root(what, errno));
-                    }
-                }
+            // The sticky bit keeps those away who clean up $XDG_RUNTIME_DIR.
+            if let Err((at, errno)) = files::make_directories(root, 0o1700) {
+                return Err(no_root(format!("cannot make the directory {at}"), errno));
             }
             open()
         }
@@ -260,6 +254,11 @@ impl Directory {
 
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    /// Its path, absolute and without links.
+    pub fn path(&self) -> Result<String> {
+        files::path_of(self.fd()).during(|| format!("cannot find the path of {}", self.id))
     }
 
     /// Writes the state, all or nothing.

@@ -660,7 +660,11 @@ fn features_have_what_runc_and_the_specification_name() {
     );
     assert_eq!(
         features["potentiallyUnsafeConfigAnnotations"],
-        json!(["org.systemd.property."])
+        json!([
+            "org.systemd.property.",
+            "org.criu.config",
+            "run.oci.keep_original_groups"
+        ])
     );
     assert_eq!(linux["apparmor"], json!({"enabled": true}));
     for name in ["selinux", "intelRdt", "netDevices"] {
@@ -713,6 +717,11 @@ fn features_have_what_runc_and_the_specification_name() {
             "SECCOMP_FILTER_FLAG_LOG",
         ],
     );
+    has(
+        "/linux/memoryPolicy/modes",
+        &["MPOL_BIND", "MPOL_WEIGHTED_INTERLEAVE"],
+    );
+    has("/linux/memoryPolicy/flags", &["MPOL_F_STATIC_NODES"]);
     let capabilities = linux["capabilities"].as_array().unwrap();
     assert_eq!(capabilities.len(), 41);
     // Every list of the runc on this machine is within ours.

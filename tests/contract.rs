@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 runtime_tests::tests![
+    engines_see_that_checkpoint_and_restore_are_there,
     the_file_is_static_without_interpreter_or_dynamic_section,
     the_file_is_under_600_kilobytes,
     version_is_three_lines_with_name_commit_and_spec,
@@ -631,4 +632,22 @@ fn a_hook_phrase_never_contains_dockers_words_by_accident() {
     ] {
         assert!(!err.contains(word), "{output}");
     }
+}
+
+fn engines_see_that_checkpoint_and_restore_are_there() {
+    let b = Bundle::empty();
+    for verb in ["checkpoint", "restore"] {
+        let help = b.call(&[verb, "--help"]).ok();
+        assert!(help.out.contains("--image-path"), "{help}");
+    }
+    // Podman looks for these words.
+    let probe = b.call(&["restore", "--lsm-mount-context"]).output();
+    probe.ends(1).says(&["requires an argument"]);
+    b.call(&["checkpoint", &b.id])
+        .output()
+        .fails(&[&b.id, "does not exist"]);
+    // One dash, as containerd's shim says it.
+    b.call(&["restore", "-no-subreaper", "--bundle", "/nowhere", &b.id])
+        .output()
+        .fails(&["/nowhere"]);
 }

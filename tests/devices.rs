@@ -1,13 +1,14 @@
 //! Device nodes and the links of /dev: the default set, those of the specification, and binds in a user namespace.
 //! Also what the device rules of a v1 cgroup allow and refuse.
 
-use runtime_tests::{Bundle, Value, host, json};
+use runtime_tests::{Bundle, Cmd, Value, host, json};
 use std::fs;
 
 runtime_tests::tests![
     the_default_devices_are_there,
     the_default_links_are_there,
     the_default_devices_work,
+    the_null_device_as_stdio_is_the_containers_own,
     there_is_no_console_without_a_terminal,
     devices_of_the_specification_are_made,
     a_fifo_needs_no_numbers,
@@ -68,6 +69,29 @@ fn the_default_devices_work() {
         run.err.contains("No space left") || run.out.contains("No space left"),
         "{run}"
     );
+}
+
+/// The mode and the times of the host's could be changed by the container's root.
+fn the_null_device_as_stdio_is_the_containers_own() {
+    let script = "cat /dev/null > /dev/null; stat -L -c %d:%i:%t:%T /dev/null /proc/self/fd/0 /proc/self/fd/2 | sort -u | wc -l; echo x >&2";
+    let mut b = Bundle::new();
+    let line = |call: &str| {
+        let all = format!("{call} < /dev/null 2> /dev/null");
+        Cmd::new(host::scratch(), "sh").args(["-c", &all]).output()
+    };
+    b.sh(script).write();
+    let runtime = host::runtime().display();
+    let state = b.state_dir();
+    let global = format!("{runtime} --root {}", state.display());
+    line(&format!(
+        "{global} run --bundle {} {}",
+        b.path().display(),
+        b.id
+    ))
+    .prints("1\n");
+    b.waits();
+    let _running = b.up();
+    line(&format!("{global} exec {} sh -c '{script}'", b.id)).prints("1\n");
 }
 
 fn there_is_no_console_without_a_terminal() {

@@ -27,6 +27,7 @@ runtime_tests::tests![
     the_pidfd_is_sent_where_it_is_asked_for,
     debug_tells_each_step,
     the_config_may_have_another_name_and_place,
+    create_tells_of_a_working_directory_that_cannot_be_entered,
 ];
 
 /// nvidia-container-cli does this.
@@ -428,5 +429,12 @@ fn the_config_may_have_another_name_and_place() {
         .arg(&b.id)
         .output()
         .fails(&["nowhere.json", "no such file or directory"]);
+    b.left_nothing();
+}
+
+fn create_tells_of_a_working_directory_that_cannot_be_entered() {
+    let mut b = Bundle::new();
+    b.set("/process/cwd", "/etc/passwd".into());
+    b.create().fails(&["/etc/passwd", "not a directory"]);
     b.left_nothing();
 }

@@ -1,7 +1,7 @@
 //! The life of a container through runc's command line: create, start, run, state, kill, delete, list.
 //! What each command prints and returns, and that nothing of ours outlives its use.
 
-use runtime_tests::{Bundle, Value, host, json, wait_for};
+use runtime_tests::{Bundle, Running, Value, host, json, wait_for};
 use std::fs;
 use std::os::fd::OwnedFd;
 
@@ -44,6 +44,7 @@ runtime_tests::tests![
     list_quiet_prints_ids,
     list_of_no_containers_is_empty,
     many_containers_at_once_do_not_disturb_each_other,
+    of_two_starts_at_once_one_is_told_that_it_runs,
 ];
 
 fn run_returns_the_status_of_the_process() {
@@ -555,4 +556,19 @@ fn many_containers_at_once_do_not_disturb_each_other() {
         assert!(runs.into_iter().all(|r| r.join().unwrap()));
     });
     bundles.iter().for_each(Bundle::left_nothing);
+}
+
+fn of_two_starts_at_once_one_is_told_that_it_runs() {
+    let mut b = Bundle::new();
+    b.waits();
+    // Which of them looks before the other is heard is chance; the answers are not.
+    for _ in 0..30 {
+        b.create().ok();
+        let starts = [(); 2].map(|()| b.call(&["start", &b.id]).spawn());
+        let mut outputs = starts.map(Running::wait);
+        outputs.sort_by_key(|output| output.status);
+        outputs[0].ok();
+        outputs[1].fails(&["it is already running"]);
+        b.delete(&["--force"]).ok();
+    }
 }

@@ -1,10 +1,13 @@
 //! All black-box tests as one binary: each module covers one area of the runtime's behaviour.
 //! Run as root by `cargo test -p runtime-tests`; `RUNTIME=/path` drives another binary than the release build.
 
+mod apparmor_systemd;
 mod attacks;
 mod bad_specs;
 mod callers;
 mod cgroup;
+mod checkpoint;
+mod checkpoint_systemd;
 mod containerd;
 mod contract;
 mod devices;
@@ -52,6 +55,9 @@ fn main() {
         mounts::tests(),
         devices::tests(),
         cgroup::tests(),
+        apparmor_systemd::tests(),
+        checkpoint::tests(),
+        checkpoint_systemd::tests(),
         resources::tests(),
         hooks::tests(),
         interrupts::tests(),

@@ -60,8 +60,8 @@ fn a_program_that_cannot_be_executed_gives_podmans_own_statuses() {
         }
         // runc 1.1.5 finds these out when nobody listens any more, and its container ends with status 1.
         for (program, status) in [
-            ("/bad/interpreter", 126),
-            ("/bad/loader", 126),
+            ("/bad/interpreter", 127),
+            ("/bad/loader", 127),
             ("/bad/format", 126),
         ] {
             let run = s.see(&format!("podman run --rm bb {program}"));

@@ -38,7 +38,7 @@ fn podman(runtime: &Path, script: &str) -> String {
 
 /// Runs the script with runc and with ours; what it prints must be the same, and what is expected.
 #[track_caller]
-fn both(script: &str, expected: &str) {
+pub fn both(script: &str, expected: &str) {
     static READY: OnceLock<()> = OnceLock::new();
     systemd::required();
     READY.get_or_init(|| {

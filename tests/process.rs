@@ -15,6 +15,7 @@ runtime_tests::tests![
     the_working_directory_is_entered_as_the_user_who_may_see_it,
     user_and_groups_are_set,
     supplementary_groups_of_the_caller_are_dropped,
+    supplementary_groups_of_the_caller_are_kept_where_the_annotation_says_so,
     the_umask_is_set,
     the_umask_is_0022_by_default,
     the_five_capability_sets_are_exactly_the_given_ones,
@@ -38,6 +39,8 @@ runtime_tests::tests![
     no_new_keyring_keeps_the_keyring_of_the_caller,
     the_process_leads_a_session_of_its_own,
     a_notify_socket_of_the_caller_is_not_in_the_environment,
+    the_memory_policy_is_the_containers,
+    a_wrong_memory_policy_is_an_error,
 ];
 
 fn arguments_arrive_byte_for_byte() {
@@ -155,6 +158,22 @@ fn supplementary_groups_of_the_caller_are_dropped() {
         .through(["setpriv", "--groups", "4,27,999"])
         .ok();
     assert_eq!(run.field("Groups:"), "");
+}
+
+fn supplementary_groups_of_the_caller_are_kept_where_the_annotation_says_so() {
+    for (value, groups) in [("1", "0 4 27 999\n"), ("0", "0 5\n")] {
+        let mut b = Bundle::new();
+        b.set(
+            "/annotations",
+            json!({"run.oci.keep_original_groups": value}),
+        );
+        b.set("/process/user/additionalGids", json!([5]));
+        b.sh("id -G").write();
+        b.launch("run", &[])
+            .through(["setpriv", "--groups", "4,27,999"])
+            .output()
+            .prints(groups);
+    }
 }
 
 fn the_umask_is_set() {
@@ -490,4 +509,70 @@ fn a_notify_socket_of_the_caller_is_not_in_the_environment() {
         .env("DBUS_SESSION_BUS_ADDRESS", "x")
         .ok();
     run.prints("PATH=/bin\nHOME=/root\n");
+}
+
+fn the_memory_policy_is_the_containers() {
+    if !std::path::Path::new("/proc/self/numa_maps").exists() {
+        runtime_tests::skip!("this kernel has no NUMA");
+    }
+    let show = "cut -d' ' -f2 /proc/self/numa_maps | sort -u";
+    for (mode, nodes, flags, shown) in [
+        ("MPOL_BIND", "0", json!([]), "bind:0"),
+        (
+            "MPOL_PREFERRED",
+            "0",
+            json!(["MPOL_F_STATIC_NODES"]),
+            "prefer=static:0",
+        ),
+        (
+            "MPOL_INTERLEAVE",
+            " 0-0 ,",
+            json!(["MPOL_F_RELATIVE_NODES"]),
+            "interleave=relative:0",
+        ),
+        ("MPOL_LOCAL", "", json!([]), "local"),
+        ("MPOL_DEFAULT", "", json!([]), "default"),
+    ] {
+        let mut b = Bundle::new();
+        let policy = json!({"mode": mode, "nodes": nodes, "flags": flags});
+        b.set("/linux/memoryPolicy", policy).sh(show);
+        b.run_ok().prints(&format!("{shown}\n"));
+        b.waits();
+        let _running = b.up();
+        b.call(&["exec", &b.id, "sh", "-c", show])
+            .output()
+            .prints(&format!("{shown}\n"));
+    }
+}
+
+fn a_wrong_memory_policy_is_an_error() {
+    for (policy, words) in [
+        (
+            json!({"mode": "MPOL_BINDS"}),
+            ["linux.memoryPolicy.mode", "MPOL_BINDS"],
+        ),
+        (
+            json!({"mode": "MPOL_BIND", "nodes": "x"}),
+            ["linux.memoryPolicy.nodes", "0-3,7"],
+        ),
+        (
+            json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["F"]}),
+            ["linux.memoryPolicy.flags[0]", "\"F\""],
+        ),
+        (json!({"nodes": "0"}), ["linux.memoryPolicy", "mode"]),
+        // The kernel's word: there is no such node, and MPOL_BIND needs one.
+        (
+            json!({"mode": "MPOL_BIND", "nodes": "900"}),
+            ["linux.memoryPolicy", "invalid argument"],
+        ),
+        (
+            json!({"mode": "MPOL_BIND"}),
+            ["linux.memoryPolicy", "invalid argument"],
+        ),
+    ] {
+        let mut b = Bundle::new();
+        b.set("/linux/memoryPolicy", policy);
+        b.create().fails(&words);
+        b.left_nothing();
+    }
 }

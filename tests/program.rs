@@ -1,5 +1,6 @@
 //! Programs that cannot be executed: which command tells of it, in the words that engines look for, and with the cause.
-//! What its name and mode tell fails at `create`, as with runc; what only the exec can tell fails at `start`.
+//! What its name and mode tell fails at `create`, as with runc, and so does a missing interpreter; what only the exec can
+//! tell fails at `start`.
 
 use runtime_tests::{Bundle, host};
 use std::fs;
@@ -17,7 +18,9 @@ runtime_tests::tests![
     a_missing_interpreter_of_a_script_is_named,
     a_script_with_carriage_returns_is_told,
     a_missing_interpreter_of_an_elf_file_is_named,
+    an_interpreter_by_a_relative_name_is_left_to_the_exec,
     an_elf_file_of_another_machine_is_told,
+    an_elf_file_of_another_machine_may_lack_its_interpreter_at_create,
     a_file_of_no_format_is_told,
     a_program_on_a_noexec_mount_is_told,
     a_filter_that_forbids_reading_hides_the_cause_and_not_the_failure,
@@ -151,7 +154,7 @@ fn start_reports_a_program_that_went_missing() {
 }
 
 fn a_missing_interpreter_of_a_script_is_named() {
-    only_the_exec_fails(
+    nobody_runs(
         &mut with_file("#! /bin/nothing -x\n", 0o755),
         &[
             "/bin/file",
@@ -161,7 +164,7 @@ fn a_missing_interpreter_of_a_script_is_named() {
 }
 
 fn a_script_with_carriage_returns_is_told() {
-    only_the_exec_fails(
+    nobody_runs(
         &mut with_file("#!/bin/sh\r\necho never\r\n", 0o755),
         &[
             "/bin/file",
@@ -179,7 +182,7 @@ fn a_missing_interpreter_of_an_elf_file_is_named() {
         dynamic.windows(name.len()).any(|part| part == name),
         "env is not dynamic"
     );
-    only_the_exec_fails(
+    nobody_runs(
         &mut with_file(dynamic, 0o755),
         &[
             "/bin/file",
@@ -188,8 +191,28 @@ fn a_missing_interpreter_of_an_elf_file_is_named() {
     );
 }
 
+/// One that only the exec can look up, from the working directory.
+fn an_interpreter_by_a_relative_name_is_left_to_the_exec() {
+    let b = with_file("#!bin/sh\nexit 7\n", 0o755);
+    b.create().ok();
+    b.start().ok();
+    b.wait_for_status("stopped");
+    b.delete(&[]).ok();
+    b.run().ends(7);
+}
+
 fn an_elf_file_of_another_machine_is_told() {
     let mut program = fs::read(host::busybox()).unwrap();
+    program[18..20].copy_from_slice(&183u16.to_le_bytes());
+    only_the_exec_fails(
+        &mut with_file(program, 0o755),
+        &["/bin/file", ": exec format error: it is made for aarch64"],
+    );
+}
+
+/// Its emulator may have that (binfmt_misc).
+fn an_elf_file_of_another_machine_may_lack_its_interpreter_at_create() {
+    let mut program = fs::read(host::program("env")).unwrap();
     program[18..20].copy_from_slice(&183u16.to_le_bytes());
     only_the_exec_fails(
         &mut with_file(program, 0o755),
@@ -224,7 +247,9 @@ fn a_program_on_a_noexec_mount_is_told() {
 
 /// The look at the file comes after the failure is told, so that a profile may kill whoever takes it.
 fn a_filter_that_forbids_reading_hides_the_cause_and_not_the_failure() {
-    let mut b = with_file("#!/bin/nothing\n", 0o755);
+    let mut b = with_file("#!/bin/interpreter\n", 0o755);
+    let interpreter = b.rootfs().join("bin/interpreter");
+    fs::write(&interpreter, "").unwrap();
     b.set("/process/noNewPrivileges", true.into());
     b.set(
         "/linux/seccomp",
@@ -232,11 +257,12 @@ fn a_filter_that_forbids_reading_hides_the_cause_and_not_the_failure() {
             "names": ["execve", "sendto", "exit_group", "rt_sigprocmask", "close_range", "openat2"],
             "action": "SCMP_ACT_ALLOW"}]}),
     );
-    start_fails(
-        &b,
-        &[
-            "/bin/file",
-            "no such file or directory: the interpreter that it names is missing",
-        ],
-    );
+    b.create().ok();
+    fs::remove_file(interpreter).unwrap();
+    b.start().fails(&[
+        "/bin/file",
+        "no such file or directory: the interpreter that it names is missing",
+    ]);
+    b.delete(&[]).ok();
+    b.left_nothing();
 }

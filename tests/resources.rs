@@ -24,7 +24,9 @@ runtime_tests::tests![
     huge_pages_are_limited_on_pure_v2,
     a_limit_that_cannot_be_is_an_error_before_anything_is_made,
     unified_needs_v2_and_the_names_of_limits,
-    only_the_controllers_that_are_needed_are_enabled,
+    every_controller_is_handed_down_limits_or_none,
+    a_parent_with_processes_hands_nothing_down_unasked,
+    limits_hold_while_others_hand_controllers_down,
     a_parent_with_processes_is_an_error,
     a_threaded_parent_is_an_error,
     a_writable_cgroup_belongs_to_the_containers_user,
@@ -525,14 +527,61 @@ fn nested_with_a_limit(b: &mut Bundle) -> PathBuf {
     v2_directory(b)
 }
 
-fn only_the_controllers_that_are_needed_are_enabled() {
+fn every_controller_is_handed_down_limits_or_none() {
     let mut b = on_pure_v2();
-    let top = nested_with_a_limit(&mut b);
+    let path = format!("/{}/one/two", b.id);
+    b.set("/linux/cgroupsPath", json!(path));
     b.create().ok();
-    for (directory, enabled) in [("", "hugetlb"), ("one", "hugetlb"), ("one/two", "")] {
+    let top = v2_directory(&b);
+    let all = fs::read_to_string(top.parent().unwrap().join("cgroup.controllers")).unwrap();
+    for (directory, enabled) in [("", all.trim()), ("one", all.trim()), ("one/two", "")] {
         let file = top.join(directory).join("cgroup.subtree_control");
         assert_eq!(fs::read_to_string(file).unwrap().trim(), enabled);
     }
+}
+
+/// It could: some controllers, and then its children would be of threads.
+fn a_parent_with_processes_hands_nothing_down_unasked() {
+    let mut b = on_pure_v2();
+    let path = format!("/{}/one", b.id);
+    b.set("/linux/cgroupsPath", json!(path));
+    let top = v2_directory(&b);
+    fs::create_dir(&top).unwrap();
+    let other = runtime_tests::Cmd::new(&b.dir, "sleep").arg("1000").spawn();
+    fs::write(top.join("cgroup.procs"), other.pid().to_string()).unwrap();
+    b.create().ok();
+    let enabled = fs::read_to_string(top.join("cgroup.subtree_control")).unwrap();
+    assert_eq!(enabled.trim(), "");
+}
+
+/// The kernel tells of controllers that are being handed down before their files are there.
+fn limits_hold_while_others_hand_controllers_down() {
+    let top = on_pure_v2();
+    fs::create_dir(v2_directory(&top)).unwrap();
+    for round in 0..5 {
+        let parent = v2_directory(&top).join(round.to_string());
+        // It takes the kernel longer where there are many.
+        let others: Vec<_> = (0..300).map(|n| parent.join(n.to_string())).collect();
+        fs::create_dir(&parent).unwrap();
+        others.iter().for_each(|d| fs::create_dir(d).unwrap());
+        std::thread::scope(|threads| {
+            for _ in 0..4 {
+                threads.spawn(|| {
+                    let mut b = on_pure_v2();
+                    let path = format!("/{}/{round}/{}", top.id, b.id);
+                    b.set("/linux/cgroupsPath", json!(path)).set(
+                        "/linux/resources/hugepageLimits",
+                        json!([{"pageSize": "2MB", "limit": 4 << 20}]),
+                    );
+                    b.create().ok();
+                    b.delete(&["--force"]).ok();
+                });
+            }
+        });
+        others.iter().for_each(|d| fs::remove_dir(d).unwrap());
+        fs::remove_dir(&parent).unwrap();
+    }
+    fs::remove_dir(v2_directory(&top)).unwrap();
 }
 
 fn a_parent_with_processes_is_an_error() {
@@ -827,6 +876,8 @@ fn events_tell_what_is_used() {
     assert_eq!(s["memory"]["usage"]["limit"], 64 << 20);
     assert!(s["memory"]["usage"]["usage"].as_u64() > Some(0));
     assert!(s["memory"]["raw"].as_object().unwrap().len() > 10);
+    // Whoever waits for a kill looks for this word alone.
+    assert!(!s.to_string().contains("oom"), "{s}");
     assert_eq!(s["pids"], json!({"current": 2, "limit": 9}));
     assert!(s["cpu"]["usage"]["total"].as_u64() > Some(0));
     assert!(s["cpuset"]["cpus"].is_array());

@@ -19,6 +19,8 @@ runtime_tests::tests![
     an_annotation_that_cannot_be_is_an_error,
     limits_outlast_a_reload_of_systemd,
     an_update_outlasts_a_reload_of_systemd,
+    a_quota_that_is_taken_away_leaves_the_period,
+    an_idle_scope_that_gets_a_weight_is_not_idle,
     the_processes_are_in_the_scope,
     a_paused_scope_is_resumed_killed_and_deleted,
     the_scope_is_gone_after_delete,
@@ -26,6 +28,7 @@ runtime_tests::tests![
     the_scope_is_gone_after_a_failed_create,
     a_scope_that_failed_is_in_nobodys_way,
     a_scope_that_exists_is_an_error,
+    a_scope_with_a_frozen_cgroup_is_an_error,
     a_process_that_ends_by_itself_leaves_no_failed_unit,
     twenty_scopes_at_once_leave_nothing,
     without_systemd_the_driver_is_an_error,
@@ -481,6 +484,29 @@ fn an_update_outlasts_a_reload_of_systemd() {
 
 // --- life ------------------------------------------------------------------------------------------------------------------
 
+/// systemd would go back to its own.
+fn a_quota_that_is_taken_away_leaves_the_period() {
+    let mut s = scope();
+    s.b.set(
+        "/linux/resources/cpu",
+        json!({"quota": 30_000, "period": 60_000}),
+    );
+    s.create().ok();
+    s.command(&["update", "--cpu-quota", "-1"]).ok();
+    assert_eq!(s.value("cpu.max"), "max 60000");
+}
+
+fn an_idle_scope_that_gets_a_weight_is_not_idle() {
+    let mut s = scope();
+    s.b.set("/linux/resources/cpu", json!({"idle": 1}));
+    s.create().ok();
+    s.command(&["update", "--cpu-period", "60000"]).ok();
+    assert_eq!(s.value("cpu.idle"), "1");
+    s.command(&["update", "--cpu-share", "200"]).ok();
+    assert_eq!(s.value("cpu.idle"), "0");
+    s.has(&[("CPUWeight", &s.value("cpu.weight"))]);
+}
+
 fn the_processes_are_in_the_scope() {
     let s = scope();
     let _running = s.up();
@@ -600,11 +626,27 @@ fn a_scope_that_exists_is_an_error() {
     let s = scope();
     let _running = s.up();
     let second = format!("{}-second", s.b.id);
-    s.launch_as(&second, &["create"]).output().fails(&[&s.name]);
+    s.launch_as(&second, &["create"])
+        .output()
+        .fails(&["container's cgroup is not empty", &s.name]);
     s.has(&[("ActiveState", "active")]);
     assert_eq!(s.state()["status"], "running");
     assert_eq!(s.value("cgroup.procs").lines().count(), 1);
     s.call(&["state", &second]).output().ends(1);
+}
+
+/// systemd would put our process to sleep there.
+fn a_scope_with_a_frozen_cgroup_is_an_error() {
+    let s = scope();
+    let slice = top().join("runtimetest.slice").join(&s.slice);
+    let directory = slice.join(&s.name);
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("cgroup.freeze"), "1").unwrap();
+    s.create()
+        .fails(&["container's cgroup unexpectedly frozen", "cgroup.freeze"]);
+    s.left_nothing();
+    fs::remove_dir(&directory).unwrap();
+    fs::remove_dir(&slice).unwrap();
 }
 
 fn a_process_that_ends_by_itself_leaves_no_failed_unit() {

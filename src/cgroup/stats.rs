@@ -371,11 +371,6 @@ impl Source {
             json.close()?;
         }
         self.pressure(json, "memory.pressure")?;
-        json.open("event_count")?;
-        for key in ["low", "high", "max", "oom", "oom_kill", "oom_group_kill"] {
-            json.number(key, self.keyed("memory.events", key))?;
-        }
-        json.close()?;
         json.close()
     }
 

@@ -1,5 +1,5 @@
-//! cgroup v2: one directory, controllers handed down only as far as a limit asks for them; processes
-//! are born in it. Source: Documentation/admin-guide/cgroup-v2.rst of the kernel.
+//! cgroup v2: one directory, every controller handed down to it; processes are born in it. Source:
+//! Documentation/admin-guide/cgroup-v2.rst of the kernel.
 
 use super::limit::{Current, Limit, numbers, set, texts};
 use super::{devices, make_directories};
@@ -13,7 +13,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{Access, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use syscalls::calls;
 
@@ -44,6 +44,11 @@ pub fn limits(resources: &Resources<'_>, current: &Current<'_>) -> Result<Vec<Li
         fail!("network: cgroup v2 has no network controller");
     }
     unified(resources, &mut limits)?;
+    // The kernel refuses a weight for a cgroup that is idle: whoever gives it one says that it no longer is.
+    let has = |file: &str| limits.iter().any(|limit| limit.file == file);
+    if has("cpu.weight") && !has("cpu.idle") && current.number("cpu.idle") == Some(1) {
+        limits.insert(0, Limit::new("cpu.idle", "0".into(), "cpu.shares"));
+    }
     Ok(limits)
 }
 
@@ -140,19 +145,21 @@ fn cpu(cpu: &Cpu<'_>, current: &Current<'_>, limits: &mut Vec<Limit>) -> Result<
     );
     let quota = cpu.quota.filter(|n| *n != 0);
     let period = cpu.period.filter(|n| *n != 0);
+    let now = current.text("cpu.max").unwrap_or_default();
     let max = match (quota, period) {
         (None, None) => None,
-        // Without a period the kernel keeps the one there is, and so do we with the quota.
-        (Some(quota), None) => Some((max_or(quota), "cpu.quota")),
+        // Without a period the kernel keeps the one there is, but systemd does not, which may write it meanwhile.
+        (Some(quota), None) => {
+            let period = now.find(' ').map_or("", |at| now[at..].trim_end());
+            Some((format!("{}{period}", max_or(quota)), "cpu.quota"))
+        }
         (Some(quota), Some(period)) => Some((format!("{} {period}", max_or(quota)), "cpu.quota")),
         (None, Some(period)) => {
-            let now = current.text("cpu.max").unwrap_or_default();
             let quota = now.split(' ').next().filter(|q| !q.is_empty());
             Some((format!("{} {period}", quota.unwrap_or("max")), "cpu.period"))
         }
     };
     // The burst may never be above the quota: which goes first depends on which way the quota goes.
-    let now = current.text("cpu.max").unwrap_or_default();
     let now = now.split(' ').next().and_then(|q| q.parse::<i64>().ok());
     let lower = quota.is_some_and(|quota| quota > 0 && now.is_some_and(|now| quota < now));
     let burst = cpu.burst.map(|n| n.to_string());
@@ -308,61 +315,81 @@ fn unified(resources: &Resources<'_>, limits: &mut Vec<Limit>) -> Result<()> {
     Ok(())
 }
 
-/// Hands the controllers that the limits need down from the root to the parent of the cgroup.
+/// Hands every controller there is down from the root to the parent of the cgroup, since what reads a container's use
+/// and what manages cgroups inside of it go by their files, limits or none. Only those that the limits need must be had.
 pub fn enable(path: &str, limits: &[Limit]) -> Result<()> {
-    let mut controllers: Vec<&str> = Vec::new();
+    let words = |file: &str| -> Result<Vec<String>> {
+        let text = files::read(CWD, file)?;
+        let text = String::from_utf8_lossy(&text);
+        Ok(text.split_whitespace().map(ToOwned::to_owned).collect())
+    };
+    let needed = |controller: &str| limits.iter().find(|l| l.controller() == controller);
+    let mut wanted = words(&join(CGROUPS, "cgroup.controllers"))?;
     for controller in limits.iter().map(Limit::controller) {
-        if controller != "cgroup" && !controllers.contains(&controller) {
-            controllers.push(controller);
+        if controller != "cgroup" && !wanted.iter().any(|w| w == controller) {
+            wanted.push(controller.to_owned());
         }
     }
-    if controllers.is_empty() {
-        return Ok(());
-    }
-    let lacks = |file: &str| -> Result<Vec<&str>> {
-        let there = files::read(CWD, file)?;
-        let there = String::from_utf8_lossy(&there).into_owned();
-        let is_there = |controller: &&&str| there.split_whitespace().any(|e| e == **controller);
-        Ok(controllers
-            .iter()
-            .filter(|controller| !is_there(controller))
-            .copied()
-            .collect())
+    let lacks = |file: &str| -> Result<Vec<&String>> {
+        let there = words(file)?;
+        Ok(wanted.iter().filter(|c| !there.contains(c)).collect())
     };
-    // What every start asks first, since on most hosts they have been handed down before.
-    if lacks(&join(&join(CGROUPS, path), "cgroup.controllers"))?.is_empty() {
+    let directory = join(CGROUPS, path);
+    let is_there = |limit: &Limit| {
+        rustix::fs::access(join(&directory, &limit.file).as_str(), Access::EXISTS).is_ok()
+    };
+    // What every start asks first, since on most hosts they have been handed down before. The files come last: while
+    // somebody else is handing down, controllers are told of that have none yet.
+    if lacks(&join(&directory, "cgroup.controllers"))?.is_empty() && limits.iter().all(is_there) {
         return Ok(());
     }
     let mut at = CGROUPS.to_owned();
     for name in path.split('/').filter(|name| !name.is_empty()) {
         let file = join(&at, "cgroup.subtree_control");
-        for controller in lacks(&file)? {
-            files::write(CWD, file.as_str(), format!("+{controller}").as_bytes()).map_err(
-                |errno| {
-                    let field = limits
-                        .iter()
-                        .find(|limit| limit.controller() == controller)
-                        .map_or("", |limit| &limit.field);
-                    let what = format!(
-                        "{field}: cannot enable the cgroup controller {controller} in {at}"
-                    );
-                    match errno {
-                        // Not on this host, and not in any kernel.
-                        Errno::NOENT | Errno::INVAL => {
-                            Error::new(format!("{what}: this host has no such controller"))
-                        }
-                        Errno::BUSY => Error::new(format!(
-                            "{what}: it has processes of its own, and then cannot hand controllers down"
-                        )),
-                        Errno::OPNOTSUPP => Error::new(format!("{what}: it is {}", kind(&at))),
-                        _ => Error::from_errno(what, errno),
-                    }
-                },
-            )?;
+        let lacking = lacks(&file)?;
+        let may = may_hand_down(&at);
+        // What is needed once more where it is told of: the write waits for whoever is handing down.
+        let asked = |c: &&String| needed(c).is_some() || may && lacking.contains(c);
+        let asked: Vec<&String> = wanted.iter().filter(asked).collect();
+        let enable = |controllers: &[&String]| {
+            let line: String = controllers.iter().map(|c| format!("+{c} ")).collect();
+            files::write(CWD, file.as_str(), line.as_bytes())
+        };
+        // All at once: the kernel goes over the whole tree below for each write.
+        if !asked.is_empty() && enable(&asked).is_err() {
+            for controller in asked {
+                if let (Err(errno), Some(limit)) = (enable(&[controller]), needed(controller))
+                    && lacking.contains(&controller)
+                {
+                    return Err(cannot_enable(controller, &limit.field, &at, errno));
+                }
+            }
         }
         at = join(&at, name);
     }
     Ok(())
+}
+
+/// Whether a cgroup may hand down what nobody asked for: with processes of its own, its children would be of threads
+/// from then on and take no process. The root of all, which has no type, may.
+fn may_hand_down(directory: &str) -> bool {
+    let read = |file| files::read(CWD, join(directory, file).as_str());
+    read("cgroup.procs").is_ok_and(|processes| processes.is_empty()) || read("cgroup.type").is_err()
+}
+
+fn cannot_enable(controller: &str, field: &str, at: &str, errno: Errno) -> Error {
+    let what = format!("{field}: cannot enable the cgroup controller {controller} in {at}");
+    match errno {
+        // Not on this host, and not in any kernel.
+        Errno::NOENT | Errno::INVAL => {
+            Error::new(format!("{what}: this host has no such controller"))
+        }
+        Errno::BUSY => Error::new(format!(
+            "{what}: it has processes of its own, and then cannot hand controllers down"
+        )),
+        Errno::OPNOTSUPP => Error::new(format!("{what}: it is {}", kind(at))),
+        _ => Error::from_errno(what, errno),
+    }
 }
 
 pub fn refusal(path: &str) -> Option<Error> {

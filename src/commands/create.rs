@@ -6,7 +6,7 @@ use crate::cli::Flag;
 use crate::error::{During, Error, Result, fail};
 use crate::host::Host;
 use crate::launch::{Launched, Request, launch, shown, told};
-use crate::plan::{Options, plan};
+use crate::plan::{Options, Plan, plan};
 use crate::socket::PidfdSocket;
 use crate::spec::{Resources, Spec};
 use crate::state::{OCI_VERSION, State};
@@ -14,14 +14,13 @@ use crate::{Context, commands, console, files, hooks, log, seal};
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
-use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode as FsMode, OFlags};
 use rustix::process::DumpableBehavior;
 
 /// How the container is started.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub enum Mode {
     /// It waits for `start`.
     Create,
     /// It runs and we return.
@@ -73,17 +72,28 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     status
 }
 
-/// Reads the bundle, plans and launches; `None` after a dry run.
-fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
+/// A bundle that was read and planned for.
+pub struct Planned {
+    /// The text of config.json.
+    pub text: &'static [u8],
+    pub spec: Spec<'static>,
+    pub host: Host,
+    pub plan: Plan,
+    /// As it is to be, without a process yet.
+    pub state: State,
+}
+
+/// Reads the bundle that the command line names, and makes its plan.
+pub fn planned(context: &Context<'_>, mode: Mode, preserve_fds: u32) -> Result<Planned> {
     let flags = context.flags;
-    let dry = flags.has(Flag::DryRun);
-    let preserve_fds = if dry { 0 } else { protect(context)? };
     let (bundle, directory) = open_bundle(flags.text(Flag::Bundle).unwrap_or("."))?;
     let text = match flags.text(Flag::Config) {
         Some(path) => files::read(CWD, path)?,
         None => files::read(&directory, "config.json").map_err(|e| no_config(&bundle, e))?,
     };
-    let spec = Spec::read(&text)?;
+    // As the plan itself, it is needed until the process ends.
+    let text: &'static [u8] = text.leak();
+    let spec = Spec::read(text)?;
     let host = Host::probe(context.start)?;
     let cgroups = match flags.text(Flag::CgroupManager) {
         Some("disabled") => Driver::Disabled,
@@ -119,10 +129,6 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
             "--console-socket: process.terminal of config.json is not true, so there is no terminal to send"
         );
     }
-    if dry {
-        plan.warnings.iter().for_each(|warning| log::warn(warning));
-        return commands::print(&shown(&plan)).map(|_| None);
-    }
     let state = State {
         oci_version: OCI_VERSION.to_owned(),
         id: options.id.to_owned(),
@@ -139,12 +145,37 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
         no_new_keyring: options.no_new_keyring,
         agent: plan.agent.clone(),
     };
+    Ok(Planned {
+        text,
+        spec,
+        host,
+        plan,
+        state,
+    })
+}
+
+/// Reads the bundle, plans and launches; `None` after a dry run.
+fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
+    let flags = context.flags;
+    let dry = flags.has(Flag::DryRun);
+    let preserve_fds = if dry { 0 } else { protect(context)? };
+    let Planned {
+        text,
+        spec,
+        host,
+        plan,
+        state,
+    } = planned(context, mode, preserve_fds)?;
+    if dry {
+        plan.warnings.iter().for_each(|warning| log::warn(warning));
+        return commands::print(&shown(&plan)).map(|_| None);
+    }
     let none = Resources::default();
     let resources = spec.linux.resources.as_ref().unwrap_or(&none);
     let request = Request {
-        config: &text,
+        config: text,
         root: context.root,
-        console_socket,
+        console_socket: flags.text(Flag::ConsoleSocket),
         pidfd_socket: flags
             .text(Flag::PidfdSocket)
             .map(PidfdSocket::connect)
@@ -177,13 +208,9 @@ fn open_bundle(bundle: &str) -> Result<(String, OwnedFd)> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::openat(CWD, bundle, flags, FsMode::empty())
         .during(|| format!("cannot open the bundle {bundle}"))?;
-    let link = format!("/proc/self/fd/{}", directory.as_raw_fd());
-    let path = rustix::fs::readlinkat(CWD, link.as_str(), Vec::new())
+    let path = files::path_of(directory.as_fd())
         .during(|| format!("cannot find the path of the bundle {bundle}"))?;
-    match path.into_string() {
-        Ok(path) => Ok((path, directory)),
-        Err(_) => fail!("the path of the bundle {bundle} is not UTF-8"),
-    }
+    Ok((path, directory))
 }
 
 fn no_config(bundle: &str, error: Error) -> Error {

@@ -36,6 +36,13 @@ struct Linux<'a> {
     intel_rdt: Enabled,
     mount_extensions: MountExtensions,
     net_devices: Enabled,
+    memory_policy: MemoryPolicy,
+}
+
+#[derive(Serialize)]
+struct MemoryPolicy {
+    modes: Vec<&'static str>,
+    flags: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -82,6 +89,7 @@ const SYSTEMD: bool = true;
 
 pub fn run(_: &Context<'_>) -> Result<i32> {
     let enabled = |enabled| Enabled { enabled };
+    let [modes, flags] = names::memory_policies();
     let features = Features {
         oci_version_min: "1.0.0",
         oci_version_max: OCI_VERSION,
@@ -119,13 +127,19 @@ pub fn run(_: &Context<'_>) -> Result<i32> {
                 idmap: enabled(true),
             },
             net_devices: enabled(supports("netDevices")),
+            memory_policy: MemoryPolicy { modes, flags },
         },
         annotations: Annotations {
             version: env!("CARGO_PKG_VERSION"),
             commit: env!("RUNTIME_COMMIT"),
         },
-        // Whoever may write annotations may set any property of the scope (systemd.rs); the dot makes it a prefix.
-        potentially_unsafe_config_annotations: &["org.systemd.property."],
+        // Whoever may write annotations may set any property of the scope (systemd.rs; the dot makes it a prefix), give
+        // options to criu, and keep groups of the caller.
+        potentially_unsafe_config_annotations: &[
+            "org.systemd.property.",
+            "org.criu.config",
+            "run.oci.keep_original_groups",
+        ],
     };
     let json = serde_json::to_string_pretty(&features).map_err(|e| Error::new(e.to_string()))?;
     print(&(json + "\n"))

@@ -1,7 +1,7 @@
 //! `start`: wakes the waiting child and hears from it whether its exec worked.
 
 use crate::Context;
-use crate::error::{During, Result, fail};
+use crate::error::{During, Error, Result, fail};
 use crate::launch::{failure, go_on, start_address};
 use crate::ready::Ready;
 use crate::state::{self, CREATED, Directory, RUNNING, STOPPED};
@@ -33,7 +33,15 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         None,
     )
     .during(what)?;
-    rustix::net::connect(&socket, &start_address(&directory)?).during(what)?;
+    // Somebody else's `start` may be heard before ours: nobody listens any more then, or hangs up.
+    let still_created = || match directory.status(&state) {
+        (RUNNING, _) => fail!("cannot start container {id:?}: it is already running"),
+        _ => Ok(()),
+    };
+    if let Err(errno) = rustix::net::connect(&socket, &start_address(&directory)?) {
+        still_created()?;
+        return Err(Error::from_errno(what(), errno));
+    }
     go_on(socket.as_fd());
     let (mut text, mut ready, mut failed) = (Text::new(), false, None);
     while let Some(report) = Report::recv(socket.as_fd(), &mut text).during(what)? {
@@ -53,6 +61,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         return Err(error);
     }
     if !ready {
+        still_created()?;
         fail!("cannot start container {id:?}: its first process ended before its program began");
     }
     if let Err(error) = hooks::run("poststart", &state.poststart, &state, RUNNING) {

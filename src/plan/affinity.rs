@@ -37,7 +37,8 @@ fn list(text: Option<&str>, field: &str) -> Result<Option<CpuSet>> {
     Ok(Some(set))
 }
 
-fn set(text: &str) -> Option<CpuSet> {
+/// The numbers of such a list; `None` for one that is wrong or empty.
+pub fn set(text: &str) -> Option<CpuSet> {
     let number = |text: &str| crate::cli::integer(text, CpuSet::MAX_CPU as u32 - 1);
     let mut set = CpuSet::new();
     for range in text

@@ -99,8 +99,14 @@ impl Builder<'_> {
             }
             Ok(())
         };
+        // crun's, which Podman gives for --group-add keep-groups.
+        let kept = self
+            .spec
+            .annotations
+            .iter()
+            .any(|(key, value)| key == "run.oci.keep_original_groups" && value != "0");
         let denied = self.setgroups_is_denied();
-        if denied && !user.additional_gids.is_empty() {
+        if denied && !kept && !user.additional_gids.is_empty() {
             fail!(
                 "config.json: process.user.additionalGids: cannot set any additional groups: the user namespace forbids it where no gid but one's own is mapped"
             );
@@ -120,7 +126,8 @@ impl Builder<'_> {
         Ok(Identity {
             uid: user.uid,
             gid: user.gid,
-            groups: (!denied).then(|| leak(groups.map(|gid| Gid::from_raw(*gid)).collect())),
+            groups: (!denied && !kept)
+                .then(|| leak(groups.map(|gid| Gid::from_raw(*gid)).collect())),
             groups_may_be_denied: user.additional_gids.is_empty()
                 && self.namespaces.has(Kind::User)
                 && (!self.starts || self.namespaces.is_joined(Kind::User)),

@@ -32,6 +32,15 @@ pub fn seccomp_flags(accepted: impl Fn(u32) -> bool) -> Vec<&'static str> {
         .collect()
 }
 
+/// The modes and the flags of linux.memoryPolicy.
+pub fn memory_policies() -> [Vec<&'static str>; 2] {
+    let names = |pairs: &[(&'static str, u32)]| pairs.iter().map(|(name, _)| *name).collect();
+    [
+        names(&security::MEMORY_MODES),
+        names(&security::MEMORY_FLAGS),
+    ]
+}
+
 fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {
     BinaryHeap::from_iter(names).into_sorted_vec()
 }

@@ -59,6 +59,25 @@ impl Builder<'_> {
         Ok(Some(socket))
     }
 
+    /// What can fail and holds until the exec: `create` tells of it, not only `start`.
+    pub fn before_commit(&mut self) -> Result<()> {
+        let Some(process) = &self.spec.process else {
+            return Ok(());
+        };
+        if !process.cwd.starts_with('/') {
+            fail!(
+                "config.json: process.cwd: expected an absolute path, found {:?}",
+                process.cwd
+            );
+        }
+        self.scheduling(process)?;
+        self.memory_policy()?;
+        self.labels(process)?;
+        let cwd = leak_text(&process.cwd, "process.cwd")?;
+        self.steps.push(Step::WorkingDirectory(cwd));
+        Ok(())
+    }
+
     pub fn process(&mut self) -> Result<()> {
         let spec = self.spec;
         let Some(process) = &spec.process else {
@@ -76,12 +95,6 @@ impl Builder<'_> {
             self.steps.push(Step::Execute(execute));
             return Ok(());
         };
-        if !process.cwd.starts_with('/') {
-            fail!(
-                "config.json: process.cwd: expected an absolute path, found {:?}",
-                process.cwd
-            );
-        }
         let limits = identity::limits(&process.rlimits)?;
         let identity = self.identity(process)?;
         let (mut early, mut late) = (None, None);
@@ -95,12 +108,6 @@ impl Builder<'_> {
                 early = Some(filter)
             }
         }
-        self.scheduling(process)?;
-        self.labels(process)?;
-        self.steps.push(Step::WorkingDirectory(leak_text(
-            &process.cwd,
-            "process.cwd",
-        )?));
         self.steps.push(Step::Umask(self.umask(process)?));
         let (execute, home) = self.execute(process)?;
         self.steps.push(Step::Close {

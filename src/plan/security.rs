@@ -10,8 +10,25 @@ use alloc::borrow::Cow;
 use alloc::format;
 use alloc::vec::Vec;
 use bpf::{Action, Arch, Condition, Instruction, Operator, Profile, Program, Rule};
+use rustix::thread::CpuSet;
 use syscalls::calls::{NEW_LISTENER, SchedAttr};
 use syscalls::step::{Filter, Step};
+
+/// `MPOL_*` and `MPOL_F_*` (include/uapi/linux/mempolicy.h).
+pub const MEMORY_MODES: [(&str, u32); 7] = [
+    ("MPOL_DEFAULT", 0),
+    ("MPOL_PREFERRED", 1),
+    ("MPOL_BIND", 2),
+    ("MPOL_INTERLEAVE", 3),
+    ("MPOL_LOCAL", 4),
+    ("MPOL_PREFERRED_MANY", 5),
+    ("MPOL_WEIGHTED_INTERLEAVE", 6),
+];
+pub const MEMORY_FLAGS: [(&str, u32); 3] = [
+    ("MPOL_F_NUMA_BALANCING", 1 << 13),
+    ("MPOL_F_RELATIVE_NODES", 1 << 14),
+    ("MPOL_F_STATIC_NODES", 1 << 15),
+];
 
 impl Builder<'_> {
     /// linux.seccomp as a program, and the flags it is loaded with.
@@ -72,6 +89,41 @@ impl Builder<'_> {
                 value: leak_text(label, field)?,
             });
         }
+        Ok(())
+    }
+
+    /// The NUMA policy, which outlasts the exec (set_mempolicy(2)).
+    pub fn memory_policy(&mut self) -> Result<()> {
+        let Some(policy) = &self.spec.linux.memory_policy else {
+            return Ok(());
+        };
+        const FIELD: &str = "config.json: linux.memoryPolicy";
+        let Some((_, mode)) = MEMORY_MODES.iter().find(|m| m.0 == policy.mode) else {
+            fail!(
+                "{FIELD}.mode: expected MPOL_DEFAULT, MPOL_BIND, …, found {:?}",
+                policy.mode
+            );
+        };
+        let mut mode = *mode;
+        for (n, flag) in policy.flags.iter().enumerate() {
+            let Some((_, bit)) = MEMORY_FLAGS.iter().find(|(name, _)| name == flag) else {
+                fail!("{FIELD}.flags[{n}]: unknown flag {flag:?}");
+            };
+            mode |= bit;
+        }
+        let nodes = match policy.nodes.as_deref().filter(|text| !text.is_empty()) {
+            None => Vec::new(),
+            Some(text) => match super::affinity::set(text) {
+                Some(set) => mask(&set),
+                None => {
+                    fail!(
+                        "{FIELD}.nodes: expected a list of nodes such as \"0-3,7\", found {text:?}"
+                    )
+                }
+            },
+        };
+        let nodes = leak(nodes);
+        self.steps.push(Step::MemoryPolicy { mode, nodes });
         Ok(())
     }
 
@@ -280,4 +332,14 @@ fn flags(names: &[Cow<'_, str>]) -> Result<u32> {
         }
     }
     Ok(flags)
+}
+
+/// As many words as hold the highest number: the kernel refuses more than it has nodes for, if any bit is set there.
+fn mask(set: &CpuSet) -> Vec<u64> {
+    let mut words = Vec::new();
+    for number in (0..CpuSet::MAX_CPU).filter(|number| set.is_set(*number)) {
+        words.resize(number / 64 + 1, 0);
+        words[number / 64] |= 1u64 << (number % 64);
+    }
+    words
 }

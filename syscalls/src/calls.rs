@@ -399,6 +399,23 @@ pub fn ioprio_set(priority: u32) -> Result<()> {
     Ok(())
 }
 
+/// set_mempolicy(2); `mode` holds the flags as well, `nodes` is a mask of which nothing is a null pointer.
+pub fn set_mempolicy(mode: u32, nodes: &[u64]) -> Result<()> {
+    let (pointer, bits) = match nodes {
+        [] => (core::ptr::null(), 0),
+        // The kernel counts one bit less than it is told.
+        nodes => (nodes.as_ptr(), nodes.len() * 64 + 1),
+    };
+    // SAFETY: the mask lives until the call returns, and the kernel reads no more than `bits` says.
+    check(unsafe {
+        syscall(
+            __NR_set_mempolicy,
+            [mode as usize, pointer as usize, bits, 0, 0, 0],
+        )
+    })?;
+    Ok(())
+}
+
 /// `struct sched_attr` (include/uapi/linux/sched/types.h): policy, nice, priorities and deadlines in ns.
 #[repr(C)]
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]

@@ -15,4 +15,4 @@ pub mod step;
 mod walk;
 
 pub use entry::Start;
-pub use walk::open_tree;
+pub use walk::{Make, open_tree, reach};

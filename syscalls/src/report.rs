@@ -55,7 +55,7 @@ calls! {
     fsopen fstatfs getdents64 interpreter ioctl ioctl_tty is_a_directory keyctl linkat mkdirat mknodat mount mount_setattr move_mount
     no_format no_permission noexec_mount not_a_directory not_a_null_device not_a_terminal not_in_path not_the_same_kind open_tree other_machine openat2 personality pivot_root poll prctl prlimit ptmx read
     readlinkat recv sched_setattr seccomp send sendmsg setdomainname setgroups sethostname setns setresgid setresuid
-    setsid shutdown signalfd4 ioprio_set socket statx symlinkat too_long umount2 unshare write hook hook_timeout hook_status hook_signal hook_stopped
+    setsid shutdown signalfd4 ioprio_set set_mempolicy socket statx symlinkat too_long umount2 unshare write hook hook_timeout hook_status hook_signal hook_stopped
 }
 
 /// A failed call of the child.

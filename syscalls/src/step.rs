@@ -300,7 +300,6 @@ pub enum Step<'a> {
     Await {
         listener: Slot,
         waiting: Slot,
-        procfs: Option<Slot>,
         preserve: u32,
     },
     /// Raise hard limits, while it is allowed.
@@ -308,6 +307,11 @@ pub enum Step<'a> {
     Personality(u32),
     Scheduler(SchedAttr),
     IoPriority(u32),
+    /// `MPOL_*` with its flags, and the nodes as set_mempolicy(2) takes them.
+    MemoryPolicy {
+        mode: u32,
+        nodes: &'a [u64],
+    },
     /// The label the next execve gets: `path` below /proc/self/attr.
     Label {
         procfs: Slot,
@@ -420,6 +424,7 @@ impl fmt::Display for Detailed<'_> {
                 .try_for_each(|hook| write!(f, " {}", Lossy(hook.path))),
             Step::Scheduler(attr) => write!(f, " {attr:?}"),
             Step::IoPriority(priority) => write!(f, " {priority:#x}"),
+            Step::MemoryPolicy { mode, .. } => write!(f, " {mode:#x}"),
             Step::Become(i) => {
                 let c = &i.capabilities;
                 write!(f, ", groups")?;
@@ -510,6 +515,7 @@ impl fmt::Display for Step<'_> {
             Step::Personality(p) => write!(f, "set the personality {p:#x}"),
             Step::Scheduler(_) => f.write_str("set process.scheduler"),
             Step::IoPriority(_) => f.write_str("set process.ioPriority"),
+            Step::MemoryPolicy { .. } => f.write_str("set linux.memoryPolicy"),
             Step::Label { path, value, .. } => {
                 write!(f, "set the label {} ({})", Lossy(value), Lossy(path))
             }

@@ -23,6 +23,7 @@ use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::UnshareFlags;
 
 pub use mounts::open_tree;
+pub use paths::{Make, reach};
 
 pub(crate) type Walked<T = ()> = Result<T, Fault>;
 
@@ -133,9 +134,7 @@ impl<'a> Child<'a> {
             Step::Mount(mount) => self.mount(mount),
             Step::Bind(bind) => self.bind(bind),
             Step::Remount { target, attributes } => self.remount(target, *attributes),
-            Step::Directory(path) => {
-                paths::reach(self.root()?, path, paths::Make::Directory).map(drop)
-            }
+            Step::Directory(path) => reach(self.root()?, path, Make::Directory).map(drop),
             Step::Device(device) => self.device(device),
             Step::Link { path, target } => self.link(path, target),
             Step::Procfs(slot) => self.procfs(*slot),
@@ -156,22 +155,24 @@ impl<'a> Child<'a> {
                 bind,
                 relayed,
             } => self.console(*socket, name, *size, *uid, *bind, *relayed),
-            Step::Stdio { uid } => console::own_stdio(*uid),
+            Step::Stdio { uid } => console::own_stdio(self.root().ok(), *uid),
             Step::Pivot => self.pivot(),
             Step::MoveRoot { hidden, in_place } => self.move_root(hidden, *in_place),
             Step::Chroot => self.chroot(),
-            Step::LookUp(program) => program::look_up(self.root()?, program),
+            Step::LookUp(program) => self.look_up(program),
             Step::Await {
                 listener,
                 waiting,
-                procfs,
                 preserve,
-            } => self.wait_for_start(*listener, *waiting, *procfs, *preserve),
+            } => self.wait_for_start(*listener, *waiting, *preserve),
             Step::Close { preserve, home } => self.close(*preserve, *home),
             Step::Limits(limits) => identity::limits(limits),
             Step::Personality(persona) => calls::personality(*persona).at(Call::personality),
             Step::Scheduler(attr) => calls::sched_setattr(attr).at(Call::sched_setattr),
             Step::IoPriority(priority) => calls::ioprio_set(*priority).at(Call::ioprio_set),
+            Step::MemoryPolicy { mode, nodes } => {
+                calls::set_mempolicy(*mode, nodes).at(Call::set_mempolicy)
+            }
             Step::Label {
                 procfs,
                 path,
@@ -215,13 +216,7 @@ impl<'a> Child<'a> {
     }
 
     /// Waits on the container's socket until somebody connects and says a byte; reports go there then.
-    fn wait_for_start(
-        &mut self,
-        listener: Slot,
-        waiting: Slot,
-        procfs: Option<Slot>,
-        preserve: u32,
-    ) -> Walked {
+    fn wait_for_start(&mut self, listener: Slot, waiting: Slot, preserve: u32) -> Walked {
         let listener = self.slot(listener)?;
         let number = |fd: BorrowedFd<'_>| fd.as_raw_fd();
         let kept = [
@@ -229,7 +224,6 @@ impl<'a> Child<'a> {
             number(listener),
             number(self.slot(waiting)?),
             self.root().map_or(-1, number),
-            procfs.map_or(-1, |slot| self.slot(slot).map_or(-1, number)),
         ];
         // Whoever looks into us sees nothing of the host, and nobody waits for the end of what is not ours to hold.
         program::close_all_but(&kept, preserve)?;

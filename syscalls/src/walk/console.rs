@@ -9,7 +9,7 @@ use crate::slots::Slot;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{FileType, OFlags, ResolveFlags, Uid};
+use rustix::fs::{FileType, OFlags, ResolveFlags, Stat, Uid};
 use rustix::io::{Errno, IoSlice};
 use rustix::mount::MoveMountFlags;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
@@ -104,23 +104,58 @@ fn send_master(socket: BorrowedFd<'_>, master: BorrowedFd<'_>, name: &CStr) -> W
     rustix::net::shutdown(socket, rustix::net::Shutdown::Both).at(Call::sendmsg)
 }
 
-/// Gives stdio to the user of the process, as runc does; what cannot be given stays as it is, and the
-/// null device belongs to everybody.
-pub fn own_stdio(uid: u32) -> Walked {
-    for fd in [
+/// Gives stdio to the user of the process, as runc does; what cannot be given stays as it is, and the null device
+/// belongs to everybody. That is taken from the container where it has one: the host's lies on a mount that the
+/// container does not see, and what does cannot be saved to disk.
+pub fn own_stdio(root: Option<BorrowedFd<'_>>, uid: u32) -> Walked {
+    let mut own = None;
+    for (n, fd) in [
         crate::calls::stdin(),
         crate::calls::stdout(),
         crate::calls::stderr(),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let stat = paths::stat(fd)?;
-        let null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
-            && (
-                rustix::fs::major(stat.st_rdev),
-                rustix::fs::minor(stat.st_rdev),
-            ) == (1, 3);
-        if stat.st_uid != uid && !null {
-            let _ = rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), None);
+        if !is_null(&stat) {
+            if stat.st_uid != uid {
+                let _ = rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), None);
+            }
+            continue;
         }
+        if own.is_none() {
+            own = root.and_then(null_of);
+        }
+        let Some(own) = &own else { continue };
+        match n {
+            0 => rustix::stdio::dup2_stdin(own),
+            1 => rustix::stdio::dup2_stdout(own),
+            _ => rustix::stdio::dup2_stderr(own),
+        }
+        .at(Call::dup3)?;
     }
     Ok(())
+}
+
+fn is_null(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+        && (
+            rustix::fs::major(stat.st_rdev),
+            rustix::fs::minor(stat.st_rdev),
+        ) == (1, 3)
+}
+
+/// The null device of the container. Nothing else is opened that the container has put in its place.
+fn null_of(root: BorrowedFd<'_>) -> Option<OwnedFd> {
+    let plain = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+    let path = c"dev/null";
+    let seen = openat2(root, path, OFlags::PATH, plain).ok()?;
+    if !is_null(&paths::stat(seen.as_fd()).ok()?) {
+        return None;
+    }
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let own = openat2(root, path, flags, plain).ok()?;
+    rustix::fs::fcntl_setfl(&own, OFlags::empty()).ok()?;
+    is_null(&paths::stat(own.as_fd()).ok()?).then_some(own)
 }

@@ -8,7 +8,7 @@ use crate::report::{At, Call, Fault, Kind, Report, Text};
 use crate::step::{Execute, Filter, Home, Program};
 use core::ffi::CStr;
 use core::fmt::Write;
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
@@ -72,6 +72,69 @@ impl Child<'_> {
         core::mem::forget(listener);
         match heard.at(Call::recv)? {
             0 => calls::exit(1),
+            _ => Ok(()),
+        }
+    }
+
+    /// Finds the program as the exec will, as far as its name, its mode and the interpreter that it names tell.
+    pub fn look_up(&mut self, program: &Program<'_>) -> Walked {
+        let mut worst = missing(program);
+        for candidate in program.candidates {
+            match find(self.root()?, candidate) {
+                Ok(file) => {
+                    let mode = stat(file.as_fd())?.st_mode;
+                    match FileType::from_raw_mode(mode) {
+                        FileType::Directory => {
+                            worse(&mut worst, program, Errno::ACCESS);
+                            worst.call = Call::is_a_directory;
+                        }
+                        FileType::RegularFile if mode & 0o111 != 0 => {
+                            return self.look_for_interpreter(candidate);
+                        }
+                        _ => {
+                            worse(&mut worst, program, Errno::ACCESS);
+                            worst.call = Call::no_permission;
+                        }
+                    }
+                }
+                Err(fault) if fault.errno == Errno::NOENT => {}
+                Err(fault) => worse(&mut worst, program, fault.errno),
+            }
+        }
+        Err(worst)
+    }
+
+    /// An error for an interpreter that is certainly missing: not one by a relative name, and not that of another
+    /// machine, whose emulator may have it (binfmt_misc).
+    fn look_for_interpreter(&mut self, candidate: &CStr) -> Walked {
+        let root = self.root()?;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let mut head = [0u8; HEAD];
+        let name = openat2(root, candidate, flags, resolve)
+            .ok()
+            .and_then(|file| {
+                let head = read_head(&file, &mut head)?;
+                match Elf::read(head) {
+                    Some(elf) if elf.is_foreign() => None,
+                    _ => interpreter(&file, head),
+                }
+            });
+        let Some(mut name) = name else { return Ok(()) };
+        let (call, len) = (cause(&name), name.bytes().len());
+        name.push(b"\0");
+        match CStr::from_bytes_with_nul(name.bytes()) {
+            Ok(path) if path.to_bytes().starts_with(b"/") => match find(root, path) {
+                Err(Fault {
+                    errno: errno @ Errno::NOENT,
+                    ..
+                }) => {
+                    self.output.push(shown(&name.bytes()[..len]));
+                    Err(Fault { call, errno })
+                }
+                _ => Ok(()),
+            },
+            // Too long to be known whole.
             _ => Ok(()),
         }
     }
@@ -189,32 +252,6 @@ fn worse(worst: &mut Fault, program: &Program<'_>, errno: Errno) {
     }
 }
 
-/// Finds the program as the exec will, as far as its name and its mode tell.
-pub(super) fn look_up(root: BorrowedFd<'_>, program: &Program<'_>) -> Walked {
-    let mut worst = missing(program);
-    for candidate in program.candidates {
-        match find(root, candidate) {
-            Ok(file) => {
-                let mode = stat(file.as_fd())?.st_mode;
-                match FileType::from_raw_mode(mode) {
-                    FileType::Directory => {
-                        worse(&mut worst, program, Errno::ACCESS);
-                        worst.call = Call::is_a_directory;
-                    }
-                    FileType::RegularFile if mode & 0o111 != 0 => return Ok(()),
-                    _ => {
-                        worse(&mut worst, program, Errno::ACCESS);
-                        worst.call = Call::no_permission;
-                    }
-                }
-            }
-            Err(fault) if fault.errno == Errno::NOENT => {}
-            Err(fault) => worse(&mut worst, program, fault.errno),
-        }
-    }
-    Err(worst)
-}
-
 /// The beginning of a file, which says how it is to be executed.
 const HEAD: usize = 1024;
 
@@ -245,26 +282,12 @@ pub(super) fn refusal(program: &Program<'_>, fault: Fault) -> Option<(Call, Text
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = rustix::fs::open(*candidate, flags, Mode::empty()).ok()?;
     let mut head = [0u8; HEAD];
-    let n = rustix::io::pread(&file, &mut head[..], 0).ok()?;
-    let head = &head[..n];
+    let head = read_head(&file, &mut head)?;
     match (fault.errno, head) {
-        (Errno::NOENT, [b'#', b'!', line @ ..]) => {
-            let line = line.split(|b| *b == b'\n').next()?.trim_ascii_start();
-            let name = line.split(|b| matches!(b, b' ' | b'\t')).next()?;
-            let name_without = name.strip_suffix(b"\r");
-            detail.push(name_without.unwrap_or(name));
-            let call = match name_without {
-                Some(_) => Call::carriage_return,
-                None => Call::interpreter,
-            };
-            Some((call, detail))
-        }
         (Errno::NOENT, _) => {
-            let elf = Elf::read(head)?;
-            let mut name = [0u8; 256];
-            let n = rustix::io::pread(&file, &mut name[..], elf.interpreter(head)?).ok()?;
-            detail.push(name[..n].split(|b| *b == 0).next()?);
-            Some((Call::interpreter, detail))
+            let name = interpreter(&file, head)?;
+            detail.push(shown(name.bytes()));
+            Some((cause(&name), detail))
         }
         (Errno::NOEXEC, _) => match Elf::read(head) {
             Some(elf) if elf.is_foreign() => {
@@ -276,6 +299,38 @@ pub(super) fn refusal(program: &Program<'_>, fault: Fault) -> Option<(Call, Text
             None => Some((Call::no_format, detail)),
         },
         _ => None,
+    }
+}
+
+fn read_head<'h>(file: &OwnedFd, head: &'h mut [u8; HEAD]) -> Option<&'h [u8]> {
+    let n = rustix::io::pread(file, &mut head[..], 0).ok()?;
+    Some(&head[..n])
+}
+
+/// The interpreter that a file names, as it stands there: after `#!`, or in PT_INTERP of an ELF file.
+fn interpreter(file: &OwnedFd, head: &[u8]) -> Option<Text<256>> {
+    let mut text = Text::new();
+    if let [b'#', b'!', line @ ..] = head {
+        let line = line.split(|b| *b == b'\n').next()?.trim_ascii_start();
+        text.push(line.split(|b| matches!(b, b' ' | b'\t')).next()?);
+    } else {
+        let mut name = [0u8; 256];
+        let at = Elf::read(head)?.interpreter(head)?;
+        let n = rustix::io::pread(file, &mut name[..], at).ok()?;
+        text.push(name[..n].split(|b| *b == 0).next()?);
+    }
+    Some(text)
+}
+
+/// The interpreter as people know it, without what the end of a line has left.
+fn shown(interpreter: &[u8]) -> &[u8] {
+    interpreter.strip_suffix(b"\r").unwrap_or(interpreter)
+}
+
+fn cause(interpreter: &Text<256>) -> Call {
+    match interpreter.bytes().ends_with(b"\r") {
+        true => Call::carriage_return,
+        false => Call::interpreter,
     }
 }
 
