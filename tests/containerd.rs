@@ -229,11 +229,20 @@ fn a_container_in_a_user_namespace_runs() {
 fn an_out_of_memory_kill_is_told_as_an_event() {
     compare(Engine::Containerd, |s| {
         let events = s.start("exec ctr events");
-        s.see(&format!(
-            "{RUN} --rm --memory-limit 16777216 bb c1 sh -c 'exec tail -c 64m /dev/zero'"
+        runtime_tests::wait_for("the client to hear of events", || {
+            s.see("ctr container create bb heard && ctr container rm heard");
+            events.out().contains("/containers/create")
+        });
+        // Not before the shim watches, which it begins when the task has started.
+        s.run(&format!(
+            "{RUN} -d --memory-limit 16777216 bb c1 sh -c 'until [ -e /go ]; do sleep 0.1; done; exec tail -c 64m /dev/zero'"
         ))
-        .ends(137);
+        .ok();
+        s.run("ctr task exec --exec-id e1 c1 touch /go").ok();
         runtime_tests::wait_for("the event", || events.out().contains("/tasks/oom"));
+        is(s, "c1", "STOPPED");
+        s.run("ctr task rm c1").ok().says(&["exit code 137"]);
+        s.run("ctr container rm c1").ok();
         // Its own process ends with the machine's; the client of events has no end.
         s.see("for p in /proc/[0-9]*; do case $(tr '\\0' ' ' < $p/cmdline) in 'ctr events '*) kill ${p#/proc/} ;; esac; done 2> /dev/null");
     });
