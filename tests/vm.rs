@@ -127,5 +127,5 @@ fn the_tests_of_systemd_pass_under_systemd() {
     );
     let image = format!("{}:compiled/image.tar", image.display());
     let output = in_guest("system", &["-s", &image], &[], &line);
-    passed(&output, &[44, 28, 9]);
+    passed(&output, &[47, 28, 9]);
 }
