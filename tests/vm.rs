@@ -35,11 +35,11 @@ fn in_guest(name: &str, flags: &[&str], files: &[PathBuf], line: &str) -> Output
         &guest(name),
         concat!(env!("CARGO_MANIFEST_DIR"), "/vm/guest"),
     )
-    .args(["-t", "1800"])
+    .args(["-t", "2700"])
     .args(flags)
     .arg(format!("{}:usr/bin/runtime", host::runtime().display()))
     .arg(format!("{}:usr/bin/runtime-tests", own.display()))
-    .deadline(2400);
+    .deadline(3000);
     for file in host::compiled() {
         let name = file.file_name().unwrap().to_string_lossy();
         command = command.arg(format!("{}:compiled/{name}", file.display()));
