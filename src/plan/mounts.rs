@@ -462,12 +462,6 @@ impl Builder<'_> {
         let Some(process) = &self.spec.process else {
             return Ok(());
         };
-        if !process.cwd.starts_with('/') {
-            fail!(
-                "config.json: process.cwd: expected an absolute path, found {:?}",
-                process.cwd
-            );
-        }
         if self.namespaces.is_new(Kind::Mount) && process.cwd != "/" {
             self.steps
                 .push(Step::Directory(leak_text(&process.cwd, "process.cwd")?));
