@@ -365,7 +365,7 @@ pub fn plan_exec(
             "the container id",
         )?));
     }
-    if b.namespaces.has(Kind::Mount) {
+    if b.namespaces.is_new(Kind::Mount) {
         b.steps.push(Step::Root(c"/"));
     } else {
         let root = spec.root.as_ref().map_or("", |root| &root.path);

@@ -58,7 +58,6 @@ fn with_both(name: &str, script: &str, expected: &str) {
             .arg(&dir)
             .env("R", runtime.to_str().unwrap())
             .env("PATH", PATH)
-            .deadline(240)
             .output();
         output.ok();
         assert_eq!(output.out, expected, "with {base}: {output}");
@@ -163,7 +162,6 @@ fn what_cannot_be_saved_or_brought_back_leaves_nothing() {
         .arg(&dir)
         .env("R", host::runtime().to_str().unwrap())
         .env("PATH", PATH)
-        .deadline(240)
         .output();
     output.prints("1\nno cgroup\nrunning\ncounts\n1\n");
     output.says(&[
@@ -221,7 +219,6 @@ fn containerd_checkpoints_and_restores_in_a_new_root() {
             .arg(&*image)
             .env("R", runtime.to_str().unwrap())
             .env("PATH", PATH)
-            .deadline(240)
             .output();
         output.prints("1\ngoes on\n");
     }

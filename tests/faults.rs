@@ -22,10 +22,7 @@ fn traced(b: &Bundle, options: &[&str]) -> Output {
     let log = b.text("strace");
     words.push(&log);
     words.extend(options);
-    b.launch("create", &[])
-        .through(words)
-        .deadline(120)
-        .output()
+    b.launch("create", &[]).through(words).output()
 }
 
 /// How often the busiest process of `create` makes each call, from a run without faults.

@@ -6,6 +6,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 
 runtime_tests::tests![
+    a_container_can_be_deleted_right_after_it_was_killed,
     run_returns_the_status_of_the_process,
     run_returns_128_and_the_signal_that_killed_the_process,
     run_passes_stdin_and_stdout_through,
@@ -46,6 +47,18 @@ runtime_tests::tests![
     many_containers_at_once_do_not_disturb_each_other,
     of_two_starts_at_once_one_is_told_that_it_runs,
 ];
+
+fn a_container_can_be_deleted_right_after_it_was_killed() {
+    // What holds much memory is not gone at once.
+    let mut b = Bundle::new();
+    b.sh("dd if=/dev/zero bs=200M count=1 2> /dev/null | { head -c 1 > /dev/null; touch /up; exec sleep 1000; }");
+    b.create().ok();
+    b.start().ok();
+    wait_for("it holds the memory", || b.rootfs().join("up").exists());
+    b.kill("KILL").ok();
+    b.delete(&[]).ok();
+    b.left_nothing();
+}
 
 fn run_returns_the_status_of_the_process() {
     let mut b = Bundle::new();

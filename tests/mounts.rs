@@ -4,6 +4,7 @@
 use runtime_tests::{Bundle, Output, json};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
 
 runtime_tests::tests![
     each_flag_option_sets_its_flag,
@@ -19,6 +20,8 @@ runtime_tests::tests![
     an_unknown_filesystem_type_is_an_error_that_names_the_mount,
     an_option_that_the_filesystem_refuses_is_an_error_that_names_the_mount,
     mounts_happen_in_the_order_of_the_list,
+    mountinfo_is_in_the_order_of_the_list,
+    a_bind_of_the_hosts_root_shows_the_host,
     a_bind_of_a_directory_makes_its_target,
     a_bind_of_a_file_makes_its_target,
     a_bind_follows_a_relative_source_from_the_bundle,
@@ -131,7 +134,7 @@ fn a_later_option_wins() {
 
 fn the_access_time_options_are_distinct() {
     let mut b = Bundle::new();
-    for (n, option) in ["relatime", "noatime", "strictatime"]
+    for (n, option) in ["relatime", "noatime", "strictatime", "norelatime"]
         .into_iter()
         .enumerate()
     {
@@ -141,6 +144,7 @@ fn the_access_time_options_are_distinct() {
     assert_eq!(entry(&table, "/m0").options, ["rw", "relatime"]);
     assert_eq!(entry(&table, "/m1").options, ["rw", "noatime"]);
     assert_eq!(entry(&table, "/m2").options, ["rw"]);
+    assert_eq!(entry(&table, "/m3").options, ["rw", "relatime"]);
 }
 
 /// Runs the bundle with `source`, which holds a tmpfs at `source/inner`, bound at `/to` with the given options.
@@ -355,6 +359,48 @@ fn mounts_happen_in_the_order_of_the_list() {
         b.bind(&b.file(name), "/over", &[]);
     }
     b.args(&["cat", "/over/name"]).run_ok().prints("1\n");
+}
+
+fn mountinfo_is_in_the_order_of_the_list() {
+    // Since Linux 6.8 it is that of the copies' making.
+    let mut b = Bundle::new();
+    fs::create_dir(b.file("source")).unwrap();
+    let source = b.text("source");
+    b.mount("/one", "tmpfs", "tmpfs", &[])
+        .bind(Path::new(&source), "/two", &[])
+        .mount("/three", "tmpfs", "tmpfs", &[])
+        .mount("/four", "", &source, &["rbind", "ro"])
+        .mount("/five", "tmpfs", "tmpfs", &[]);
+    let run = b.args(&["cat", "/proc/self/mountinfo"]).run_ok();
+    let order: Vec<&str> = run
+        .lines()
+        .iter()
+        .filter_map(|line| line.split(' ').nth(4))
+        .filter(|point| ["/one", "/two", "/three", "/four", "/five"].contains(point))
+        .collect();
+    assert_eq!(order, ["/one", "/two", "/three", "/four", "/five"], "{run}");
+}
+
+fn a_bind_of_the_hosts_root_shows_the_host() {
+    let mut b = Bundle::new();
+    fs::write(b.file("mark"), "of the host\n").unwrap();
+    fs::write(b.rootfs().join("mark"), "of the root\n").unwrap();
+    let script = format!(
+        "cat /host{} /host{}/mark; ls -d /host/no-such-{2} /no-such-{2} 2>&1 | wc -l; ls /host/proc/self > /dev/null",
+        b.text("mark"),
+        b.rootfs().display(),
+        b.id
+    );
+    for namespace in ["", "user"] {
+        if namespace == "user" {
+            b.user_namespace();
+        }
+        b.remove("/mounts").set("/mounts", json!([]));
+        b.bind(Path::new("/"), "/host", &["rbind", "ro"])
+            .sh(&script)
+            .run_ok()
+            .prints("of the host\nof the root\n2\n");
+    }
 }
 
 fn a_bind_of_a_directory_makes_its_target() {

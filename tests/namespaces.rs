@@ -1,12 +1,14 @@
 //! All eight namespaces, new, shared and joined; id mappings and time offsets.
 //! The truth is what /proc/PID/ns says on both sides.
 
-use runtime_tests::{Bundle, Running, json};
+use runtime_tests::{Bundle, Cmd, Running, json, wait_for};
 use std::fs;
 
 runtime_tests::tests![
     listed_namespaces_are_new_and_others_are_the_callers,
     each_namespace_can_be_joined_by_its_path,
+    a_joined_mount_namespace_holds_the_root_and_gets_no_mounts,
+    without_a_mount_namespace_nothing_is_mounted_on_the_host,
     an_empty_namespace_path_means_a_new_one,
     a_namespace_path_of_another_type_is_refused,
     a_missing_namespace_path_is_refused,
@@ -104,6 +106,50 @@ fn each_namespace_can_be_joined_by_its_path() {
             );
         }
     }
+}
+
+fn a_joined_mount_namespace_holds_the_root_and_gets_no_mounts() {
+    let mut b = Bundle::new();
+    let holder = Cmd::new(&b.dir, "unshare")
+        .args(["--mount", "sh", "-c", "echo up; exec sleep 1000"])
+        .spawn();
+    wait_for("the namespace is there", || holder.out() == "up\n");
+    let (namespace, table) = (
+        format!("/proc/{}/ns/mnt", holder.pid()),
+        format!("/proc/{}/mountinfo", holder.pid()),
+    );
+    let before = fs::read_to_string(&table).unwrap();
+    fs::write(b.rootfs().join("mark"), "of the container\n").unwrap();
+    b.namespace("mount", Some(&namespace))
+        .sh("cat /mark; echo up; exec sleep 1000");
+    let running = b.launch("run", &[]).spawn();
+    wait_for("the process runs", || {
+        running.out() == "of the container\nup\n"
+    });
+    assert_eq!(of(b.pid(), "mnt"), of(holder.pid(), "mnt"));
+    b.call(&["exec", &b.id, "cat", "/mark"])
+        .ok()
+        .prints("of the container\n");
+    assert_eq!(fs::read_to_string(&table).unwrap(), before);
+}
+
+fn without_a_mount_namespace_nothing_is_mounted_on_the_host() {
+    let mut b = Bundle::new();
+    fs::write(b.rootfs().join("mark"), "of the container\n").unwrap();
+    b.without_namespace("mount")
+        .set("/root/readonly", json!(true))
+        .sh("cat /mark; ls /proc; echo up; exec sleep 1000");
+    let running = b.launch("run", &[]).spawn();
+    wait_for("the process runs", || {
+        running.out() == "of the container\nup\n"
+    });
+    assert_eq!(
+        running.err().replace("runtime: warning: ", ""),
+        "mounts has no effect without a new mount namespace\nroot.readonly has no effect without a new mount namespace\n"
+    );
+    assert_eq!(of(b.pid(), "mnt"), own("mnt"));
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!table.contains(&b.id), "{table}");
 }
 
 fn an_empty_namespace_path_means_a_new_one() {
@@ -259,10 +305,10 @@ fn the_loopback_of_a_new_network_namespace_is_up() {
 fn a_joined_network_namespace_is_left_as_it_is() {
     let b = Bundle::new();
     // A network namespace whose loopback nobody has brought up.
-    let holder = runtime_tests::Cmd::new(&b.dir, "unshare")
+    let holder = Cmd::new(&b.dir, "unshare")
         .args(["--net", "sh", "-c", "echo up; exec sleep 1000"])
         .spawn();
-    runtime_tests::wait_for("the namespace is there", || holder.out() == "up\n");
+    wait_for("the namespace is there", || holder.out() == "up\n");
     let mut b = Bundle::new();
     b.namespace("network", Some(&format!("/proc/{}/ns/net", holder.pid())))
         .args(&["cat", "/sys/class/net/lo/flags"]);

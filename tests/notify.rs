@@ -37,8 +37,8 @@ impl Manager {
     fn of(b: &Bundle) -> Manager {
         let path = b.text("manager");
         let socket = UnixDatagram::bind(&path).unwrap();
-        let minute = std::time::Duration::from_secs(60);
-        socket.set_read_timeout(Some(minute)).unwrap();
+        let patience = runtime_tests::harness::PATIENCE;
+        socket.set_read_timeout(Some(patience)).unwrap();
         Manager { socket, path }
     }
 

@@ -11,10 +11,15 @@ use crate::state::{Directory, STOPPED, State, check_id};
 use alloc::format;
 use alloc::string::{String, ToString};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd};
 use syscalls::Start;
 
 const SIGKILL: i32 = 9;
+/// How long the process of one that is deleted right after `kill` may take to end.
+const DYING: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
 /// How long a killed process may take to end.
 const PATIENCE: Timespec = Timespec {
     tv_sec: 10,
@@ -44,6 +49,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     let state = directory.read()?;
     match directory.status(&state) {
         (STOPPED, _) => {}
+        (_, Some(pidfd)) if ends_within(pidfd.as_fd(), &DYING) => {}
         (status, _) => fail!(
             "cannot delete container {id:?} that is not stopped: it is {status} (--force kills it first)"
         ),
@@ -70,15 +76,19 @@ pub fn kill_and_wait(directory: &Directory, state: &State) -> Result<()> {
         Ok(()) => String::from("was killed and is still there"),
         Err(errno) => format!("cannot be killed: {}", Reason(*errno)),
     };
-    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-    match rustix::event::poll(&mut fds, Some(&PATIENCE)) {
-        Ok(0) => fail!(
+    if !ends_within(pidfd.as_fd(), &PATIENCE) {
+        fail!(
             "container {:?} does not end: process {} {how}",
             state.id,
             state.pid
-        ),
-        _ => Ok(()),
+        )
     }
+    Ok(())
+}
+
+fn ends_within(pidfd: BorrowedFd<'_>, time: &Timespec) -> bool {
+    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+    rustix::event::poll(&mut fds, Some(time)) != Ok(0)
 }
 
 /// Removes a stopped container: whoever is left in its cgroup, the cgroup, the state; poststop hooks last.

@@ -82,7 +82,7 @@ impl Builder<'_> {
         self.steps.push(Step::Rootfs {
             tree: slot,
             path: rootfs,
-            in_place: self.has_early_hooks(),
+            in_place: self.root_in_place(),
         });
 
         let spec = self.spec;
@@ -124,39 +124,46 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Hooks that can see the mount namespace before the root is entered.
-    fn has_early_hooks(&self) -> bool {
-        let hooks = &self.spec.hooks;
-        !(hooks.prestart.is_empty()
-            && hooks.create_runtime.is_empty()
-            && hooks.create_container.is_empty())
+    /// Whether the child has all rights that launch has on the host's files and mounts. Then it copies what is bound
+    /// when its turn comes: /proc/self/mountinfo has the order in which mounts were made, and so that of the spec.
+    fn child_sees_the_host(&self) -> bool {
+        !self.namespaces.has(Kind::User) && !self.host.in_user_namespace
     }
 
-    /// Without a mount namespace of its own the container gets no mounts: they would be the host's, or those
-    /// of the container it joins.
+    /// Whether the root lies where its path says until it is entered, and not over the host's: hooks look for it there,
+    /// and where the child copies the host's root, that must have nothing on top.
+    fn root_in_place(&self) -> bool {
+        let hooks = &self.spec.hooks;
+        self.child_sees_the_host()
+            || !(hooks.prestart.is_empty()
+                && hooks.create_runtime.is_empty()
+                && hooks.create_container.is_empty())
+    }
+
+    /// Without a mount namespace of its own the container gets no mounts, and a root that can be written: they would
+    /// stay the host's, or those of whoever is in the namespace that it joins.
     fn root_of_others(&mut self, rootfs: &'static CStr) -> Result<()> {
-        let spec = self.spec;
-        if self.namespaces.is_joined(Kind::Mount) {
-            if !spec.mounts.is_empty() {
-                self.warnings
-                    .push("mounts are not made in a mount namespace that is joined".to_owned());
-            }
-            self.steps.push(Step::Root(c"/"));
-            return Ok(());
-        }
+        let linux = &self.spec.linux;
         for (field, empty) in [
-            ("mounts", spec.mounts.is_empty()),
-            ("linux.maskedPaths", spec.linux.masked_paths.is_empty()),
-            ("linux.readonlyPaths", spec.linux.readonly_paths.is_empty()),
-            (
-                "linux.rootfsPropagation",
-                spec.linux.rootfs_propagation.is_none(),
-            ),
+            ("maskedPaths", linux.masked_paths.is_empty()),
+            ("readonlyPaths", linux.readonly_paths.is_empty()),
+            ("rootfsPropagation", linux.rootfs_propagation.is_none()),
         ] {
             if !empty {
                 fail!(
-                    "config.json: {field}: needs a namespace of type \"mount\" in linux.namespaces"
+                    "config.json: linux.{field}: needs a new namespace of type \"mount\" in linux.namespaces"
                 );
+            }
+        }
+        let read_only = self.spec.root.as_ref().is_some_and(|root| root.readonly);
+        for (field, set) in [
+            ("mounts", !self.spec.mounts.is_empty()),
+            ("root.readonly", read_only),
+        ] {
+            if set {
+                self.warnings.push(format!(
+                    "{field} has no effect without a new mount namespace"
+                ));
             }
         }
         self.steps.push(Step::Root(rootfs));
@@ -266,22 +273,29 @@ impl Builder<'_> {
             attributes,
         };
         let inside = path.strip_prefix(self.rootfs.as_str());
-        let tree = match inside.filter(|rest| rest.starts_with('/') && rest.len() > 1) {
-            // What lies there may be mounted by now.
-            Some(rest) if idmap.is_none() => {
+        let inside = inside.filter(|rest| rest.starts_with('/') && rest.len() > 1);
+        // What lies in the root may be mounted by now.
+        let by_child = match inside {
+            _ if idmap.is_some() => None,
+            Some(rest) => Some((leak_text(rest, field)?, true)),
+            // Links in procfs are each process's own.
+            None if self.child_sees_the_host() && !shared && !path.starts_with("/proc/") => {
+                Some((source, false))
+            }
+            None => None,
+        };
+        let tree = match by_child {
+            Some((path, in_root)) => {
                 let slot = self.slot();
                 self.steps.push(Step::Open {
                     slot,
                     field: field_of_source.leak(),
-                    tree: Tree {
-                        path: leak_text(rest, field)?,
-                        ..tree
-                    },
-                    in_root: true,
+                    tree: Tree { path, ..tree },
+                    in_root,
                 });
                 slot
             }
-            _ => self.open(field_of_source, What::Tree { tree, idmap }),
+            None => self.open(field_of_source, What::Tree { tree, idmap }),
         };
         // What was set on the detached tree needs no second call, but for propagation.
         let after = Attributes {
@@ -559,9 +573,7 @@ impl Builder<'_> {
     /// Into the root, and its propagation.
     pub fn enter_root(&mut self) -> Result<()> {
         if !self.namespaces.is_new(Kind::Mount) {
-            if !self.namespaces.has(Kind::Mount) {
-                self.steps.push(Step::Chroot);
-            }
+            self.steps.push(Step::Chroot);
             return Ok(());
         }
         self.steps.push(match &self.options.no_pivot {
@@ -570,7 +582,7 @@ impl Builder<'_> {
                 let paths = hidden.iter().map(|path| leak_text(path, "mountinfo"));
                 Step::MoveRoot {
                     hidden: leak(paths.collect::<Result<_>>()?),
-                    in_place: self.has_early_hooks(),
+                    in_place: self.root_in_place(),
                 }
             }
         });

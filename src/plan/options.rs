@@ -43,9 +43,10 @@ pub const ATTRIBUTES: [(&str, u32, u32); 18] = [
     ("diratime", 0, MOUNT_ATTR_NODIRATIME),
     ("nosymfollow", MOUNT_ATTR_NOSYMFOLLOW, 0),
     ("symfollow", 0, MOUNT_ATTR_NOSYMFOLLOW),
-    // The times of access are one field of three values; whoever sets one clears the field.
+    // The times of access are one field of three values; whoever sets one clears the field. A `no` leaves the
+    // kernel's default.
     ("relatime", MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME),
-    ("norelatime", MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME),
+    ("norelatime", MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME),
     ("noatime", MOUNT_ATTR_NOATIME, MOUNT_ATTR__ATIME),
     ("atime", MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME),
     ("strictatime", MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME),

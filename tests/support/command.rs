@@ -35,7 +35,7 @@ impl Cmd {
             stdout: None,
             stderr: None,
             scratch: scratch.to_owned(),
-            deadline: Duration::from_secs(60),
+            deadline: crate::harness::PATIENCE,
         }
     }
 

@@ -82,12 +82,15 @@ pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// Waits until `done` holds, at most a minute; the bound only turns a hang into a failure.
+/// How long anything is waited for. It only turns a hang into a failure: guests are emulated, beside other tests.
+pub const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Waits until `done` holds.
 #[track_caller]
 pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + PATIENCE;
     while !done() {
-        assert!(Instant::now() < end, "still not after a minute: {what}");
+        assert!(Instant::now() < end, "still not after {PATIENCE:?}: {what}");
         std::thread::park_timeout(Duration::from_millis(3));
     }
 }

@@ -1,7 +1,7 @@
 //! Machines of namespaces in which real engines run (`tests/engines/machine`), one with runc and one with the runtime under test.
 //! A case runs on both at once: what runc cannot do there either is the engine's or this machine's own, and is told so.
 
-use crate::harness::{attempt, wait_for};
+use crate::harness::{PATIENCE, attempt, wait_for};
 use crate::terminal::Terminal;
 use crate::{Cmd, Output, Running, host};
 use std::cell::RefCell;
@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What tests of engines need of Debian.
 const PROGRAMS: [&str; 8] = [
@@ -153,7 +153,6 @@ impl Machine {
         Cmd::new(&dir, "nsenter")
             .args(["-t", &init, "-m", "-n", "-u", "-i", "-p", "-C"])
             .args(["/run/engines/enter", "sh", "-c", line])
-            .deadline(120)
     }
 
     /// Stops the daemons; the answer is what was still alive then, and cgroups that remain.
@@ -319,13 +318,13 @@ impl Shell<'_> {
     /// Repeats a line until its output is as wanted.
     #[track_caller]
     pub fn wait(&self, line: &str, wanted: impl Fn(&Output) -> bool) -> Output {
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + PATIENCE;
         loop {
             let last = self.see(line);
             if wanted(&last) {
                 return last;
             }
-            assert!(Instant::now() < end, "still not after a minute\n{last}");
+            assert!(Instant::now() < end, "still not after {PATIENCE:?}\n{last}");
         }
     }
 

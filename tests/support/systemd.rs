@@ -40,9 +40,7 @@ pub fn systemctl(scratch: &Path, arguments: &[&str]) -> Output {
 /// Runs a script of shell and expects it to succeed; the answer is what it prints, stderr and all.
 #[track_caller]
 pub fn shell(script: &str, environment: &[(&str, &str)]) -> String {
-    let mut command = Cmd::new(host::scratch(), "sh")
-        .args(["-c", &format!("exec 2>&1\n{script}")])
-        .deadline(240);
+    let mut command = Cmd::new(host::scratch(), "sh").args(["-c", &format!("exec 2>&1\n{script}")]);
     for (name, value) in environment {
         command = command.env(name, value);
     }
