@@ -183,7 +183,7 @@ fn bring_up<'a>(
     // The child has its own copies; ours would keep its mounts busy.
     drop(slots);
     made.state.pid = pid;
-    made.state.start_time = state::stat(pid).map_or(0, |(_, started)| started);
+    made.state.start_time = state::stat(pid).map_or(0, |stat| stat.started);
     oom::give(plan.oom_score_adj, host, pid, OOM)?;
     let meets = |step: &Step<'_>| matches!(step, Step::Meet(Point::Cgroup));
     if cgroup.is_some() && !plan.steps.iter().any(meets) {

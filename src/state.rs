@@ -383,16 +383,35 @@ impl Directory {
 pub fn alive(pid: i32, start_time: u64) -> Option<OwnedFd> {
     let pidfd = rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
     // Read after the pidfd is held: what it says is of the process behind it, or of none.
-    let (status, started) = stat(pid)?;
-    (started == start_time && !matches!(status, 'Z' | 'X')).then_some(pidfd)
+    let stat = stat(pid)?;
+    (stat.started == start_time && !matches!(stat.status, 'Z' | 'X')).then_some(pidfd)
 }
 
-/// State and start time of a process (proc(5), stat).
-pub fn stat(pid: i32) -> Option<(char, u64)> {
+/// What is known of a process (proc(5), stat).
+pub struct Stat {
+    status: char,
+    /// In clock ticks since the machine started.
+    pub started: u64,
+    /// It is on its way out, or a KILL waits for it.
+    pub dying: bool,
+}
+
+pub fn stat(pid: i32) -> Option<Stat> {
+    // linux/sched.h
+    const PF_EXITING: u64 = 0x4;
+    const PF_SIGNALED: u64 = 0x400;
+    const KILL: u64 = 1 << 8;
     let text = files::read(CWD, format!("/proc/{pid}/stat").as_str()).ok()?;
     let text = core::str::from_utf8(&text).ok()?;
     // The name, in parentheses, may hold anything.
     let mut fields = text[text.rfind(')')? + 1..].split_ascii_whitespace();
     let status = fields.next()?.chars().next()?;
-    Some((status, fields.nth(18)?.parse().ok()?))
+    let flags: u64 = fields.nth(5)?.parse().ok()?;
+    let started = fields.nth(12)?.parse().ok()?;
+    let pending: u64 = fields.nth(8)?.parse().ok()?;
+    Some(Stat {
+        status,
+        started,
+        dying: flags & (PF_EXITING | PF_SIGNALED) != 0 || pending & KILL != 0,
+    })
 }

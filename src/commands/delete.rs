@@ -7,7 +7,7 @@ use crate::cli::Flag;
 use crate::error::{Reason, Result, fail};
 use crate::hooks;
 use crate::host::Cgroups;
-use crate::state::{Directory, STOPPED, State, check_id};
+use crate::state::{Directory, STOPPED, State, check_id, stat};
 use alloc::format;
 use alloc::string::{String, ToString};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -15,8 +15,8 @@ use rustix::fd::{AsFd, BorrowedFd};
 use syscalls::Start;
 
 const SIGKILL: i32 = 9;
-/// How long the process of one that is deleted right after `kill` may take to end.
-const DYING: Timespec = Timespec {
+/// How long a process may take to end that was sent another signal than KILL, right before `delete`.
+const MOMENT: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
@@ -49,7 +49,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     let state = directory.read()?;
     match directory.status(&state) {
         (STOPPED, _) => {}
-        (_, Some(pidfd)) if ends_within(pidfd.as_fd(), &DYING) => {}
+        (_, Some(pidfd)) if ends_within(pidfd.as_fd(), time_to_end(state.pid)) => {}
         (status, _) => fail!(
             "cannot delete container {id:?} that is not stopped: it is {status} (--force kills it first)"
         ),
@@ -84,6 +84,14 @@ pub fn kill_and_wait(directory: &Directory, state: &State) -> Result<()> {
         )
     }
     Ok(())
+}
+
+/// What was killed is waited for; what lives on is told of without much delay.
+fn time_to_end(pid: i32) -> &'static Timespec {
+    match stat(pid) {
+        Some(stat) if stat.dying => &PATIENCE,
+        _ => &MOMENT,
+    }
 }
 
 fn ends_within(pidfd: BorrowedFd<'_>, time: &Timespec) -> bool {

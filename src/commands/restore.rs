@@ -169,7 +169,7 @@ fn bring_back<'a>(
     let _ = rustix::fs::unlink(pid_file.as_str());
     let _ = rustix::fs::unlinkat(CWD, root.as_str(), AtFlags::REMOVEDIR);
     made.state.pid = pid.as_raw_nonzero().get();
-    made.state.start_time = state::stat(made.state.pid).map_or(0, |(_, started)| started);
+    made.state.start_time = state::stat(made.state.pid).map_or(0, |stat| stat.started);
     made.directory.write(&made.state)?;
     if let Some(path) = flags.text(Flag::PidFile) {
         made.pid_file = Some(path);
