@@ -2,7 +2,7 @@
 //! Every case runs with runc as well, on a machine of its own beside ours, and must say the same there.
 
 use runtime_tests::Value;
-use runtime_tests::machine::{Engine, Shell, compare};
+use runtime_tests::machine::{Engine, Shell, compare, script};
 
 runtime_tests::tests![
     a_foreground_container_passes_output_and_status_on,
@@ -22,6 +22,13 @@ runtime_tests::tests![
 
 /// `ctr run` with the runtime of the machine.
 const RUN: &str = "ctr run --runc-binary $RT --runc-root /run/engines/ctr";
+
+/// What ends when it has been heard, its last input being the end of its stdin (`tests/engines/heard`): `client` runs `program`.
+fn heard(client: &str, program: &str) -> String {
+    let heard = script("heard");
+    let end = "trap \"echo .; echo . >&2; cat > /dev/null\" EXIT";
+    format!("{} {client} sh -c '{end}; {program}'", heard.display())
+}
 
 /// What `ctr task ls` says of a task.
 #[track_caller]
@@ -43,14 +50,15 @@ fn end(s: &Shell) {
 
 fn a_foreground_container_passes_output_and_status_on() {
     compare(Engine::Containerd, |s| {
-        s.run(&format!(
-            "{RUN} --rm bb c1 sh -c 'echo out; echo err >&2; id; exit 7'"
+        s.run(&heard(
+            &format!("{RUN} --rm bb c1"),
+            "echo out; echo err >&2; id; exit 7",
         ))
         .ends(7)
         .says(&["err"])
         .prints("out\nuid=0(root) gid=0(root) groups=0(root)\n");
-        s.run(&format!("echo in | {RUN} --rm bb c1 head -n 1"))
-            .prints("in\n");
+        let first = heard(&format!("{RUN} --rm bb c1"), "head -n 1");
+        s.run(&format!("echo in | {first}")).prints("in\n");
         s.run(&format!(
             "{RUN} --rm bb c1 sh -c 'yes 12345678901234567890 | head -c 10000000' | md5sum"
         ))
@@ -63,12 +71,13 @@ fn a_detached_container_lives_is_entered_killed_and_removed() {
         s.run(&format!("{RUN} -d --pid-file /run/c1.pid bb c1 sleep 1000"))
             .ok();
         is(s, "c1", "RUNNING");
-        s.run("ctr task exec --exec-id e1 c1 sh -c 'echo in; echo err >&2; hostname; exit 3'")
+        let exec = |id, script| heard(&format!("ctr task exec --exec-id {id} c1"), script);
+        s.run(&exec("e1", "echo in; echo err >&2; hostname; exit 3"))
             .ends(3)
             .says(&["err"]);
-        s.run("ctr task exec --exec-id e2 --user 1000:1000 --cwd /tmp c1 sh -c 'id -u; pwd'")
+        s.run(&exec("e2 --user 1000:1000 --cwd /tmp", "id -u; pwd"))
             .prints("1000\n/tmp\n");
-        s.run("echo in | ctr task exec --exec-id e3 c1 cat")
+        s.run(&format!("echo in | {}", exec("e3", "head -n 1")))
             .prints("in\n");
         s.run("ctr task exec --exec-id e4 -d c1 sleep 500").ok();
         // The pid file holds the pid that the engine's own pid namespace shows, and both processes are told.
@@ -98,8 +107,11 @@ fn a_container_and_an_exec_with_a_terminal() {
         entered.wait().ends(4);
         terminal.send("exit 5\n");
         running.wait().ends(5);
-        let (mut terminal, running) =
-            s.terminal(&format!("{RUN} --rm -t bb c1 sh -c 'echo a; tty; exit 6'"));
+        let (mut terminal, running) = s.terminal(&format!(
+            "{RUN} --rm -t bb c1 sh -c 'tty; read x; echo b; exit 6'"
+        ));
+        terminal.expect("/dev/pts/0\r");
+        terminal.send("\n");
         running.wait().ends(6);
         s.tell(terminal.read_all());
     });
@@ -183,7 +195,7 @@ fn a_program_that_cannot_be_executed_is_named() {
         s.run("ctr task exec --exec-id e2 c1 missing")
             .ends(1)
             .says(&["missing", "executable file not found in $path"]);
-        s.run("ctr task exec --exec-id e3 c1 echo alive")
+        s.run(&heard("ctr task exec --exec-id e3 c1", "echo alive"))
             .prints("alive\n");
         end(s);
     });
@@ -191,38 +203,46 @@ fn a_program_that_cannot_be_executed_is_named() {
 
 fn limits_users_and_mounts_arrive() {
     compare(Engine::Containerd, |s| {
-        s.run(&format!("{RUN} --rm --env A=1 --cwd /tmp --read-only --memory-limit 33554432 --cpus 0.5 --cpu-shares 300 --pid-file /run/p \
+        let limited = format!(
+            "{RUN} --rm --env A=1 --cwd /tmp --read-only --memory-limit 33554432 --cpus 0.5 --cpu-shares 300 --pid-file /run/p \
             --mount type=tmpfs,src=tmpfs,dst=/data,options=size=1m:mode=750 --mount type=bind,src=/run/engines,dst=/mnt,options=rbind:ro --annotation a=b --device /dev/fuse \
-            bb c1 sh -c 'echo $A; pwd; touch /x; touch /mnt/x; grep -E \" /(data|mnt|dev) \" /proc/mounts | cut -d\" \" -f2-4 | sort; ls -l /dev/fuse | cut -c1-10; cat /proc/self/cgroup | cut -d: -f2-; cat /proc/self/limits'; rm /run/p"))
+            bb c1"
+        );
+        s.run(&heard(&limited, "echo $A; pwd; touch /x; touch /mnt/x; grep -E \" /(data|mnt|dev) \" /proc/mounts | cut -d\" \" -f2-4 | sort; ls -l /dev/fuse | cut -c1-10; cat /proc/self/cgroup | cut -d: -f2-; cat /proc/self/limits"))
             .says(&["read-only file system"]);
-        s.run(&format!(
-            "{RUN} --rm --net-host bb c1 ip -o link | cut -d: -f2"
-        ))
-        .ok();
-        s.run(&format!(
-            "{RUN} --rm --cgroup /elsewhere/deep bb c1 cat /proc/self/cgroup"
-        ))
-        .ok();
+        s.run("rm /run/p").ok();
+        let run = |options, script| heard(&format!("{RUN} --rm {options} bb c1"), script);
+        s.run(&run("--net-host", "ip -o link | cut -d: -f2")).ok();
+        s.run(&run("--cgroup /elsewhere/deep", "cat /proc/self/cgroup"))
+            .ok();
         s.run(&format!("{RUN} --rm --cgroup '' bb c1 true"));
-        s.run(&format!("{RUN} --rm --no-pivot bb c1 echo hi"))
-            .prints("hi\n");
+        s.run(&run("--no-pivot", "echo hi")).prints("hi\n");
     });
 }
 
 fn the_default_seccomp_profile_and_capabilities_hold() {
     compare(Engine::Containerd, |s| {
-        let show =
-            "bb c1 sh -c 'grep -E \"Cap|Seccomp:|NoNewPrivs\" /proc/self/status; unshare -m true'";
-        s.run(&format!("{RUN} --rm {show}")).ends(1);
-        s.run(&format!("{RUN} --rm --seccomp {show}")).ends(1);
-        s.run(&format!("{RUN} --rm --seccomp --allow-new-privs --cap-drop CAP_CHOWN --cap-add CAP_NET_ADMIN {show}")).ends(1);
+        for options in [
+            "",
+            "--seccomp",
+            "--seccomp --allow-new-privs --cap-drop CAP_CHOWN --cap-add CAP_NET_ADMIN",
+        ] {
+            s.run(&heard(
+                &format!("{RUN} --rm {options} bb c1"),
+                "grep -E \"Cap|Seccomp:|NoNewPrivs\" /proc/self/status; unshare -m true",
+            ))
+            .ends(1);
+        }
     });
 }
 
 fn a_container_in_a_user_namespace_runs() {
     compare(Engine::Containerd, |s| {
-        s.run(&format!("{RUN} --rm --uidmap 0:100000:65536 --gidmap 0:200000:65536 bb c1 sh -c 'cat /proc/self/uid_map /proc/self/gid_map; id; ls -ld /bin | cut -d\" \" -f3-'"))
-            .ok();
+        s.run(&heard(
+            &format!("{RUN} --rm --uidmap 0:100000:65536 --gidmap 0:200000:65536 bb c1"),
+            "cat /proc/self/uid_map /proc/self/gid_map; id; ls -ld /bin | cut -d\" \" -f3-",
+        ))
+        .ok();
     });
 }
 
@@ -263,15 +283,19 @@ fn the_state_lies_in_the_root_that_was_asked_for() {
 
 fn ten_tasks_at_once_come_and_go() {
     compare(Engine::Containerd, |s| {
-        s.run(&format!(
-            "seq 10 | xargs -P 10 -I N {RUN} --rm bb cN echo N | sort -n"
-        ))
-        .prints("1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n");
+        let all = |client: &str| {
+            format!(
+                "seq 10 | xargs -P 10 -I N {} | sort -n",
+                heard(client, "echo N")
+            )
+        };
+        s.run(&all(&format!("{RUN} --rm bb cN")))
+            .prints("1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n");
         s.run(&format!(
             "seq 10 | xargs -P 10 -I N {RUN} -d bb cN sleep 1000"
         ))
         .ok();
-        s.run("seq 10 | xargs -P 10 -I N ctr task exec --exec-id e cN echo N | sort -n")
+        s.run(&all("ctr task exec --exec-id e cN"))
             .prints("1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n");
         s.run(
             "seq 10 | xargs -P 10 -I N ctr task rm -f cN; ctr container rm $(ctr container ls -q)",

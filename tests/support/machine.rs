@@ -65,7 +65,8 @@ fn directories(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn script(name: &str) -> PathBuf {
+/// A script of `tests/engines`.
+pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("engines")
         .join(name)
