@@ -225,7 +225,7 @@ fn bring_up<'a>(
         }
         Point::Commit => made.directory.commit(),
     };
-    let listener = |number| notify::deliver(pidfd.as_fd(), number, pid, state, state::CREATED);
+    let listener = |number| notify::deliver(pidfd.as_fd(), number, pid, state, state::CREATING);
     let result = converse(
         plan,
         channel.as_fd(),

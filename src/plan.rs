@@ -270,13 +270,11 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
     }
     b.steps.push(Step::Meet(Point::Commit));
     let listener = options.wait.then(|| [b.slot(), b.slot()]);
-    b.steps
-        .extend(listener.map(|[listener, waiting]| Step::Await {
-            listener,
-            waiting,
-            preserve: options.preserve_fds,
-        }));
-    b.process()?;
+    b.process(listener.map(|[listener, waiting]| Step::Await {
+        listener,
+        waiting,
+        preserve: options.preserve_fds,
+    }))?;
 
     // Not for the container's first process, but a wrong list is told of at once.
     affinity(spec.process.as_ref())?;
@@ -378,7 +376,7 @@ pub fn plan_exec(
     let console = b.console()?;
     b.before_commit()?;
     b.steps.push(Step::Meet(Point::Commit));
-    b.process()?;
+    b.process(None)?;
     Ok(Plan {
         opens: b.opens,
         namespaces: 0,

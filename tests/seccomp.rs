@@ -26,6 +26,7 @@ runtime_tests::tests![
     an_empty_profile_allows_everything,
     an_agent_gets_the_listener_of_run_and_decides,
     an_agent_gets_the_listener_of_create_and_start_and_decides,
+    an_agent_hears_of_create_where_a_profile_allows_the_wait_and_little_else,
     notify_without_a_listener_path_is_refused,
     notify_as_the_default_action_or_for_write_is_refused,
     a_listener_path_where_nobody_listens_is_an_error_that_leaves_nothing,
@@ -398,7 +399,7 @@ fn agent(b: &Bundle) -> (Running, PipeWriter) {
 
 /// What config-linux.md and runtime.md say the agent gets: one message, one descriptor, the container process state.
 #[track_caller]
-fn was_told(agent: &Output, b: &Bundle, pid: Option<i32>) {
+fn was_told(agent: &Output, b: &Bundle, pid: Option<i32>, status: &str) {
     let lines = agent.ok().lines();
     assert_eq!(lines[1], "descriptors 1", "{agent}");
     assert_eq!(lines[3], "more 0", "{agent}");
@@ -415,7 +416,7 @@ fn was_told(agent: &Output, b: &Bundle, pid: Option<i32>) {
     assert_eq!(state["pid"], message["pid"], "{agent}");
     assert_eq!(state["bundle"], b.path().to_str().unwrap(), "{agent}");
     assert_eq!(state["ociVersion"], message["ociVersion"], "{agent}");
-    assert!(state["status"].is_string(), "{agent}");
+    assert_eq!(state["status"], status, "{agent}");
 }
 
 /// Calls that we ourselves might make between the load and the execve, and mkdir.
@@ -458,7 +459,7 @@ fn an_agent_gets_the_listener_of_run_and_decides() {
             // Everybody behind the listener is gone, so the agent ends by itself.
             let agent = agent.wait();
             drop(hold);
-            was_told(&agent, &b, None);
+            was_told(&agent, &b, None, "creating");
             // 83 is mkdir, 0 read.
             let asked = format!("{} ", agent.field("asked"));
             assert!(asked.contains("83 "), "{agent}");
@@ -479,6 +480,13 @@ fn an_agent_gets_the_listener_of_create_and_start_and_decides() {
             b.create().ok();
             let pid = b.pid();
             assert_eq!(b.status(), "created");
+            // With a profile that leaves the wait for `start` alone it hears of `create`, as with runc.
+            let status = if names == ASKED[0] {
+                wait_for("the agent hears", || agent.out().contains("message "));
+                "creating"
+            } else {
+                "created"
+            };
             b.start().ok();
             b.wait_for_status("stopped");
             let out = std::fs::read_to_string(b.rootfs().join("tmp/out")).unwrap();
@@ -486,9 +494,48 @@ fn an_agent_gets_the_listener_of_create_and_start_and_decides() {
             b.delete(&[]).ok();
             let agent = agent.wait();
             drop(hold);
-            was_told(&agent, &b, Some(pid));
+            was_told(&agent, &b, Some(pid), status);
             b.left_nothing();
         }
+    }
+}
+
+/// From the wait for `start` on, the child makes no call that it has not asked the profile for.
+fn an_agent_hears_of_create_where_a_profile_allows_the_wait_and_little_else() {
+    let wait = "accept4 capset close close_range execve exit exit_group fcntl fstat getpid lseek newfstatat openat openat2 poll \
+        ppoll prctl pread64 prlimit64 read rt_sigaction rt_sigprocmask sendto setgroups setresgid setresuid shutdown signalfd4 statx \
+        umask write";
+    let program = "arch_prctl brk getrandom mmap mprotect munmap readlink readlinkat rseq set_robust_list set_tid_address";
+    for no_new_privileges in [true, false] {
+        let mut b = Bundle::new();
+        let mut profile = notifying(&b, &["mkdir", "mkdirat"]);
+        profile["defaultAction"] = json!("SCMP_ACT_ERRNO");
+        let names: Vec<&str> = wait.split_whitespace().chain(program.split(' ')).collect();
+        let allowed = json!({"names": names, "action": "SCMP_ACT_ALLOW"});
+        profile["syscalls"].as_array_mut().unwrap().push(allowed);
+        b.set("/linux/seccomp", profile)
+            .set("/process/noNewPrivileges", json!(no_new_privileges))
+            .set("/process/env", json!(["PATH=/bin"]))
+            .set(
+                "/process/user",
+                json!({"uid": 0, "gid": 7, "additionalGids": [8, 9], "umask": 63}),
+            )
+            .set(
+                "/process/rlimits",
+                json!([{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 100}]),
+            )
+            .args(&["/bin/helper", "mkdir", "/tmp/x"]);
+        let (agent, hold) = agent(&b);
+        b.create().ok();
+        wait_for("the agent hears", || agent.out().contains("message "));
+        b.start().ok();
+        b.wait_for_status("stopped");
+        b.delete(&[]).ok();
+        let agent = agent.wait();
+        drop(hold);
+        was_told(&agent, &b, None, "creating");
+        assert_eq!(agent.field("asked"), "83", "{agent}");
+        b.left_nothing();
     }
 }
 

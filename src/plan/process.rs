@@ -78,9 +78,11 @@ impl Builder<'_> {
         Ok(())
     }
 
-    pub fn process(&mut self) -> Result<()> {
+    /// `wait` is the step that waits for `start`.
+    pub fn process(&mut self, wait: Option<Step<'static>>) -> Result<()> {
         let spec = self.spec;
         let Some(process) = &spec.process else {
+            self.steps.extend(wait);
             // `create` works without a process, `start` then says so (runtime.md, Start).
             let nothing = leak(Vec::from([Arg::END]));
             let execute = Execute {
@@ -99,15 +101,18 @@ impl Builder<'_> {
         let identity = self.identity(process)?;
         let (mut early, mut late) = (None, None);
         if let Some(seccomp) = &spec.linux.seccomp {
-            let filter = self.filter(seccomp)?;
+            let (filter, before_wait) = self.filter(seccomp)?;
             // With no_new_privs the filter can be the very last thing; without, loading it takes
             // CAP_SYS_ADMIN, so it goes before that is dropped.
-            if process.no_new_privileges == Some(true) {
+            if before_wait && wait.is_some() {
+                self.steps.push(Step::Seccomp(filter))
+            } else if process.no_new_privileges == Some(true) {
                 late = Some(filter)
             } else {
                 early = Some(filter)
             }
         }
+        self.steps.extend(wait);
         self.steps.push(Step::Umask(self.umask(process)?));
         let (execute, home) = self.execute(process)?;
         self.steps.push(Step::Close {

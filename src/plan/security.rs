@@ -30,10 +30,46 @@ pub const MEMORY_FLAGS: [(&str, u32); 3] = [
     ("MPOL_F_STATIC_NODES", 1 << 15),
 ];
 
+/// What the child calls from the wait for `start` on.
+const FROM_THE_WAIT_ON: &[&str] = &[
+    "accept4",
+    "capset",
+    "close",
+    "close_range",
+    "execve",
+    "exit",
+    "exit_group",
+    "fcntl",
+    "fstat",
+    "getpid",
+    "lseek",
+    "newfstatat",
+    "openat",
+    "openat2",
+    "poll",
+    "ppoll",
+    "prctl",
+    "pread64",
+    "prlimit64",
+    "read",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "sendto",
+    "setgroups",
+    "setresgid",
+    "setresuid",
+    "shutdown",
+    "signalfd4",
+    "statx",
+    "umask",
+    "write",
+];
+
 impl Builder<'_> {
-    /// linux.seccomp as a program, and the flags it is loaded with.
-    pub fn filter(&mut self, seccomp: &Seccomp<'_>) -> Result<Filter<'static>> {
-        let (program, notifies) = with_profile(seccomp, SECCOMP, |profile| {
+    /// linux.seccomp as a program, and the flags it is loaded with; and whether a filter that notifies can be loaded before
+    /// the wait for `start`, so that its agent hears of it from `create`, as with runc.
+    pub fn filter(&mut self, seccomp: &Seccomp<'_>) -> Result<(Filter<'static>, bool)> {
+        let (program, notifies, before_wait) = with_profile(seccomp, SECCOMP, |profile| {
             let notifies = profile
                 .rules
                 .iter()
@@ -48,6 +84,7 @@ impl Builder<'_> {
             Ok((
                 leak(program.instructions.iter().map(word).collect()),
                 notifies,
+                notifies && FROM_THE_WAIT_ON.iter().all(|name| lets_pass(profile, name)),
             ))
         })?;
         let mut flags = flags(&seccomp.flags)?;
@@ -57,7 +94,7 @@ impl Builder<'_> {
             }
             flags |= NEW_LISTENER;
         }
-        Ok(Filter { program, flags })
+        Ok((Filter { program, flags }, before_wait))
     }
 
     /// The labels of the next exec, written to the private procfs.
@@ -291,6 +328,19 @@ pub fn compiled<'p>(profile: &Profile<'p, Cow<'_, str>>, place: &str) -> Result<
         path if path.is_empty() => Error::new(format!("{place}: {e}")),
         path => Error::new(format!("{place}.{path}: {e}")),
     })
+}
+
+/// Whether a profile lets every call of one name pass.
+fn lets_pass(profile: &Profile<'_, Cow<'_, str>>, name: &str) -> bool {
+    let passes = |action: &Action| matches!(action, Action::Allow | Action::Log);
+    let mut rules = profile
+        .rules
+        .iter()
+        .filter(|rule| rule.names.iter().any(|n| n == name));
+    let named = rules
+        .clone()
+        .any(|r| passes(&r.action) && r.conditions.is_empty());
+    (named || passes(&profile.default)) && rules.all(|rule| passes(&rule.action))
 }
 
 /// Who gets the listener of a filter that notifies.
