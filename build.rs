@@ -20,7 +20,7 @@ fn main() {
         "-nostdlib",
         "-static",
         "-no-pie",
-        "-Wl,--build-id=none,-z,norelro,--no-dynamic-linker,--no-eh-frame-hdr",
+        "-Wl,--build-id=none,-z,norelro,--no-dynamic-linker,--no-eh-frame-hdr,--icf=all",
     ] {
         println!("cargo:rustc-link-arg-bins={arg}");
     }

@@ -1,20 +1,10 @@
-//! D-Bus, as much of it as asking systemd takes: calls, their replies, and the signal that a job is done. A client of our own,
-//! because no library for it works without std. Source: the D-Bus specification, Message Protocol and Authentication Protocol.
+//! D-Bus messages, as many kinds as asking systemd takes: written, and read again. Our own, because no library for it works
+//! without std. Source: the D-Bus specification, Message Protocol.
 
-use crate::error::{During, Error, Result, fail};
-use crate::files;
-use crate::socket;
 use alloc::borrow::ToOwned;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fd::OwnedFd;
-use rustix::io::Errno;
-use rustix::time::{ClockId, clock_gettime};
 
-/// How many seconds an answer may take.
-const PATIENCE: i64 = 30;
 /// More than systemd ever answers.
 const MESSAGE_MAX: usize = 1 << 20;
 
@@ -200,17 +190,18 @@ impl<'a> Reader<'a> {
 }
 
 const METHOD_CALL: u8 = 1;
-const METHOD_RETURN: u8 = 2;
-const ERROR: u8 = 3;
-const SIGNAL: u8 = 4;
+pub const METHOD_RETURN: u8 = 2;
+pub const ERROR: u8 = 3;
+pub const SIGNAL: u8 = 4;
 
-/// What came.
-struct Message {
-    kind: u8,
-    reply_to: u32,
-    member: String,
-    error: String,
-    body: Vec<u8>,
+/// A message that was received.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Message {
+    pub kind: u8,
+    pub reply_to: u32,
+    pub member: String,
+    pub error: String,
+    pub body: Vec<u8>,
 }
 
 /// Who is called.
@@ -220,204 +211,88 @@ pub struct Object {
     pub interface: &'static str,
 }
 
-const BUS: Object = Object {
-    destination: "org.freedesktop.DBus",
-    path: "/org/freedesktop/DBus",
-    interface: "org.freedesktop.DBus",
-};
-
-/// The error that a call was answered with: its name and what it says.
-pub struct Refused {
-    pub name: String,
-    pub text: String,
+/// The bytes of a method call.
+pub fn method_call(
+    serial: u32,
+    object: &Object,
+    member: &str,
+    signature: &str,
+    body: Body,
+) -> Vec<u8> {
+    let mut message = Body(Vec::from([b'l', METHOD_CALL, 0, 1]));
+    message.number((body.0.len() as u32).to_le_bytes());
+    message.number(serial.to_le_bytes());
+    message.array(8, |fields| {
+        fields.field(1, "o", object.path);
+        fields.field(2, "s", object.interface);
+        fields.field(3, "s", member);
+        fields.field(6, "s", object.destination);
+        fields.field(8, "g", signature);
+    });
+    message.align(8);
+    message.0.extend(body.0);
+    message.0
 }
 
-/// A connection to a bus, or to systemd alone.
-pub struct Bus {
-    socket: OwnedFd,
-    last_serial: u32,
-    /// Signals that came while something else was waited for: member and body.
-    signals: Vec<(String, Vec<u8>)>,
-    deadline: i64,
+/// The first 16 bytes of a message: the header of fixed size, and the length of the array of fields behind it.
+pub struct Head {
+    kind: u8,
+    /// Bytes of the array of fields, without and with its padding.
+    fields: usize,
+    padded: usize,
+    body: usize,
 }
 
-fn now() -> i64 {
-    clock_gettime(ClockId::Monotonic).tv_sec
-}
-
-impl Bus {
-    /// Connects to the socket at this path and says who we are by the credentials of the socket, which hold in a user
-    /// namespace too. `direct`: systemd is at the other end, and there is no bus to greet.
-    pub fn connect(path: &str, direct: bool) -> Result<Self> {
-        let mut bus = Self {
-            socket: socket::connect(path, "D-Bus")?,
-            last_serial: 0,
-            signals: Vec::new(),
-            deadline: now() + PATIENCE,
+impl Head {
+    /// `None` for what is not little-endian, or larger than anything that systemd sends.
+    pub fn parse(head: &[u8; 16]) -> Option<Self> {
+        let number = |at: usize| {
+            u32::from_le_bytes(head[at..at + 4].try_into().unwrap_or_default()) as usize
         };
-        bus.send(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
-        let (mut line, mut lines) = (Vec::new(), 0);
-        while lines < 2 {
-            let mut byte = [0];
-            bus.receive_exactly(&mut byte)?;
-            if byte != *b"\n" {
-                line.extend(byte);
-                continue;
-            }
-            let expected: &[u8] = if lines == 0 { b"DATA" } else { b"OK " };
-            if !line.starts_with(expected) {
-                fail!(
-                    "D-Bus: {path} refuses us: {:?}",
-                    String::from_utf8_lossy(&line)
-                );
-            }
-            line.clear();
-            lines += 1;
-        }
-        if !direct {
-            let hello = bus.call(&BUS, "Hello", "", Body::default())?;
-            hello.map_err(|refused| Error::new(format!("D-Bus: {}", refused.text)))?;
-        }
-        Ok(bus)
-    }
-
-    /// Has signals of this interface sent to us.
-    pub fn listen(&mut self, to: &Object) -> Result<()> {
-        let mut rule = Body::default();
-        rule.text(&format!(
-            "type='signal',sender='{}',interface='{}',path='{}'",
-            to.destination, to.interface, to.path
-        ));
-        let added = self.call(&BUS, "AddMatch", "s", rule)?;
-        added.map_err(|refused| Error::new(format!("D-Bus: {}", refused.text)))?;
-        Ok(())
-    }
-
-    /// Calls a method and waits for what it answers.
-    pub fn call(
-        &mut self,
-        object: &Object,
-        member: &str,
-        signature: &str,
-        body: Body,
-    ) -> Result<core::result::Result<Vec<u8>, Refused>> {
-        self.last_serial += 1;
-        let serial = self.last_serial;
-        let mut message = Body(Vec::from([b'l', METHOD_CALL, 0, 1]));
-        message.number((body.0.len() as u32).to_le_bytes());
-        message.number(serial.to_le_bytes());
-        message.array(8, |fields| {
-            fields.field(1, "o", object.path);
-            fields.field(2, "s", object.interface);
-            fields.field(3, "s", member);
-            fields.field(6, "s", object.destination);
-            fields.field(8, "g", signature);
-        });
-        message.align(8);
-        message.0.extend(body.0);
-        self.send(&message.0)?;
-        loop {
-            let answer = self.receive()?;
-            match answer.kind {
-                METHOD_RETURN if answer.reply_to == serial => return Ok(Ok(answer.body)),
-                ERROR if answer.reply_to == serial => {
-                    let text = Reader::new(&answer.body).text().unwrap_or_default();
-                    return Ok(Err(Refused {
-                        text: text.to_owned(),
-                        name: answer.error,
-                    }));
-                }
-                SIGNAL => self.signals.push((answer.member, answer.body)),
-                _ => {}
-            }
-        }
-    }
-
-    /// Waits for the signal that `wanted` knows, also among those that came before.
-    pub fn wait<T>(&mut self, mut wanted: impl FnMut(&str, Reader<'_>) -> Option<T>) -> Result<T> {
-        loop {
-            for (member, body) in core::mem::take(&mut self.signals) {
-                if let Some(found) = wanted(&member, Reader::new(&body)) {
-                    return Ok(found);
-                }
-            }
-            let message = self.receive()?;
-            if message.kind == SIGNAL {
-                self.signals.push((message.member, message.body));
-            }
-        }
-    }
-
-    fn send(&self, bytes: &[u8]) -> Result<()> {
-        files::write_all(&self.socket, bytes).during(|| "D-Bus: cannot send".into())
-    }
-
-    fn receive_exactly(&self, mut bytes: &mut [u8]) -> Result<()> {
-        while !bytes.is_empty() {
-            let left = Timespec {
-                tv_sec: (self.deadline - now()).max(0),
-                tv_nsec: 0,
-            };
-            let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
-            match rustix::event::poll(&mut fds, Some(&left)) {
-                Ok(0) => fail!("D-Bus: systemd did not answer within {PATIENCE} s"),
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => return Err(Error::from_errno("D-Bus: cannot wait", errno)),
-            }
-            let n = rustix::io::retry_on_intr(|| rustix::io::read(&self.socket, &mut *bytes));
-            match n.during(|| "D-Bus: cannot receive".into())? {
-                0 => fail!("D-Bus: the other end has closed the connection"),
-                n => bytes = &mut bytes[n..],
-            }
-        }
-        Ok(())
-    }
-
-    fn receive(&self) -> Result<Message> {
-        // The header of fixed size, and the length of the array behind it.
-        let mut head = [0; 16];
-        self.receive_exactly(&mut head)?;
-        let number =
-            |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().unwrap_or_default());
-        let fields = (number(12) as usize).next_multiple_of(8);
-        let size = (number(4) as usize).saturating_add(fields);
-        if head[0] != b'l' || size > MESSAGE_MAX {
-            fail!("D-Bus: a message that cannot be read");
-        }
-        let mut rest = alloc::vec![0; size];
-        self.receive_exactly(&mut rest)?;
-        let body = rest.split_off(fields);
-        let mut message = Message {
+        let (body, fields) = (number(4), number(12));
+        let padded = fields.checked_next_multiple_of(8)?;
+        let size = body.checked_add(padded)?;
+        (head[0] == b'l' && size <= MESSAGE_MAX).then_some(Self {
             kind: head[1],
+            fields,
+            padded,
+            body,
+        })
+    }
+
+    /// How many bytes follow.
+    pub fn rest(&self) -> usize {
+        self.padded + self.body
+    }
+
+    /// The message, from the bytes that follow; `None` when they cannot be read.
+    pub fn message(&self, mut rest: Vec<u8>) -> Option<Message> {
+        if rest.len() != self.rest() {
+            return None;
+        }
+        let body = rest.split_off(self.padded);
+        let mut message = Message {
+            kind: self.kind,
             reply_to: 0,
             member: String::new(),
             error: String::new(),
             body,
         };
-        let mut reader = Reader {
-            bytes: &rest[..number(12) as usize],
-            at: 0,
-        };
+        let mut reader = Reader::new(&rest[..self.fields]);
         while reader.at < reader.bytes.len() {
-            let field = (|| {
-                reader.at = reader.at.next_multiple_of(8);
-                let code = reader.byte()?;
-                let signature = reader.signature()?;
-                match (code, signature) {
-                    (3, "s") => message.member = reader.text()?.to_owned(),
-                    (4, "s") => message.error = reader.text()?.to_owned(),
-                    (5, "u") => message.reply_to = reader.number()?,
-                    (_, "s" | "o") => drop(reader.text()?),
-                    (_, "g") => drop(reader.signature()?),
-                    (_, "u") => drop(reader.number()?),
-                    _ => return None,
-                }
-                Some(())
-            })();
-            if field.is_none() {
-                fail!("D-Bus: a message that cannot be read");
+            reader.at = reader.at.next_multiple_of(8);
+            let code = reader.byte()?;
+            let signature = reader.signature()?;
+            match (code, signature) {
+                (3, "s") => message.member = reader.text()?.to_owned(),
+                (4, "s") => message.error = reader.text()?.to_owned(),
+                (5, "u") => message.reply_to = reader.number()?,
+                (_, "s" | "o") => drop(reader.text()?),
+                (_, "g") => drop(reader.signature()?),
+                (_, "u") => drop(reader.number()?),
+                _ => return None,
             }
         }
-        Ok(message)
+        Some(message)
     }
 }

@@ -78,10 +78,11 @@ impl fmt::Display for Error {
 }
 
 /// Ends with an error made as by `format!`.
+#[macro_export]
 macro_rules! fail {
     ($($arg:tt)*) => { return Err($crate::error::Error::new(alloc::format!($($arg)*))) };
 }
-pub(crate) use fail;
+pub use fail;
 
 /// Says what was being done when a system call failed.
 pub trait During<T> {

@@ -8,17 +8,17 @@ mod identity;
 mod mounts;
 pub mod names;
 mod namespaces;
+pub mod notify_socket;
 mod options;
 mod process;
 mod security;
 
-use crate::cgroup::Driver;
-use crate::cgroup::systemd::Unit;
 use crate::error::{Error, Result, fail};
-use crate::host::Host;
-use crate::notify::Agent;
+use crate::facts::{Facts, join};
+use crate::limits::systemd::Unit;
+use crate::limits::{self, Driver, Limits};
 use crate::spec::{Hook as SpecHook, Linux, Spec};
-use crate::state::Hook;
+use crate::state::{self, Hook, State};
 use affinity::{Affinity, affinity};
 use alloc::borrow::{Cow, ToOwned};
 use alloc::boxed::Box;
@@ -52,6 +52,8 @@ pub struct Options<'a> {
     /// Rows and columns of the terminal we run in, for a container that relays to it.
     pub console_size: Option<(u16, u16)>,
     pub cgroups: &'a Driver,
+    /// The time of creation, as RFC 3339.
+    pub created: &'a str,
     /// A service manager waits to hear that the container is ready.
     pub notify: bool,
 }
@@ -120,18 +122,14 @@ pub struct Plan {
     pub listener: Option<[Slot; 2]>,
     pub console: Option<Slot>,
     pub notify: Option<Slot>,
-    /// The cgroup's path below each hierarchy; `None` for none.
-    pub cgroup: Option<String>,
-    /// The scope that it is, where systemd makes it.
-    pub unit: Option<Unit>,
-    /// The uid on the host that the cgroup is given to.
-    pub cgroup_owner: Option<u32>,
-    pub rootfs: String,
+    /// The container's own cgroup; `None` for none.
+    pub cgroup: Option<limits::Cgroup>,
     pub oom_score_adj: Option<i32>,
     /// Of exec alone.
     pub affinity: Affinity,
     pub hooks: Hooks,
-    pub agent: Option<Agent>,
+    /// What is written down about the container, which has no process yet; empty for exec.
+    pub state: State,
     pub warnings: Vec<String>,
 }
 
@@ -160,7 +158,7 @@ pub fn supports(field: &str) -> bool {
 /// What the parts of the plan build together.
 struct Builder<'a> {
     spec: &'a Spec<'a>,
-    host: &'a Host,
+    facts: &'a Facts,
     options: &'a Options<'a>,
     namespaces: Namespaces,
     steps: Vec<Step<'static>>,
@@ -182,8 +180,8 @@ struct Builder<'a> {
 }
 
 /// Makes the plan, or says what is wrong with config.json.
-pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan> {
-    crate::state::check_id(options.id)?;
+pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Plan> {
+    state::check_id(options.id)?;
     if !spec.oci_version.starts_with("1.") {
         fail!(
             "config.json: ociVersion: expected a version 1.x, found {:?}",
@@ -194,12 +192,12 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         fail!("config.json: root: required field is missing")
     };
     let namespaces = namespaces::read(spec)?;
-    if !host.privileged {
+    if !facts.privileged {
         namespaces.check_ordinary()?;
     }
     let mut b = Builder {
         spec,
-        host,
+        facts,
         options,
         namespaces,
         steps: Vec::new(),
@@ -214,27 +212,31 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         notify: None,
     };
     let cgroups_path = spec.linux.cgroups_path.as_deref();
-    let mut unit = None;
-    let cgroup = match options.cgroups {
+    let place = match options.cgroups {
         Driver::Disabled => None,
-        Driver::Cgroupfs => Some(crate::cgroup::path(cgroups_path, options.id)?),
-        Driver::Systemd(manager) => {
-            let new = Unit::new(manager, cgroups_path, options.id, &spec.annotations)?;
-            let path = new.path()?;
-            unit = Some(new);
-            Some(path)
+        Driver::Cgroupfs => Some((limits::path(cgroups_path, options.id)?, None)),
+        Driver::Systemd(root) => {
+            let unit = Unit::new(root, cgroups_path, options.id, &spec.annotations)?;
+            Some((unit.path()?, Some(unit)))
         }
     };
     b.refuse_what_is_missing()?;
-    if let Some(resources) = &spec.linux.resources {
-        crate::cgroup::check(&host.cgroups, resources)?;
-    }
+    let limits = match &spec.linux.resources {
+        Some(resources) => Limits::new(facts, resources)?,
+        None => Limits::default(),
+    };
+    let cgroup = place.map(|(path, unit)| limits::Cgroup {
+        path,
+        unit,
+        owner: b.cgroup_owner(),
+        limits,
+    });
     let joins = b.joins()?;
     let time = b.time()?;
     let mappings = b.mappings()?;
 
     if mappings.is_some() {
-        if !host.privileged {
+        if !facts.privileged {
             b.steps.push(Step::Reachable);
         }
         b.steps
@@ -242,7 +244,8 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
     } else if b.namespaces.has(Kind::User) {
         b.steps.push(Step::ContainerRoot);
     }
-    if cgroup.is_some() && (host.cgroups.has_v1() || unit.is_some()) {
+    let unit = cgroup.as_ref().and_then(|cgroup| cgroup.unit.as_ref());
+    if cgroup.is_some() && (facts.cgroups.has_v1() || unit.is_some()) {
         b.steps.push(Step::Meet(Point::Cgroup));
     }
     if b.namespaces.is_new(Kind::Cgroup) {
@@ -256,7 +259,7 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         )?));
     }
     b.names()?;
-    b.root(cgroup.as_deref())?;
+    b.root(cgroup.as_ref().map(|cgroup| cgroup.path.as_str()))?;
     b.notify_socket();
     b.working_directory_made()?;
     b.hooks_before_root()?;
@@ -278,13 +281,34 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
 
     // Not for the container's first process, but a wrong list is told of at once.
     affinity(spec.process.as_ref())?;
-    let cgroup_owner = b.cgroup_owner();
     let hook = |kind: &str, hooks: &[SpecHook<'_>]| -> Result<Vec<Hook>> {
         hooks
             .iter()
             .enumerate()
             .map(|(n, hook)| checked_hook(&format!("hooks.{kind}[{n}]"), hook))
             .collect()
+    };
+    let hooks = Hooks {
+        prestart: hook("prestart", &spec.hooks.prestart)?,
+        create_runtime: hook("createRuntime", &spec.hooks.create_runtime)?,
+        poststart: hook("poststart", &spec.hooks.poststart)?,
+        poststop: hook("poststop", &spec.hooks.poststop)?,
+    };
+    let state = State {
+        oci_version: state::OCI_VERSION.to_owned(),
+        id: options.id.to_owned(),
+        pid: 0,
+        start_time: 0,
+        bundle: options.bundle.to_owned(),
+        rootfs: b.rootfs,
+        created: options.created.to_owned(),
+        annotations: owned_pairs(&spec.annotations),
+        cgroup: cgroup.as_ref().map(|cgroup| cgroup.path.clone()),
+        unit: unit.map(|unit| unit.name.clone()),
+        poststart: hooks.poststart.clone(),
+        poststop: hooks.poststop.clone(),
+        no_new_keyring: options.no_new_keyring,
+        agent: security::agent(spec),
     };
     Ok(Plan {
         namespaces: b.namespaces.flags(),
@@ -297,19 +321,11 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
         listener,
         console,
         notify: b.notify,
-        cgroup_owner,
         cgroup,
-        unit,
-        rootfs: b.rootfs,
         oom_score_adj: oom_score_adj(spec)?,
         affinity: Affinity::default(),
-        hooks: Hooks {
-            prestart: hook("prestart", &spec.hooks.prestart)?,
-            create_runtime: hook("createRuntime", &spec.hooks.create_runtime)?,
-            poststart: hook("poststart", &spec.hooks.poststart)?,
-            poststop: hook("poststop", &spec.hooks.poststop)?,
-        },
-        agent: security::agent(spec),
+        hooks,
+        state,
         warnings: b.warnings,
     })
 }
@@ -318,13 +334,13 @@ pub fn plan(spec: &Spec<'_>, host: &Host, options: &Options<'_>) -> Result<Plan>
 /// is behind the pidfd in slot 0.
 pub fn plan_exec(
     spec: &Spec<'_>,
-    host: &Host,
+    facts: &Facts,
     options: &Options<'_>,
     in_cgroup: bool,
 ) -> Result<Plan> {
     let mut b = Builder {
         spec,
-        host,
+        facts,
         options,
         namespaces: namespaces::read(spec)?,
         steps: Vec::new(),
@@ -353,7 +369,7 @@ pub fn plan_exec(
         b.steps.push(Step::ContainerRoot);
     }
     let by_systemd = matches!(options.cgroups, Driver::Systemd(_));
-    if in_cgroup && (host.cgroups.has_v1() || by_systemd) {
+    if in_cgroup && (facts.cgroups.has_v1() || by_systemd) {
         b.steps.push(Step::Meet(Point::Cgroup));
     }
     b.steps.push(Step::Session);
@@ -388,14 +404,11 @@ pub fn plan_exec(
         listener: None,
         console,
         notify: None,
-        cgroup_owner: None,
         cgroup: None,
-        unit: None,
-        rootfs: String::new(),
         oom_score_adj: oom_score_adj(spec)?,
         affinity: affinity(spec.process.as_ref())?,
         hooks: Hooks::default(),
-        agent: security::agent(spec),
+        state: State::default(),
         warnings: b.warnings,
     })
 }
@@ -512,14 +525,14 @@ impl Builder<'_> {
     fn state_around_pid(&self) -> Result<[&'static [u8]; 2]> {
         let annotations = owned_pairs(&self.spec.annotations);
         let root = self.spec.root.as_ref().map_or("", |root| &root.path);
-        let state = crate::state::Shown {
-            oci_version: crate::state::OCI_VERSION,
+        let state = state::Shown {
+            oci_version: state::OCI_VERSION,
             id: self.options.id,
             pid: 0,
-            status: crate::state::CREATED,
+            status: state::CREATED,
             bundle: self.options.bundle,
             rootfs: &absolute(self.options.bundle, root),
-            created: &crate::log::now(),
+            created: self.options.created,
             annotations: &annotations,
         };
         let json = serde_json::to_string(&state).map_err(|e| Error::new(e.to_string()))?;
@@ -587,7 +600,7 @@ fn absolute(bundle: &str, path: &str) -> String {
     if path.starts_with('/') {
         path.to_owned()
     } else {
-        crate::host::join(bundle, path)
+        join(bundle, path)
     }
 }
 

@@ -1,19 +1,8 @@
 //! Signals by name, as `kill` and its callers write them: `KILL`, `SIGKILL`, `9`, `RTMIN+3`, in any letter case.
-//! Also those that come to us while a container is set up or a hook runs.
-
-use alloc::format;
 
 use crate::cli::integer;
-use crate::error::{During, Error, Result};
-use rustix::fd::OwnedFd;
-use syscalls::calls;
-
-/// From here on signals wait: none ends us half-way, and no end of a child is lost. The descriptor is readable once
-/// one has come that asks us to stop; all others are left for the supervisor of a foreground process.
-pub fn hold() -> Result<OwnedFd> {
-    calls::block_signals();
-    calls::signalfd(calls::stopping_signals()).during(|| "cannot watch for signals".into())
-}
+use crate::error::{Error, Result};
+use alloc::format;
 
 /// By number (signal(7)), which the architectures we run on share; the first is signal 1.
 const NAMES: [&str; 31] = [

@@ -20,7 +20,7 @@ use crate::error::Result;
 pub(crate) use json::object;
 
 #[allow(unused_imports, reason = "the spec's whole vocabulary")]
-pub use {json::read, linux::*, process::*, resources::*, seccomp::*};
+pub use {linux::*, process::*, resources::*, seccomp::*};
 
 object! {
     /// config.json, <https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config.md>
@@ -40,11 +40,36 @@ object! {
 
 impl<'a> Spec<'a> {
     /// Reads the text of config.json.
-    ///
-    /// Parts of it have the same reader under other file names: `spec::read::<Process>` for `exec --process`,
-    /// `spec::read::<Resources>` for `update --resources`.
     pub fn read(json: &'a [u8]) -> Result<Self> {
-        read("config.json", json)
+        Self::parse("config.json", json)
+    }
+}
+
+/// Documents that come alone in a file: `exec --process`, `update --resources`, `seccomp`. Each reader is compiled once,
+/// here, and not in every crate that calls it.
+macro_rules! documents {
+    ($($name:ident)*) => {$(
+        impl<'a> $name<'a> {
+            /// Reads one document; errors call the file `file`.
+            pub fn parse(file: &str, json: &'a [u8]) -> Result<Self> {
+                json::read(file, json)
+            }
+        }
+    )*};
+}
+documents! { Spec Process ProfileHead Resources Seccomp }
+
+/// Reads a list of strings.
+pub fn strings(file: &str, json: &[u8]) -> Result<Vec<alloc::string::String>> {
+    json::read(file, json)
+}
+
+impl Spec<'_> {
+    /// Whether it names a label of a security module, so that the plan needs to know which ones the kernel has.
+    pub fn names_labels(&self) -> bool {
+        let process = self.process.as_ref();
+        self.linux.mount_label.is_some()
+            || process.is_some_and(|p| p.apparmor_profile.is_some() || p.selinux_label.is_some())
     }
 }
 

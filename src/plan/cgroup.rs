@@ -6,7 +6,7 @@ use super::namespaces::Kind;
 use super::options::{self, Options};
 use super::{Builder, What, leak, leak_text};
 use crate::error::Result;
-use crate::host::{CGROUPS, Cgroups, join};
+use crate::facts::{CGROUPS, Cgroups, join};
 use crate::spec::Mount as SpecMount;
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -25,7 +25,7 @@ impl Builder<'_> {
                 && mount.destination == "/sys/fs/cgroup"
                 && !mount.options.iter().any(|option| option == "ro")
         });
-        if self.host.cgroups != Cgroups::V2 || !self.namespaces.is_new(Kind::Cgroup) || !writable {
+        if self.facts.cgroups != Cgroups::V2 || !self.namespaces.is_new(Kind::Cgroup) || !writable {
             return None;
         }
         let uid = self.spec.process.as_ref().map_or(0, |p| p.user.uid);
@@ -58,11 +58,11 @@ impl Builder<'_> {
         let target = leak_text(&mount.destination, &format!("{field}.destination"))?;
         // The host's cgroups cannot be mounted in a user namespace, and without rights over them there may be
         // none of the container's to bind: all that the host shows, then, read-only as it must be.
-        let below = self.namespaces.has(Kind::User) || self.host.in_user_namespace;
+        let below = self.namespaces.has(Kind::User) || self.facts.in_user_namespace;
         if !own_namespace
-            && match self.host.cgroups {
+            && match self.facts.cgroups {
                 Cgroups::V2 => below,
-                Cgroups::V1(_) => !self.host.privileged || self.host.in_user_namespace,
+                Cgroups::V1(_) => !self.facts.privileged || self.facts.in_user_namespace,
             }
         {
             let mut options = options::read(&mount.options, field)?;
@@ -82,7 +82,7 @@ impl Builder<'_> {
             copy_up: false,
             inherit_mode: false,
         };
-        let hierarchies = match &self.host.cgroups {
+        let hierarchies = match &self.facts.cgroups {
             // A new mount from the host's cgroup namespace would reset the options of the host's own, `nsdelegate`
             // among them, and from a user namespace is refused.
             Cgroups::V2 if !own_namespace => {

@@ -54,7 +54,7 @@ impl Builder<'_> {
             })?;
         }
         for (path, target) in LINKS {
-            if target == "/proc/kcore" && !self.host.has_kcore {
+            if target == "/proc/kcore" && !self.facts.has_kcore {
                 continue;
             }
             let (path, target) = (
@@ -67,7 +67,7 @@ impl Builder<'_> {
     }
 
     fn device(&mut self, device: Device<'static>) -> Result<()> {
-        let make = !self.namespaces.has(Kind::User) && !self.host.in_user_namespace;
+        let make = !self.namespaces.has(Kind::User) && !self.facts.in_user_namespace;
         // A FIFO needs no rights.
         if make || device.mode & S_IFIFO == S_IFIFO {
             self.steps.push(Step::Device(device));

@@ -132,7 +132,7 @@ impl Builder<'_> {
                 && self.namespaces.has(Kind::User)
                 && (!self.starts || self.namespaces.is_joined(Kind::User)),
             capabilities: self.capabilities(process)?,
-            last_capability: self.host.last_capability,
+            last_capability: self.facts.last_capability,
         })
     }
 
@@ -142,7 +142,7 @@ impl Builder<'_> {
             return Ok(Capabilities::default());
         };
         let mut unknown: Vec<String> = Vec::new();
-        let last = self.host.last_capability;
+        let last = self.facts.last_capability;
         let mut bits = |names: &[Cow<'_, str>]| {
             let mut bits = 0u64;
             for name in names {

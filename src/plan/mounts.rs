@@ -2,11 +2,10 @@
 //! masked and read-only paths, sysctls. Source: config.md, Root and Mounts; config-linux.md.
 
 use super::namespaces::{Kind, mappings};
+use super::notify_socket;
 use super::options::{self, Options, Recursion};
-use super::security::needs_selinux;
 use super::{Builder, Idmap, IdmapBy, What, leak, leak_text};
 use crate::error::{Result, fail};
-use crate::ready;
 use crate::spec::Mount as SpecMount;
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -37,7 +36,7 @@ impl Builder<'_> {
             return self.root_of_others(rootfs);
         }
         if let Some(label) = &self.spec.linux.mount_label {
-            needs_selinux("linux.mountLabel", label)?;
+            self.needs_selinux("linux.mountLabel", label)?;
         }
         let wanted = self.spec.linux.rootfs_propagation.as_deref();
         let field = "linux.rootfsPropagation";
@@ -95,7 +94,7 @@ impl Builder<'_> {
         });
         self.devices(dev_is_ours)?;
         self.null = Some(null);
-        if !self.host.may_mount {
+        if !self.facts.may_mount {
             self.trees_by_child(first)?;
         }
         Ok(())
@@ -127,7 +126,7 @@ impl Builder<'_> {
     /// Whether the child has all rights that launch has on the host's files and mounts. Then it copies what is bound
     /// when its turn comes: /proc/self/mountinfo has the order in which mounts were made, and so that of the spec.
     fn child_sees_the_host(&self) -> bool {
-        !self.namespaces.has(Kind::User) && !self.host.in_user_namespace
+        !self.namespaces.has(Kind::User) && !self.facts.in_user_namespace
     }
 
     /// Whether the root lies where its path says until it is entered, and not over the host's: hooks look for it there,
@@ -205,7 +204,7 @@ impl Builder<'_> {
         if is_bind(mount, &options) {
             return self.bind(field, mount, &options, target, after, shared);
         }
-        let below = self.namespaces.has(Kind::User) || self.host.in_user_namespace;
+        let below = self.namespaces.has(Kind::User) || self.facts.in_user_namespace;
         match mount.fs_type.as_deref() {
             // A user namespace may mount only what its own network or IPC namespace shows: else the host's
             // is bound, as crun does.
@@ -365,8 +364,8 @@ impl Builder<'_> {
         let tree = self.slot();
         self.steps.push(Step::Bind(Bind {
             tree,
-            source: ready::DIRECTORY,
-            target: ready::TARGET,
+            source: notify_socket::DIRECTORY,
+            target: notify_socket::TARGET,
             after: Attributes::NONE,
         }));
         self.notify = Some(tree);

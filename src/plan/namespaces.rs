@@ -130,7 +130,7 @@ impl Builder<'_> {
         let mut joins = Vec::new();
         for n in 0..KINDS.len() {
             // An ordinary user's rights over the others begin in the user namespace.
-            let (kind, name, flag) = match self.host.privileged {
+            let (kind, name, flag) = match self.facts.privileged {
                 true => KINDS[n],
                 false => KINDS[KINDS.len() - 1 - n],
             };
@@ -204,9 +204,9 @@ impl Builder<'_> {
             fail!("config.json: linux.{field}: a new user namespace needs at least one mapping");
         }
         let mut mappings = mappings(&linux.uid_mappings, &linux.gid_mappings, "linux.")?;
-        if !self.host.privileged {
-            mappings.uid.helped = !maps_only(&linux.uid_mappings, self.host.euid);
-            mappings.gid.helped = !maps_only(&linux.gid_mappings, self.host.egid);
+        if !self.facts.privileged {
+            mappings.uid.helped = !maps_only(&linux.uid_mappings, self.facts.euid);
+            mappings.gid.helped = !maps_only(&linux.gid_mappings, self.facts.egid);
             mappings.deny_setgroups = !mappings.gid.helped;
         }
         Ok(Some(mappings))
@@ -214,9 +214,9 @@ impl Builder<'_> {
 
     /// Whether the container's process is forbidden setgroups(2), as far as it can be known.
     pub fn setgroups_is_denied(&self) -> bool {
-        let own_gid = || maps_only(&self.spec.linux.gid_mappings, self.host.egid);
-        self.host.setgroups_denied
-            || !self.host.privileged && self.namespaces.is_new(Kind::User) && own_gid()
+        let own_gid = || maps_only(&self.spec.linux.gid_mappings, self.facts.egid);
+        self.facts.setgroups_denied
+            || !self.facts.privileged && self.namespaces.is_new(Kind::User) && own_gid()
     }
 }
 

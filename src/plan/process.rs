@@ -2,10 +2,9 @@
 //! the program. Its order is the kernel's: each step may take away what the ones before it needed.
 
 use super::namespaces::Kind;
-use super::{Builder, arguments, identity, leak, leak_text};
+use super::{Builder, arguments, identity, leak, leak_text, notify_socket};
 use crate::error::{Result, fail};
-use crate::host::join;
-use crate::ready;
+use crate::facts::join;
 use crate::spec::Process;
 use alloc::boxed::Box;
 use alloc::format;
@@ -195,7 +194,7 @@ impl Builder<'_> {
         if self.notify.is_some() {
             envp.insert(
                 envp.len() - 1,
-                Arg::new(leak_text(ready::VARIABLE, "NOTIFY_SOCKET")?),
+                Arg::new(leak_text(notify_socket::VARIABLE, "NOTIFY_SOCKET")?),
             );
         }
         let mut home = None;

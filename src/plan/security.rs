@@ -3,9 +3,8 @@
 
 use super::{Builder, leak, leak_text};
 use crate::error::{Error, Result, fail};
-use crate::host::has_lsm;
-use crate::notify::Agent;
 use crate::spec::{Process, Seccomp, Spec};
+use crate::state::Agent;
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::vec::Vec;
@@ -105,7 +104,7 @@ impl Builder<'_> {
             .filter(|p| *p != "unconfined")
         {
             let field = "process.apparmorProfile";
-            if !has_lsm("apparmor") {
+            if !self.facts.apparmor {
                 fail!("config.json: {field}: this kernel has no AppArmor, found {profile:?}");
             }
             let procfs = self.procfs();
@@ -118,7 +117,7 @@ impl Builder<'_> {
         }
         if let Some(label) = process.selinux_label.as_deref() {
             let field = "process.selinuxLabel";
-            needs_selinux(field, label)?;
+            self.needs_selinux(field, label)?;
             let procfs = self.procfs();
             self.steps.push(Step::Label {
                 procfs,
@@ -127,6 +126,14 @@ impl Builder<'_> {
             });
         }
         Ok(())
+    }
+
+    /// Refuses a label where nobody enforces it: it would be an empty promise.
+    pub fn needs_selinux(&self, field: &str, label: &str) -> Result<()> {
+        match self.facts.selinux {
+            true => Ok(()),
+            false => fail!("config.json: {field}: this kernel has no SELinux, found {label:?}"),
+        }
     }
 
     /// The NUMA policy, which outlasts the exec (set_mempolicy(2)).
@@ -247,14 +254,6 @@ impl Builder<'_> {
             self.steps.push(Step::Personality(domain));
         }
         Ok(())
-    }
-}
-
-/// A label where nobody enforces it would be a promise.
-pub fn needs_selinux(field: &str, label: &str) -> Result<()> {
-    match has_lsm("selinux") {
-        true => Ok(()),
-        false => fail!("config.json: {field}: this kernel has no SELinux, found {label:?}"),
     }
 }
 

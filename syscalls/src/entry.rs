@@ -109,6 +109,7 @@ impl Start {
     }
 }
 
+#[cfg(feature = "program")]
 unsafe extern "Rust" {
     /// The program's main, which `entry!` names.
     fn runtime_main(start: Start) -> i32;
@@ -126,6 +127,7 @@ macro_rules! entry {
 }
 
 /// Called by the entry point with the stack the kernel prepared.
+#[cfg(feature = "program")]
 pub(crate) unsafe extern "C" fn first(stack: *const usize) -> ! {
     open_stdio();
     // SAFETY: argc is the first word, argv follows it; `entry!` defines runtime_main.
@@ -140,6 +142,7 @@ pub(crate) unsafe extern "C" fn first(stack: *const usize) -> ! {
 
 /// Opens /dev/null in the place of a standard descriptor that the caller has closed, so that no file
 /// of ours takes its number (as glibc does for set-user-ID programs).
+#[cfg(feature = "program")]
 fn open_stdio() {
     use rustix::fs::{Mode, OFlags};
     use rustix::io::Errno;
@@ -158,6 +161,7 @@ fn open_stdio() {
 }
 
 /// Bugs end here: one line on stderr and SIGABRT's customary status.
+#[cfg(feature = "program")]
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     use core::fmt::Write;

@@ -42,6 +42,7 @@ struct Child<'a> {
 
 /// Walks all steps in the child; the last one is the exec. A failure is reported and ends the process.
 pub(crate) fn walk(steps: &[Step<'_>], slots: &Slots<'_>, channel: OwnedFd) -> ! {
+    #[cfg(feature = "program")]
     crate::alloc::freeze();
     let mut child = Child {
         slots,

@@ -4,6 +4,7 @@
 /// `e_machine` of this machine's ELF files (elf.h).
 pub const ELF_MACHINE: u16 = 183;
 
+#[cfg(feature = "program")]
 core::arch::global_asm!(
     ".globl _start",
     "_start:",

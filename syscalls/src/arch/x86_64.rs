@@ -5,6 +5,7 @@
 pub const ELF_MACHINE: u16 = 62;
 
 // The kernel enters with argc at the stack pointer and rdx undefined; rbp = 0 ends backtraces.
+#[cfg(feature = "program")]
 core::arch::global_asm!(
     ".globl _start",
     "_start:",

@@ -1,0 +1,146 @@
+//! cgroup v1: one directory per hierarchy, joined by writing the pid; devices by lists of rules.
+//! Source: Documentation/admin-guide/cgroup-v1 of the kernel.
+
+use super::make_directories;
+use crate::files;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use runtime::error::{Error, Result, fail};
+use runtime::facts::{Hierarchy, join as path_in};
+use runtime::limits::devices::{Line, difference};
+use runtime::limits::{Limit, of_config};
+use rustix::fs::CWD;
+
+pub fn make(
+    hierarchies: &[Hierarchy],
+    path: &str,
+    limits: &[Limit],
+    made: &mut Vec<String>,
+) -> Result<()> {
+    for hierarchy in hierarchies {
+        make_directories(&hierarchy.mountpoint, path, made)?;
+        if hierarchy.has("cpuset") {
+            let directory = path_in(&hierarchy.mountpoint, path);
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                fill_cpuset(&hierarchy.mountpoint, &directory, file)?;
+            }
+        }
+    }
+    limit(hierarchies, path, limits)
+}
+
+/// Sets the limits of a new cgroup.
+pub fn limit(hierarchies: &[Hierarchy], path: &str, limits: &[Limit]) -> Result<()> {
+    super::write::write(limits, |controller| {
+        directory(hierarchies, controller, path)
+    })
+    .map_err(of_config)
+}
+
+/// The cgroup's directory in the hierarchy of this controller.
+pub fn directory(hierarchies: &[Hierarchy], controller: &str, path: &str) -> Result<String> {
+    match hierarchies.iter().find(|h| h.has(controller)) {
+        Some(hierarchy) => Ok(path_in(&hierarchy.mountpoint, path)),
+        None => fail!("the cgroup controller {controller} is needed and not mounted on this host"),
+    }
+}
+
+/// A cpuset without CPUs and memory takes no process: it gets those of the one above, as far up as whoever has made
+/// them has not set them up either. What is in `file` then.
+fn fill_cpuset(mountpoint: &str, directory: &str, file: &str) -> Result<Vec<u8>> {
+    let path = path_in(directory, file);
+    let own = files::read(CWD, path.as_str())?;
+    if directory == mountpoint || !own.trim_ascii().is_empty() {
+        return Ok(own);
+    }
+    let value = fill_cpuset(mountpoint, super::parent(directory), file)?;
+    files::write(CWD, path.as_str(), value.trim_ascii())
+        .map_err(|errno| Error::from_errno(format!("cannot write {path}"), errno))?;
+    Ok(value)
+}
+
+/// Writes the device rules, in their order, into the lists of a cgroup.
+pub fn write_devices(directory: &str, lines: &[Line]) -> Result<()> {
+    for line in lines {
+        let file = match line.allow {
+            true => "devices.allow",
+            false => "devices.deny",
+        };
+        let path = path_in(directory, file);
+        files::write(CWD, path.as_str(), line.text.as_bytes()).map_err(|errno| {
+            let what = format!("devices: cannot write {:?} to {path}", line.text);
+            Error::from_errno(what, errno)
+        })?;
+    }
+    Ok(())
+}
+
+/// Changes the lists to what other rules would have made of them, without taking away what stays allowed.
+pub fn replace_devices(directory: &str, lines: &[Line]) -> Result<()> {
+    let now = files::read(CWD, path_in(directory, "devices.list").as_str())?;
+    write_devices(
+        directory,
+        &difference(&String::from_utf8_lossy(&now), lines),
+    )
+}
+
+/// Moves a process into the cgroup that `path` names in each hierarchy.
+pub fn join<'p>(
+    hierarchies: &[Hierarchy],
+    pid: i32,
+    path: impl Fn(&Hierarchy) -> &'p str,
+) -> Result<()> {
+    let pid = pid.to_string();
+    for hierarchy in hierarchies.iter().filter(|h| !h.is_v2()) {
+        let directory = path_in(&hierarchy.mountpoint, path(hierarchy));
+        let procs = path_in(&directory, "cgroup.procs");
+        files::write(CWD, procs.as_str(), pid.as_bytes()).map_err(|errno| {
+            Error::from_errno(format!("cannot join the cgroup: {procs}"), errno)
+        })?;
+    }
+    Ok(())
+}
+
+pub fn is_frozen(hierarchies: &[Hierarchy], path: &str) -> bool {
+    directory(hierarchies, "freezer", path)
+        .and_then(|directory| files::read(CWD, path_in(&directory, "freezer.state").as_str()))
+        .is_ok_and(|state| !state.starts_with(b"THAWED"))
+}
+
+/// Thaws without asking whether that is needed, and without waiting.
+pub fn thaw(hierarchies: &[Hierarchy], path: &str) {
+    if let Ok(directory) = directory(hierarchies, "freezer", path) {
+        let _ = files::write(
+            CWD,
+            path_in(&directory, "freezer.state").as_str(),
+            b"THAWED",
+        );
+    }
+}
+
+/// Freezes or thaws. Freezing takes a while when a process forks meanwhile; the kernel then wants to be
+/// asked again, and tells nobody when it is done.
+pub fn freeze(hierarchies: &[Hierarchy], path: &str, frozen: bool) -> Result<()> {
+    let file = path_in(&directory(hierarchies, "freezer", path)?, "freezer.state");
+    let wanted = if frozen { "FROZEN" } else { "THAWED" };
+    let set = |state: &str| {
+        files::write(CWD, file.as_str(), state.as_bytes())
+            .map_err(|errno| Error::from_errno(format!("cannot write {file}"), errno))
+    };
+    for attempt in 0..1000 * super::PATIENCE {
+        set(wanted)?;
+        let mut state = [0; 16];
+        let n = files::read_into(file.as_str(), &mut state)?;
+        if state[..n].trim_ascii_end() == wanted.as_bytes() {
+            return Ok(());
+        }
+        // Now and then a task can only be caught when the others have run on for a moment.
+        if frozen && attempt % 50 == 49 {
+            set("THAWED")?;
+        }
+        super::pause(1_000_000);
+    }
+    let _ = set("THAWED");
+    fail!("{file} does not become {wanted}")
+}

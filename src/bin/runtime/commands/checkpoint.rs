@@ -1,0 +1,159 @@
+//! `checkpoint`: criu saves the processes of a container to disk. Unless it is to run on, they are gone then, and so is
+//! the container.
+
+use crate::commands::{delete, pause};
+use crate::container::Directory;
+use crate::criu::{self, External, Places, Running};
+use crate::program::Needs;
+use crate::{Context, cli::Flag, files};
+use crate::{host, log};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use runtime::error::{During, Error, Result, fail};
+use runtime::facts::{CGROUPS, Cgroups, join};
+use runtime::limits::Driver;
+use runtime::plan::{Options, plan};
+use runtime::spec::Spec;
+use runtime::state::{PAUSED, RUNNING, State};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use syscalls::step::Lossy;
+
+pub fn run(context: &Context<'_>) -> Result<i32> {
+    let (id, flags) = (context.operands[0], context.flags);
+    let directory = Directory::open(context.root, id)?;
+    let state = directory.read()?;
+    let cgroups = host::cgroups()?;
+    match pause::status(&directory, &state, &cgroups) {
+        RUNNING | PAUSED => {}
+        status => fail!("cannot checkpoint container {id:?}: it is {status}"),
+    }
+    let config = directory.config()?;
+    let spec = Spec::read(&config)?;
+    let facts = host::probe(context.start, spec.names_labels())?;
+    if !facts.privileged {
+        fail!("cannot checkpoint container {id:?}: criu needs root");
+    }
+    let options = Options {
+        id,
+        bundle: &state.bundle,
+        wait: false,
+        no_pivot: None,
+        no_new_keyring: true,
+        preserve_fds: 0,
+        listen_fds: 0,
+        relays: false,
+        console_size: None,
+        cgroups: match &state.cgroup {
+            Some(_) => &Driver::Cgroupfs,
+            None => &Driver::Disabled,
+        },
+        created: &log::now(),
+        notify: false,
+    };
+    let plan = plan(&spec, &facts, &options)?;
+    if plan.console.is_some() {
+        fail!("cannot checkpoint container {id:?}: {}", criu::NO_TERMINAL);
+    }
+    let root = open(&format!("/proc/{}/root", state.pid))?;
+    let mut mounts = Vec::new();
+    for external in criu::externals(&plan) {
+        if let Some(point) = mount_point(root.as_fd(), &external)? {
+            mounts.push((point, criu::image_name(&external)));
+        }
+    }
+    let mut namespaces = Vec::new();
+    for name in plan.joins.iter().map(|join| join.name) {
+        if let Some((kind, _)) = criu::outer_namespace(name) {
+            let path = format!("/proc/{}/ns/{kind}", state.pid);
+            let stat =
+                rustix::fs::stat(path.as_str()).during(|| format!("cannot look at {path}"))?;
+            namespaces.push((name, stat.st_ino));
+        }
+    }
+    let places = Places::of(flags, "dump.log");
+    Places::make(places.images)?;
+    Places::make(places.work)?;
+    let new_mounts = criu::NEW_MOUNTS & plan.namespaces != 0;
+    let running = Running {
+        pid: state.pid,
+        rootfs: new_mounts.then_some(state.rootfs.as_str()),
+        freezer: freezer(&facts.cgroups, &state),
+        mounts: &mounts,
+        namespaces: &namespaces,
+    };
+    let args = criu::dump(flags, &places, &state.annotations, &running)?;
+    let pre_dump = flags.has(Flag::PreDump);
+    if !pre_dump {
+        keep_descriptors(&state, places.images)?;
+    }
+    let status_fd = flags.number(Flag::StatusFd).map(|fd| fd as RawFd);
+    let needs = Needs {
+        descriptors: status_fd.as_slice(),
+        ..Needs::default()
+    };
+    criu::run(context, &args, &places, &needs)
+        .map_err(|error| Error::new(format!("cannot checkpoint container {id:?}: {error}")))?;
+    if pre_dump || flags.has(Flag::LeaveRunning) {
+        return Ok(0);
+    }
+    // As runc does it: what is on disk now is the container.
+    delete::kill_and_wait(&directory, &state)?;
+    delete::remove(context.start, &directory, &state)?;
+    Ok(0)
+}
+
+fn open(path: &str) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty()).during(|| format!("cannot open {path}"))
+}
+
+/// Where in the container the mount is, links followed; `None` for a path that is not masked by the null device:
+/// it does not exist, or is a directory.
+fn mount_point(root: BorrowedFd<'_>, external: &External<'_>) -> Result<Option<String>> {
+    let path = match external {
+        External::Bind(target, _) => target,
+        External::Mask(path) => path,
+    };
+    let what = || format!("cannot find the mount {} of the container", Lossy(path));
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let point = rustix::fs::openat2(root, *path, flags, Mode::empty(), ResolveFlags::IN_ROOT);
+    let point = match (point, external) {
+        (Err(Errno::NOENT), External::Mask(_)) => return Ok(None),
+        (point, _) => point.during(what)?,
+    };
+    if let External::Mask(_) = external
+        && FileType::from_raw_mode(rustix::fs::fstat(&point).during(what)?.st_mode)
+            != FileType::CharacterDevice
+    {
+        return Ok(None);
+    }
+    files::path_of(point.as_fd()).during(what).map(Some)
+}
+
+/// What is frozen while criu looks at the processes: no other signal of ours reaches those that are forked meanwhile.
+fn freezer(cgroups: &Cgroups, state: &State) -> Option<String> {
+    let path = state.cgroup.as_deref()?;
+    let mountpoint = match cgroups {
+        Cgroups::V2 => CGROUPS,
+        Cgroups::V1(hierarchies) => &hierarchies.iter().find(|h| h.has("freezer"))?.mountpoint,
+    };
+    Some(join(mountpoint, path))
+}
+
+/// Writes down what stdio is, so that `restore` can put its own in the place of pipes.
+fn keep_descriptors(state: &State, images: &str) -> Result<()> {
+    let descriptors: Vec<String> = (0..3)
+        .map(|n| format!("/proc/{}/fd/{n}", state.pid))
+        .map(
+            |link| match rustix::fs::readlinkat(CWD, link.as_str(), Vec::new()) {
+                Ok(name) => name.to_string_lossy().into_owned(),
+                Err(_) => String::new(),
+            },
+        )
+        .collect();
+    let json = serde_json::to_vec(&descriptors).map_err(|e| Error::new(format!("{e}")))?;
+    files::replace(CWD, &join(images, criu::DESCRIPTORS), &json, 0o600)
+}

@@ -1,0 +1,223 @@
+//! `create` and `run`: from a bundle to a container that waits, or runs in the foreground or detached.
+
+use crate::cgroup::systemd::Manager;
+use crate::launch::{Launched, Request, launch, shown, told};
+use crate::socket::PidfdSocket;
+use crate::{Context, commands, console, files, hooks, host, log, seal};
+use alloc::format;
+use alloc::string::String;
+use runtime::cli::Flag;
+use runtime::error::{During, Error, Result, fail};
+use runtime::facts::Facts;
+use runtime::limits::Driver;
+use runtime::plan::{Options, Plan, plan};
+use runtime::spec::Spec;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{CWD, Mode as FsMode, OFlags};
+use rustix::process::DumpableBehavior;
+
+/// How the container is started.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It waits for `start`.
+    Create,
+    /// It runs and we return.
+    Detach,
+    /// It runs and we wait for it.
+    Foreground,
+}
+
+pub fn create(context: &Context<'_>) -> Result<i32> {
+    begin(context, Mode::Create).map(|_| 0)
+}
+
+pub fn run(context: &Context<'_>) -> Result<i32> {
+    let mode = if context.flags.has(Flag::Detach) {
+        Mode::Detach
+    } else {
+        Mode::Foreground
+    };
+    let Some(container) = begin(context, mode)? else {
+        return Ok(0);
+    };
+    let Launched {
+        state,
+        directory,
+        pidfd,
+        console,
+        ready,
+    } = container;
+    if let Err(error) = hooks::run(
+        "poststart",
+        &state.poststart,
+        &state,
+        runtime::state::RUNNING,
+    ) {
+        // A failing poststart hook stops the container (runtime.md, Lifecycle).
+        const SIGKILL: i32 = 9;
+        let _ = syscalls::calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
+        crate::launch::reap(pidfd.as_fd());
+        commands::delete::remove(context.start, &directory, &state)?;
+        return Err(error);
+    }
+    if mode == Mode::Detach {
+        if let Some(ready) = ready {
+            ready.wait(pidfd.as_fd(), state.pid)?;
+        }
+        return Ok(0);
+    }
+    // Hooks need what the jail takes away, and would inherit it; systemd is asked over a socket.
+    let jail = state.poststop.is_empty() && state.unit.is_none();
+    let status = console::supervise(pidfd.as_fd(), console, ready.map(|r| (r, state.pid)), jail);
+    if !context.flags.has(Flag::Keep) {
+        commands::delete::remove(context.start, &directory, &state)?;
+    }
+    status
+}
+
+/// A bundle that was read and planned for.
+pub struct Planned {
+    /// The text of config.json.
+    pub text: &'static [u8],
+    pub facts: Facts,
+    /// The systemd that makes the container's cgroup.
+    pub manager: Option<Manager>,
+    pub plan: Plan,
+}
+
+/// Reads the bundle that the command line names, and makes its plan.
+pub fn planned(context: &Context<'_>, mode: Mode, preserve_fds: u32) -> Result<Planned> {
+    let flags = context.flags;
+    let (bundle, directory) = open_bundle(flags.text(Flag::Bundle).unwrap_or("."))?;
+    let text = match flags.text(Flag::Config) {
+        Some(path) => files::read(CWD, path)?,
+        None => files::read(&directory, "config.json").map_err(|e| no_config(&bundle, e))?,
+    };
+    // As the plan itself, it is needed until the process ends.
+    let text: &'static [u8] = text.leak();
+    let spec = Spec::read(text)?;
+    let facts = host::probe(context.start, spec.names_labels())?;
+    let by_systemd = match flags.text(Flag::CgroupManager) {
+        None => flags.has(Flag::SystemdCgroup),
+        Some(name) => name == "systemd",
+    };
+    let manager = by_systemd
+        .then(|| Manager::find(context.start))
+        .transpose()?;
+    let cgroups = match &manager {
+        Some(manager) => Driver::Systemd(manager.root.clone()),
+        None if flags.text(Flag::CgroupManager) == Some("disabled") => Driver::Disabled,
+        None => Driver::Cgroupfs,
+    };
+    let options = Options {
+        id: context.operands[0],
+        bundle: &bundle,
+        wait: mode == Mode::Create,
+        no_pivot: flags
+            .has(Flag::NoPivot)
+            .then(host::pseudo_mounts)
+            .transpose()?,
+        no_new_keyring: flags.has(Flag::NoNewKeyring),
+        preserve_fds,
+        listen_fds: listen_fds(context),
+        relays: flags.text(Flag::ConsoleSocket).is_none(),
+        console_size: (mode == Mode::Foreground).then(console::size).flatten(),
+        cgroups: &cgroups,
+        created: &log::now(),
+        notify: context.notify_socket().is_some(),
+    };
+    let plan = plan(&spec, &facts, &options)?;
+    let console_socket = flags.text(Flag::ConsoleSocket);
+    if plan.console.is_some() && console_socket.is_none() && mode != Mode::Foreground {
+        fail!(
+            "config.json: process.terminal: needs --console-socket, unless the container runs in the foreground"
+        );
+    }
+    if plan.console.is_none() && console_socket.is_some() {
+        fail!(
+            "--console-socket: process.terminal of config.json is not true, so there is no terminal to send"
+        );
+    }
+    Ok(Planned {
+        text,
+        facts,
+        manager,
+        plan,
+    })
+}
+
+/// Reads the bundle, plans and launches; `None` after a dry run.
+fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
+    let flags = context.flags;
+    let dry = flags.has(Flag::DryRun);
+    let preserve_fds = if dry { 0 } else { protect(context)? };
+    let Planned {
+        text,
+        facts,
+        manager,
+        plan,
+    } = planned(context, mode, preserve_fds)?;
+    if dry {
+        plan.warnings.iter().for_each(|warning| log::warn(warning));
+        return commands::print(&shown(&plan)).map(|_| None);
+    }
+    let request = Request {
+        config: text,
+        root: context.root,
+        console_socket: flags.text(Flag::ConsoleSocket),
+        pidfd_socket: flags
+            .text(Flag::PidfdSocket)
+            .map(PidfdSocket::connect)
+            .transpose()?,
+        pid_file: flags.text(Flag::PidFile),
+        notify_socket: context.notify_socket(),
+        path: context.start.var("PATH"),
+    };
+    let launched = launch(&plan, &facts, manager.as_ref(), &request)?;
+    told(&plan, context);
+    Ok(Some(launched))
+}
+
+/// What comes before anything that has to do with a container: the program's own file and memory are out
+/// of its reach, and what our caller leaked to us goes no further. Returns how many descriptors from 3 are meant
+/// for the container.
+pub fn protect(context: &Context<'_>) -> Result<u32> {
+    seal::ensure(context.start)?;
+    let _ = rustix::thread::set_name(c"runtime");
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .during(|| "cannot become undumpable".into())?;
+    let preserve_fds = context.flags.number(Flag::PreserveFds).unwrap_or(0) + listen_fds(context);
+    syscalls::calls::close_range(3 + preserve_fds, u32::MAX, true)
+        .during(|| "cannot close inherited descriptors (close_range)".into())?;
+    Ok(preserve_fds)
+}
+
+/// The bundle: its path, absolute and without links, and the directory.
+fn open_bundle(bundle: &str) -> Result<(String, OwnedFd)> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::openat(CWD, bundle, flags, FsMode::empty())
+        .during(|| format!("cannot open the bundle {bundle}"))?;
+    let path = files::path_of(directory.as_fd())
+        .during(|| format!("cannot find the path of the bundle {bundle}"))?;
+    Ok((path, directory))
+}
+
+fn no_config(bundle: &str, error: Error) -> Error {
+    Error::new(format!(
+        "{error} (in the bundle {bundle}; runtime spec writes one)"
+    ))
+}
+
+/// Sockets that a service manager passed us for the container (sd_listen_fds(3)).
+pub fn listen_fds(context: &Context<'_>) -> u32 {
+    let own = context
+        .start
+        .var("LISTEN_PID")
+        .and_then(|pid| pid.parse().ok())
+        == Some(rustix::process::getpid().as_raw_nonzero().get());
+    let count = context
+        .start
+        .var("LISTEN_FDS")
+        .and_then(|n| n.parse::<u16>().ok());
+    count.filter(|_| own).map_or(0, u32::from)
+}

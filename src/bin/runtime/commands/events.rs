@@ -1,0 +1,152 @@
+//! `events`: what a container uses, every few seconds until it ends or once, and when the kernel kills one of
+//! its processes for memory. One JSON object a line, as runc's.
+
+use super::pause::{own_cgroup, status};
+use crate::Context;
+use crate::cgroup::stats::{Oom, Source};
+use crate::container::Directory;
+use crate::host;
+use core::fmt::{self, Write};
+use runtime::cli::Flag;
+use runtime::error::{Error, Result, fail};
+use runtime::state::STOPPED;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
+
+pub fn run(context: &Context<'_>) -> Result<i32> {
+    let id = context.operands[0];
+    let interval = context.flags.text(Flag::Interval).unwrap_or("5s");
+    let Some(interval) = milliseconds(interval).filter(|n| *n > 0) else {
+        fail!("events: --interval: expected a time such as 5s or 1m30s, found {interval:?}");
+    };
+    let directory = Directory::open(context.root, id)?;
+    let state = directory.read()?;
+    let cgroups = host::cgroups()?;
+    let now = status(&directory, &state, &cgroups);
+    let (_, Some(process)) = directory.status(&state) else {
+        fail!("container not running: {id:?} is {now}");
+    };
+    if now == STOPPED {
+        fail!("container not running: {id:?} is {now}");
+    }
+    let mut source = Source::open(&cgroups, own_cgroup(&state)?)?;
+    let mut out = Out {
+        text: [0; 8192],
+        used: 0,
+    };
+    if context.flags.has(Flag::Stats) {
+        return tell(&mut out, |out| source.write(id, out)).map(|()| 0);
+    }
+    // From here on nothing is allocated: this goes on for as long as the container.
+    let mut oom = source.watch_oom();
+    let mut next = uptime() + interval;
+    loop {
+        let left = (next - uptime()).max(0);
+        let left = left.min(oom.as_ref().map_or(left, Oom::look_within));
+        let timeout = Timespec {
+            tv_sec: left / 1000,
+            tv_nsec: left % 1000 * 1_000_000,
+        };
+        let ended = PollFd::new(&process, PollFlags::IN);
+        let (mut both, mut one);
+        let fds = match &oom {
+            Some(oom) => {
+                both = [ended, PollFd::from_borrowed_fd(oom.fd(), oom.wakes_by())];
+                &mut both[..]
+            }
+            None => {
+                one = [ended];
+                &mut one[..]
+            }
+        };
+        match rustix::event::poll(fds, Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(Error::from_errno("cannot wait for events", errno)),
+        }
+        let ended = !fds[0].revents().is_empty();
+        for _ in 0..oom.as_mut().map_or(0, |oom| oom.kills(ended)) {
+            tell(&mut out, |out| {
+                writeln!(out, "{{\"type\":\"oom\",\"id\":\"{id}\"}}")
+            })?;
+        }
+        if ended {
+            return Ok(0);
+        }
+        if uptime() >= next {
+            next = uptime() + interval;
+            tell(&mut out, |out| source.write(id, out))?;
+        }
+    }
+}
+
+fn tell(out: &mut Out, write: impl FnOnce(&mut Out) -> fmt::Result) -> Result<()> {
+    write(out)
+        .and_then(|()| out.flush())
+        .map_err(|_| Error::new("cannot write to stdout"))
+}
+
+/// Stdout behind a buffer of fixed size.
+struct Out {
+    text: [u8; 8192],
+    used: usize,
+}
+
+impl Out {
+    fn flush(&mut self) -> fmt::Result {
+        let text = &self.text[..core::mem::take(&mut self.used)];
+        crate::files::write_all(syscalls::calls::stdout(), text).map_err(|_| fmt::Error)
+    }
+}
+
+impl Write for Out {
+    fn write_str(&mut self, mut text: &str) -> fmt::Result {
+        while !text.is_empty() {
+            if self.used == self.text.len() {
+                self.flush()?;
+            }
+            // Cutting a character in two is no harm: both halves come out one after the other.
+            let n = text.len().min(self.text.len() - self.used);
+            let n = (0..=n)
+                .rev()
+                .find(|n| text.is_char_boundary(*n))
+                .unwrap_or(0);
+            if n == 0 {
+                self.flush()?;
+                continue;
+            }
+            self.text[self.used..self.used + n].copy_from_slice(&text.as_bytes()[..n]);
+            self.used += n;
+            text = &text[n..];
+        }
+        Ok(())
+    }
+}
+
+fn uptime() -> i64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec * 1000 + now.tv_nsec / 1_000_000
+}
+
+/// A time as Go writes it: numbers with units, one after the other.
+fn milliseconds(text: &str) -> Option<i64> {
+    let (mut rest, mut sum) = (text, 0i64);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let (number, after) = rest.split_at(digits);
+        let end = after
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(after.len());
+        let (unit, after) = after.split_at(end);
+        let unit = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        sum = sum.checked_add(number.parse::<i64>().ok()?.checked_mul(unit)?)?;
+        rest = after;
+    }
+    Some(sum)
+}

@@ -1,0 +1,327 @@
+//! `exec`: one more process in a container that is created or runs, described by flags or by a file.
+
+use crate::cgroup::Cgroup;
+use crate::cgroup::systemd::Manager;
+use crate::commands::create::{listen_fds, protect};
+use crate::commands::pause::status;
+use crate::container::Directory;
+use crate::launch::{
+    commits_early, connect_console, converse, go_on, raise_limits, reap, spread, told, unborn,
+};
+use crate::socket::PidfdSocket;
+use crate::{Context, console, files, host, log, oom, seccomp_agent, signal};
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec;
+use alloc::vec::Vec;
+use runtime::cli::{Flag, integer};
+use runtime::error::{During, Error, Result, Why, fail};
+use runtime::limits::Driver;
+use runtime::plan::{Options, plan_exec};
+use runtime::spec::{Capabilities, Process, Spec};
+use runtime::state::{CREATED, PAUSED, RUNNING, State};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::process::Pid;
+use rustix::thread::CpuSet;
+use syscalls::calls;
+use syscalls::slots::{Slot, Slots};
+use syscalls::spawn::{Spawn, Spawned, Unborn, spawn};
+use syscalls::step::{Point, Step};
+
+pub fn run(context: &Context<'_>) -> Result<i32> {
+    let preserve_fds = protect(context)?;
+    let id = context.operands[0];
+    let directory = Directory::open(context.root, id)?;
+    let state = directory.read()?;
+    let init = match directory.status(&state) {
+        (CREATED | RUNNING, Some(init)) => init,
+        (status, _) => {
+            fail!("cannot exec in container {id:?}: container not running: it is {status}")
+        }
+    };
+    enter(context, preserve_fds, &directory, &state, &init).map_err(|error| {
+        // What fails while the container goes away fails because of that. Its first process ends last of all.
+        let patience = match error.why() {
+            Why::Interrupted(_) => return error,
+            Why::Failed => 0,
+            Why::Killed => 1,
+        };
+        match ends_within(&init, patience) {
+            true => Error::new(format!("container not running: {id:?} has just ended")),
+            false => error,
+        }
+    })
+}
+
+fn ends_within(process: &OwnedFd, seconds: i64) -> bool {
+    let time = Timespec {
+        tv_sec: seconds,
+        tv_nsec: 0,
+    };
+    let mut fds = [PollFd::new(process, PollFlags::IN)];
+    rustix::event::poll(&mut fds, Some(&time)).is_ok_and(|n| n == 1)
+}
+
+fn enter(
+    context: &Context<'_>,
+    preserve_fds: u32,
+    directory: &Directory,
+    state: &State,
+    init: &OwnedFd,
+) -> Result<i32> {
+    let flags = context.flags;
+    let id = context.operands[0];
+    let config = directory.config()?;
+    let file = flags
+        .text(Flag::Process)
+        .map(|path| files::read(CWD, path))
+        .transpose()?;
+    let mut spec = Spec::read(&config)?;
+    spec.process = Some(match &file {
+        Some(text) => Process::parse(flags.text(Flag::Process).unwrap_or_default(), text)?,
+        None => described(context, spec.process.take())?,
+    });
+    let terminal = spec
+        .process
+        .as_ref()
+        .is_some_and(|process| process.terminal);
+    let detach = flags.has(Flag::Detach);
+    let console_socket = flags.text(Flag::ConsoleSocket);
+    if !terminal && console_socket.is_some() {
+        fail!("--console-socket: the process has no terminal to send");
+    }
+    if terminal && detach && console_socket.is_none() {
+        fail!("a terminal needs --console-socket, unless the process runs in the foreground");
+    }
+    let facts = host::probe(context.start, spec.names_labels())?;
+    let is_paused = || status(directory, state, &facts.cgroups) == PAUSED;
+    if is_paused() && !flags.has(Flag::IgnorePaused) {
+        fail!("cannot exec in a paused container ({id:?}; --ignore-paused waits for resume)");
+    }
+    if !facts.privileged && directory.status(state).0 == CREATED {
+        // Its process is still ours, and nobody but root may look into it; not even we.
+        fail!("cannot exec in container {id:?}: an ordinary user can only once it is started");
+    }
+    // An ordinary user may not move a process out of the session that he is in; his systemd has it done.
+    let manager = match &state.unit {
+        Some(_) if !facts.privileged => Some(Manager::find(context.start)?),
+        _ => None,
+    };
+    let cgroups = match &manager {
+        Some(manager) => Driver::Systemd(manager.root.clone()),
+        None => Driver::Cgroupfs,
+    };
+    let options = Options {
+        id,
+        bundle: &state.bundle,
+        wait: false,
+        no_pivot: None,
+        no_new_keyring: state.no_new_keyring,
+        preserve_fds,
+        listen_fds: listen_fds(context),
+        relays: flags.text(Flag::ConsoleSocket).is_none(),
+        console_size: if detach { None } else { console::size() },
+        cgroups: &cgroups,
+        created: &log::now(),
+        notify: false,
+    };
+    let below: Vec<&str> = flags.texts(Flag::SubCgroup).collect();
+    let mut cgroup = match &state.cgroup {
+        Some(path) => Some(Cgroup::existing(&facts.cgroups, path, &below)?),
+        None if below.is_empty() => None,
+        None => fail!("--cgroup {}: container {id:?} has no cgroup", below[0]),
+    };
+    let plan = plan_exec(&spec, &facts, &options, cgroup.is_some())?;
+
+    let cells = vec![Slots::empty(); usize::from(plan.slots) + 1];
+    let slots = Slots::new(&cells);
+    slots.fill(
+        0,
+        init.try_clone()
+            .during(|| "cannot duplicate a descriptor".into())?,
+    );
+    let pidfd_socket = flags
+        .text(Flag::PidfdSocket)
+        .map(PidfdSocket::connect)
+        .transpose()?;
+    let console = connect_console(&plan, &slots, console_socket)?;
+    raise_limits(&plan)?;
+    let stop = signal::hold()?;
+    let lent = oom::lend(plan.oom_score_adj, &facts, "process.oomScoreAdj")?;
+    let bound = bind_to(plan.affinity.initial.as_ref())?;
+    let mut birth = Spawn {
+        namespaces: 0,
+        joins: &plan.joins,
+        time: None,
+        cgroup: match cgroups {
+            Driver::Systemd(_) => None,
+            _ => birthplace(cgroup.as_ref(), plan.slots, &slots)?,
+        },
+        steps: &plan.steps,
+    };
+    let spawned = match (spawn(&birth, &slots), &mut cgroup) {
+        (Err(Unborn::Call(fault)), Some(cgroup))
+            if fault.errno == Errno::BUSY && below.is_empty() =>
+        {
+            cgroup.follow(state.pid)?;
+            birth.cgroup = birthplace(Some(cgroup), plan.slots, &slots)?;
+            spawn(&birth, &slots)
+        }
+        (spawned, _) => spawned,
+    };
+    let Spawned {
+        pid,
+        pidfd,
+        channel,
+    } = spawned.map_err(unborn)?;
+    drop((slots, lent));
+    let begun = (|| {
+        bind_to(bound.as_ref())?;
+        oom::give(plan.oom_score_adj, &facts, pid, "process.oomScoreAdj")?;
+        let settle = || match &plan.affinity.at_last {
+            Some(cpus) => rustix::thread::sched_setaffinity(Pid::from_raw(pid), cpus)
+                .during(|| "process.execCPUAffinity.final: cannot run on these CPUs".into()),
+            None if cgroup.is_some() => {
+                spread(pid);
+                Ok(())
+            }
+            None => Ok(()),
+        };
+        let meets = |step: &Step<'_>| matches!(step, Step::Meet(Point::Cgroup));
+        if !plan.steps.iter().any(meets) {
+            settle()?;
+        }
+        let part = |point| match (point, &cgroup) {
+            (Point::Cgroup, Some(cgroup)) => {
+                if let (Some(manager), Some(unit)) = (&manager, &state.unit) {
+                    manager.attach(unit, pid)?;
+                }
+                cgroup.join(pid).and_then(|()| settle())
+            }
+            _ => Ok(()),
+        };
+        let listener = |number| seccomp_agent::deliver(pidfd.as_fd(), number, pid, state, RUNNING);
+        let granted = commits_early(&plan);
+        if granted {
+            go_on(channel.as_fd());
+        }
+        converse(
+            &plan,
+            channel.as_fd(),
+            pidfd.as_fd(),
+            stop.as_fd(),
+            granted,
+            part,
+            listener,
+        )?;
+        if let Some(socket) = &pidfd_socket {
+            socket.tell(pidfd.as_fd())?;
+        }
+        match flags.text(Flag::PidFile) {
+            Some(path) => files::replace(CWD, path, pid.to_string().as_bytes(), 0o644),
+            None => Ok(()),
+        }
+    })();
+    if let Err(error) = begun {
+        const SIGKILL: i32 = 9;
+        let _ = calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
+        // One that v1 has frozen ends only when it is thawed.
+        if !(facts.cgroups.has_v1() && is_paused()) {
+            reap(pidfd.as_fd());
+        }
+        return Err(error);
+    }
+    drop(stop);
+    told(&plan, context);
+    if detach {
+        return Ok(0);
+    }
+    console::supervise(pidfd.as_fd(), console, None, true)
+}
+
+/// Binds us to these CPUs, which a child then inherits, and returns those that we were bound to.
+fn bind_to(cpus: Option<&CpuSet>) -> Result<Option<CpuSet>> {
+    let Some(cpus) = cpus else {
+        return Ok(None);
+    };
+    rustix::thread::sched_getaffinity(None)
+        .and_then(|before| rustix::thread::sched_setaffinity(None, cpus).map(|()| Some(before)))
+        .during(|| "process.execCPUAffinity.initial: cannot run on these CPUs".into())
+}
+
+/// The slot of the cgroup v2 directory to be born in, filled.
+fn birthplace(cgroup: Option<&Cgroup<'_>>, slot: Slot, slots: &Slots<'_>) -> Result<Option<Slot>> {
+    let directory = cgroup.map(Cgroup::birthplace).transpose()?.flatten();
+    Ok(directory.map(|directory| {
+        slots.fill(slot, directory);
+        slot
+    }))
+}
+
+/// The process that the flags describe, on the ground of the container's own.
+fn described<'a>(context: &Context<'a>, base: Option<Process<'a>>) -> Result<Process<'a>> {
+    let flags = context.flags;
+    let mut process = base.unwrap_or_default();
+    let args = &context.operands[1..];
+    if args.is_empty() {
+        fail!("exec needs a command, or --process");
+    }
+    process.args = args.iter().map(|arg| Cow::Borrowed(*arg)).collect();
+    process.terminal = flags.has(Flag::Tty);
+    process.console_size = None;
+    if let Some(cwd) = flags.text(Flag::Cwd) {
+        process.cwd = Cow::Borrowed(cwd);
+    }
+    process
+        .env
+        .extend(flags.texts(Flag::Env).map(Cow::Borrowed));
+    if let Some(user) = flags.text(Flag::User) {
+        let (uid, gid) = user
+            .split_once(':')
+            .map_or((user, None), |(uid, gid)| (uid, Some(gid)));
+        process.user.uid = id(uid, "--user")?;
+        if let Some(gid) = gid {
+            process.user.gid = id(gid, "--user")?;
+        }
+    }
+    for gid in flags.texts(Flag::AdditionalGids) {
+        process
+            .user
+            .additional_gids
+            .push(id(gid, "--additional-gids")?);
+    }
+    if flags.has(Flag::NoNewPrivs) {
+        process.no_new_privileges = Some(true);
+    }
+    if let Some(profile) = flags.text(Flag::Apparmor) {
+        process.apparmor_profile = Some(Cow::Borrowed(profile));
+    }
+    if let Some(label) = flags.text(Flag::ProcessLabel) {
+        process.selinux_label = Some(Cow::Borrowed(label));
+    }
+    let added: Vec<Cow<'_, str>> = flags.texts(Flag::Cap).map(Cow::Borrowed).collect();
+    if !added.is_empty() {
+        // Never the inheritable ones: a program that is not privileged must not pass them on (CVE-2022-29162).
+        let sets = process
+            .capabilities
+            .get_or_insert_with(Capabilities::default);
+        for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
+            set.extend(added.iter().cloned());
+        }
+    }
+    Ok(process)
+}
+
+fn id(text: &str, flag: &str) -> Result<u32> {
+    match integer(text, u32::MAX - 1) {
+        Some(id) => Ok(id),
+        None => fail!(
+            "{flag}: expected a number from 0 to {}, found {text:?}",
+            u32::MAX - 1
+        ),
+    }
+}

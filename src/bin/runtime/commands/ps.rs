@@ -1,0 +1,48 @@
+//! `ps`: the processes of a container, as numbers in JSON or as the lines that the host's ps has for them.
+
+use super::pause::own_cgroup;
+use super::print;
+use crate::Context;
+use crate::cgroup;
+use crate::container::Directory;
+use crate::host;
+use crate::program::{self, Stream};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use runtime::cli::Flag;
+use runtime::error::{Result, fail};
+
+pub fn run(context: &Context<'_>) -> Result<i32> {
+    let directory = Directory::open(context.root, context.operands[0])?;
+    let state = directory.read()?;
+    let pids = cgroup::processes(&host::cgroups()?, own_cgroup(&state)?);
+    if context.flags.text(Flag::ListFormat) == Some("json") {
+        let list: Vec<String> = pids.iter().map(ToString::to_string).collect();
+        return print(&format!("[{}]\n", list.join(",")));
+    }
+    let args = match &context.operands[1..] {
+        [] => &["-ef"],
+        args => args,
+    };
+    // Its errors go to our stderr.
+    let path = context.start.var("PATH");
+    let output = program::run("ps", args, path, Stream::Stdout)?;
+    let Some((title, lines)) = output.split_once('\n') else {
+        fail!("ps printed nothing");
+    };
+    let Some(column) = title.split_whitespace().position(|name| name == "PID") else {
+        fail!("ps printed no column PID, which tells whose lines are the container's");
+    };
+    let is_ours = |line: &&str| {
+        let pid = line.split_whitespace().nth(column);
+        pid.and_then(|pid| pid.parse().ok())
+            .is_some_and(|pid: i32| pids.contains(&pid))
+    };
+    let lines: String = lines
+        .lines()
+        .filter(is_ours)
+        .map(|line| format!("{line}\n"))
+        .collect();
+    print(&format!("{title}\n{lines}"))
+}

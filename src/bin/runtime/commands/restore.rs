@@ -1,0 +1,249 @@
+//! `restore`: criu brings the processes of a checkpoint back, in a cgroup that is made as for a new container and with
+//! the mounts that the bundle names. What then runs is a container like any other.
+
+use crate::commands::create::{Mode, Planned, planned};
+use crate::commands::delete;
+use crate::container::Directory;
+use crate::criu::{self, Places, Restored};
+use crate::launch::{Made, enter, spread, told};
+use crate::program::Needs;
+use crate::{Context, console, container, files, signal};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::cell::Cell;
+use core::ffi::CStr;
+use runtime::cli::Flag;
+use runtime::error::{During, Error, Result, fail};
+use runtime::facts::join;
+use runtime::plan::Plan;
+use runtime::spec;
+use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use rustix::fs::{AtFlags, CWD, FileType, Mode as FsMode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags};
+use syscalls::step::{Lossy, Step};
+use syscalls::{Make, calls};
+
+/// In the state directory while criu runs: the pid that it tells, and where the root is bound for it.
+const PID: &str = "criu.pid";
+const ROOT: &str = "criu.root";
+
+pub fn run(context: &Context<'_>) -> Result<i32> {
+    let id = context.operands[0];
+    let mode = match context.flags.has(Flag::Detach) {
+        true => Mode::Detach,
+        false => Mode::Foreground,
+    };
+    let Planned {
+        text,
+        facts,
+        manager,
+        plan,
+    } = planned(context, mode, 0)?;
+    let cannot = |why: &str| {
+        Err(Error::new(format!(
+            "cannot restore container {id:?}: {why}"
+        )))
+    };
+    if !facts.privileged {
+        return cannot("criu needs root");
+    }
+    if plan.console.is_some() {
+        return cannot(criu::NO_TERMINAL);
+    }
+    if !plan.hooks.prestart.is_empty() || !plan.hooks.create_runtime.is_empty() {
+        return cannot("hooks.prestart and hooks.createRuntime cannot be run at their time");
+    }
+    if plan.joins.iter().any(|join| join.name == "cgroup") {
+        return cannot("criu cannot join a cgroup namespace");
+    }
+    // None of them ends us half-way; criu gets them, too.
+    let stop = signal::hold()?;
+    let directory = Directory::make(context.root, &plan.state.id)?;
+    let mut made = Made::new(directory, plan.state.clone(), &facts, manager.as_ref());
+    let process = match bring_back(context, text, &plan, &mut made) {
+        Ok(process) => process,
+        Err(error) => {
+            made.undo();
+            return cannot(&error.to_string());
+        }
+    };
+    drop(stop);
+    told(&plan, context);
+    if mode == Mode::Detach {
+        return Ok(0);
+    }
+    let Made {
+        state, directory, ..
+    } = made;
+    let jail = state.poststop.is_empty() && state.unit.is_none();
+    let status = console::supervise(process.as_fd(), None, None, jail);
+    delete::remove(context.start, &directory, &state)?;
+    status
+}
+
+fn bring_back<'a>(
+    context: &Context<'a>,
+    config: &[u8],
+    plan: &'a Plan,
+    made: &mut Made<'a>,
+) -> Result<OwnedFd> {
+    let flags = context.flags;
+    // The state comes first: whatever happens from here on, `delete` finds what to remove.
+    made.directory.write(&made.state)?;
+    made.directory.keep_config(config)?;
+    let places = Places::of(flags, "restore.log");
+    let inherited = inherited(plan, &places)?;
+    Places::make(places.work)?;
+
+    let mut cgroup = None;
+    let mut birthplace = None;
+    if let Some(planned) = &plan.cgroup {
+        cgroup = made.make_cgroup(planned)?;
+        if let (Some(cgroup), None) = (&cgroup, &planned.unit) {
+            cgroup.filter_devices(&planned.limits)?;
+            birthplace = cgroup.birthplace()?;
+        }
+    }
+    let manager = made.manager;
+    let scope = Cell::new(None);
+    let before = |pid| {
+        if let (Some(cgroup), Some(planned)) = (&cgroup, &plan.cgroup) {
+            enter(cgroup, planned, manager, pid, &scope)?;
+        }
+        spread(pid);
+        Ok(())
+    };
+
+    let own = made.directory.path()?;
+    let (pid_file, root) = (join(&own, PID), join(&own, ROOT));
+    let bound = criu::NEW_MOUNTS & plan.namespaces != 0;
+    if bound {
+        make_mount_points(plan)?;
+        let mode = FsMode::from_raw_mode(0o700);
+        rustix::fs::mkdirat(CWD, root.as_str(), mode).during(|| format!("cannot make {root}"))?;
+    }
+    let descriptors: Vec<(RawFd, String)> = inherited
+        .iter()
+        .map(|(fd, key)| (fd.as_raw_fd(), key.clone()))
+        .collect();
+    let restored = Restored {
+        root: bound.then_some(root.as_str()),
+        pid_file: &pid_file,
+        cgroup: made.state.cgroup.as_deref(),
+        descriptors: &descriptors,
+    };
+    let args = criu::restore(flags, &places, &made.state.annotations, plan, &restored);
+    // Opened one after the other, they are in order.
+    let kept: Vec<RawFd> = descriptors.iter().map(|(fd, _)| *fd).collect();
+    let needs = Needs {
+        descriptors: &kept,
+        cgroup: birthplace.as_ref().map(AsFd::as_fd),
+        before: Some(&before),
+        bound: bound.then_some((plan.state.rootfs.as_str(), root.as_str())),
+    };
+    let result = criu::run(context, &args, &places, &needs);
+    made.unit = scope.get();
+    made.cgroup |= made.unit.is_some();
+    result?;
+
+    let text = files::read(CWD, pid_file.as_str())?;
+    let pid = core::str::from_utf8(&text)
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .and_then(Pid::from_raw);
+    let Some(pid) = pid else {
+        fail!("criu wrote no pid to {pid_file}");
+    };
+    // It is our child, so this is no other process.
+    let process = rustix::process::pidfd_open(pid, PidfdFlags::empty())
+        .during(|| format!("cannot open the process {pid}"))?;
+    let copy = process.try_clone();
+    made.child = Some(copy.during(|| "cannot duplicate a descriptor".into())?);
+    let _ = rustix::fs::unlink(pid_file.as_str());
+    let _ = rustix::fs::unlinkat(CWD, root.as_str(), AtFlags::REMOVEDIR);
+    made.state.pid = pid.as_raw_nonzero().get();
+    made.state.start_time = container::stat(made.state.pid).map_or(0, |stat| stat.started);
+    made.directory.write(&made.state)?;
+    if let Some(path) = flags.text(Flag::PidFile) {
+        made.pid_file = Some(path);
+        files::replace(CWD, path, made.state.pid.to_string().as_bytes(), 0o644)?;
+    }
+    Ok(process)
+}
+
+/// The root may be a new one, of which the checkpoint holds nothing, and criu mounts only on what is there. What lies
+/// below a mount comes with that.
+fn make_mount_points(plan: &Plan) -> Result<()> {
+    let what = |path| {
+        format!(
+            "cannot make the mount point {path} in {}",
+            plan.state.rootfs
+        )
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(CWD, plan.state.rootfs.as_str(), flags, FsMode::empty())
+        .during(|| format!("cannot open {}", plan.state.rootfs))?;
+    let points: Vec<(&CStr, Make)> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Mount(mount) => Some((mount.target, Make::Directory)),
+            Step::Bind(bind) => Some((bind.target, kind_of(bind.source))),
+            _ => None,
+        })
+        .collect();
+    for (point, make) in &points {
+        let below = points.iter().any(|(other, _)| {
+            let rest = point.to_bytes().strip_prefix(other.to_bytes());
+            rest.is_some_and(|rest| rest.starts_with(b"/"))
+        });
+        if !below {
+            let made = syscalls::reach(root.as_fd(), point, *make);
+            made.map_err(|fault| Error::from_errno(what(Lossy(point)), fault.errno))?;
+        }
+    }
+    Ok(())
+}
+
+fn kind_of(source: &CStr) -> Make {
+    match rustix::fs::stat(source) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Make::Directory,
+        _ => Make::File,
+    }
+}
+
+/// What criu gets from us, each by the name that the image has for it: our stdio for the pipes that the container's
+/// was, and the namespaces that it takes as they are.
+fn inherited(plan: &Plan, places: &Places<'_>) -> Result<Vec<(OwnedFd, String)>> {
+    let mut inherited: Vec<(OwnedFd, String)> = Vec::new();
+    let path = join(places.images, criu::DESCRIPTORS);
+    let open = rustix::fs::openat(CWD, path.as_str(), OFlags::RDONLY, FsMode::empty());
+    let names: Vec<String> = match open {
+        Err(Errno::NOENT) => Vec::new(),
+        file => {
+            let what = || format!("cannot read {path}");
+            spec::strings(&path, &files::read_open(&file.during(what)?).during(what)?)?
+        }
+    };
+    let stdio = [calls::stdin(), calls::stdout(), calls::stderr()];
+    for (name, ours) in names.iter().zip(stdio) {
+        let known = inherited.iter().any(|(_, known)| known == name);
+        if name.starts_with("pipe:") && !known {
+            let copy = rustix::io::dup(ours).during(|| "cannot duplicate stdio".into())?;
+            inherited.push((copy, name.clone()));
+        }
+    }
+    for join in &plan.joins {
+        if let Some((_, key)) = criu::outer_namespace(join.name) {
+            let namespace = rustix::fs::openat(CWD, join.path, OFlags::RDONLY, FsMode::empty())
+                .during(|| {
+                    let path = join.path.to_string_lossy();
+                    format!("config.json: linux.namespaces: cannot open {path}")
+                })?;
+            inherited.push((namespace, key.into()));
+        }
+    }
+    Ok(inherited)
+}

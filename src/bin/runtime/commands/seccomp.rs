@@ -1,0 +1,114 @@
+//! `seccomp`: a profile as the program that will be loaded, with its figures; or the verdict on one call and
+//! the rule behind it.
+
+use super::print;
+use crate::Context;
+use crate::files;
+use alloc::format;
+use alloc::vec::Vec;
+use bpf::{Arch, Data};
+use core::fmt::Write;
+use runtime::cli::Flag;
+use runtime::error::{Error, Result, fail};
+use runtime::plan::{compiled, with_profile};
+use runtime::spec::{ProfileHead, Seccomp, Spec};
+use rustix::fs::CWD;
+
+pub fn run(context: &Context<'_>) -> Result<i32> {
+    let file = context.operands[0];
+    let text = files::read(CWD, file)?;
+    let place = format!("{file}: seccomp");
+    // A profile by itself, or the one in a config.json.
+    let head = ProfileHead::parse(file, &text)?;
+    let seccomp = if head.default_action.is_some() {
+        Seccomp::parse(file, &text)?
+    } else {
+        match Spec::parse(file, &text)?.linux.seccomp {
+            Some(seccomp) => seccomp,
+            None => fail!(
+                "{file}: there is no seccomp profile: neither defaultAction nor linux.seccomp"
+            ),
+        }
+    };
+    let call = &context.operands[1..];
+    with_profile(&seccomp, &place, |profile| {
+        if context.flags.has(Flag::Explain) {
+            let verdict = bpf::explain(profile, &data(call)?)
+                .map_err(|e| Error::new(format!("{place}: {e}")))?;
+            return print(&format!("{verdict}\n"));
+        }
+        if !call.is_empty() {
+            fail!(
+                "unexpected argument {:?} (--explain asks about a call)",
+                call[0]
+            );
+        }
+        let program = compiled(profile, &place)?;
+        let mut archs = Vec::from([Arch::NATIVE]);
+        archs.extend(
+            profile
+                .architectures
+                .iter()
+                .copied()
+                .filter(|arch| *arch != Arch::NATIVE),
+        );
+        let mut out = bpf::disassemble(&program.instructions, &archs);
+        let _ = writeln!(out, "{}", bpf::statistics(&program.instructions, &archs));
+        for arch in archs {
+            let _ = writeln!(
+                out,
+                "{}: {}",
+                arch.name(),
+                bpf::statistics_of(&program.instructions, arch)
+            );
+        }
+        if !program.unknown.is_empty() {
+            let _ = writeln!(out, "unknown system calls: {}", program.unknown.join(", "));
+        }
+        print(&out)
+    })
+}
+
+/// A call as the filter sees it: its name or number on this architecture, and its arguments.
+fn data(words: &[&str]) -> Result<Data> {
+    let Some((name, arguments)) = words.split_first() else {
+        fail!("--explain needs a system call and its arguments, such as openat 0 2");
+    };
+    let number = match bpf::number(Arch::NATIVE, name) {
+        Some(number) => number,
+        None => match integer(name).map(u32::try_from) {
+            Some(Ok(number)) => number,
+            _ => fail!("{name:?} is no system call of {}", Arch::NATIVE.name()),
+        },
+    };
+    let mut args = [0; 6];
+    if arguments.len() > args.len() {
+        fail!(
+            "a system call has at most {} arguments, found {}",
+            args.len(),
+            arguments.len()
+        );
+    }
+    for (to, text) in args.iter_mut().zip(arguments) {
+        match integer(text) {
+            Some(value) => *to = value,
+            None => fail!("expected a number, found {text:?}"),
+        }
+    }
+    Ok(Data {
+        nr: number,
+        arch: Arch::NATIVE.token(),
+        instruction_pointer: 0,
+        args,
+    })
+}
+
+/// Decimal, hexadecimal after 0x, or negative as C has it.
+fn integer(text: &str) -> Option<u64> {
+    if let Some(hex) = text.strip_prefix("0x") {
+        return u64::from_str_radix(hex, 16).ok();
+    }
+    text.parse()
+        .ok()
+        .or_else(|| text.parse::<i64>().ok().map(|n| n as u64))
+}

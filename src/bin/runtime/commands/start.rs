@@ -1,0 +1,91 @@
+//! `start`: wakes the waiting child and hears from it whether its exec worked.
+
+use crate::Context;
+use crate::container::Directory;
+use crate::launch::{failure, go_on, start_address};
+use crate::sd_notify::Ready;
+use crate::{commands, container, hooks, seccomp_agent};
+use runtime::error::{During, Error, Result, fail};
+use runtime::state::{CREATED, RUNNING, STOPPED};
+use rustix::event::Timespec;
+use rustix::fd::AsFd;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use syscalls::report::{Kind, Report, Text};
+
+pub fn run(context: &Context<'_>) -> Result<i32> {
+    let id = context.operands[0];
+    let directory = Directory::open(context.root, id)?;
+    let state = directory.read()?;
+    let pidfd = match directory.status(&state) {
+        (CREATED, Some(pidfd)) => pidfd,
+        (STOPPED, _) => fail!("cannot start container {id:?}: it has stopped"),
+        (RUNNING, _) => fail!("cannot start container {id:?}: it is already running"),
+        (status, _) => fail!("cannot start container {id:?}: it is {status}"),
+    };
+    let service = match context.notify_socket() {
+        Some(manager) => Ready::listen(&directory, manager)?,
+        None => None,
+    };
+    let what = || alloc::format!("cannot start container {id:?}");
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .during(what)?;
+    // Somebody else's `start` may be heard before ours: nobody listens any more then, or hangs up.
+    let still_created = || match directory.status(&state) {
+        (RUNNING, _) => fail!("cannot start container {id:?}: it is already running"),
+        _ => Ok(()),
+    };
+    if let Err(errno) = rustix::net::connect(&socket, &start_address(&directory)?) {
+        still_created()?;
+        return Err(Error::from_errno(what(), errno));
+    }
+    go_on(socket.as_fd());
+    let (mut text, mut ready, mut failed) = (Text::new(), false, None);
+    while let Some(report) = Report::recv(socket.as_fd(), &mut text).during(what)? {
+        match report.kind {
+            Kind::Ready => ready = true,
+            Kind::Listener => {
+                seccomp_agent::deliver(pidfd.as_fd(), report.errno, state.pid, &state, CREATED)?;
+                go_on(socket.as_fd());
+            }
+            _ => failed = Some(failure(&report, &text, None)),
+        }
+    }
+    if let Some(error) = failed {
+        // It is about to end. Engines take a container whose start has failed for one that can be deleted.
+        commands::delete::kill_and_wait(&directory, &state)?;
+        wait_until_reaped(state.pid);
+        return Err(error);
+    }
+    if !ready {
+        still_created()?;
+        fail!("cannot start container {id:?}: its first process ended before its program began");
+    }
+    if let Err(error) = hooks::run("poststart", &state.poststart, &state, RUNNING) {
+        // It stops the container (runtime.md, Lifecycle); its remains wait for delete.
+        commands::delete::kill_and_wait(&directory, &state)?;
+        return Err(error);
+    }
+    if let Some(service) = service {
+        service.wait(pidfd.as_fd(), state.pid)?;
+    }
+    Ok(0)
+}
+
+/// An engine hears of the end by reaping the process, and should have heard of it when we tell of the failure. Nobody
+/// promises to reap it, so this does not wait for long.
+fn wait_until_reaped(pid: i32) {
+    for _ in 0..100 {
+        if container::stat(pid).is_none() {
+            return;
+        }
+        let _ = rustix::thread::nanosleep(&Timespec {
+            tv_sec: 0,
+            tv_nsec: 1_000_000,
+        });
+    }
+}

@@ -1,0 +1,117 @@
+//! `state` and `list`: what is written down, and what the kernel says now.
+
+use super::{pause, print};
+use crate::Context;
+use crate::container::Directory;
+use crate::host;
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use runtime::cli::Flag;
+use runtime::error::{Error, Result};
+use runtime::state::{STOPPED, Shown, State};
+use rustix::fs::{AtFlags, CWD};
+
+pub fn state(context: &Context<'_>) -> Result<i32> {
+    let directory = Directory::open(context.root, context.operands[0])?;
+    let state = directory.read()?;
+    let status = pause::status(&directory, &state, &host::cgroups()?);
+    print(&(json(&state.shown(status))? + "\n"))
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string_pretty(value).map_err(|e| Error::new(e.to_string()))
+}
+
+/// One line of `list`; runc's names.
+#[derive(serde::Serialize)]
+struct Row<'a> {
+    #[serde(flatten)]
+    state: Shown<'a>,
+    owner: &'a str,
+}
+
+pub fn list(context: &Context<'_>) -> Result<i32> {
+    let mut containers: Vec<(State, &'static str, String)> = Vec::new();
+    let cgroups = host::cgroups()?;
+    for id in Directory::list(context.root)? {
+        // One that vanishes meanwhile is not listed.
+        let Ok(Some(directory)) = Directory::find(context.root, &id) else {
+            continue;
+        };
+        let Ok(state) = directory.read() else {
+            continue;
+        };
+        let status = pause::status(&directory, &state, &cgroups);
+        containers.push((state, status, owner(context.root, &id)));
+    }
+    if context.flags.has(Flag::Quiet) {
+        return print(
+            &containers
+                .iter()
+                .map(|(state, ..)| state.id.clone() + "\n")
+                .collect::<String>(),
+        );
+    }
+    if context.flags.text(Flag::ListFormat) == Some("json") {
+        let rows: Vec<Row<'_>> = containers
+            .iter()
+            .map(|(state, status, owner)| Row {
+                state: state.shown(status),
+                owner,
+            })
+            .collect();
+        let rows = serde_json::to_string(&rows).map_err(|e| Error::new(e.to_string()))?;
+        return print(&(rows + "\n"));
+    }
+    print(&table(&containers))
+}
+
+/// Columns as wide as their widest entry.
+fn table(containers: &[(State, &'static str, String)]) -> String {
+    let mut rows: Vec<[String; 6]> =
+        Vec::from([["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned)]);
+    for (state, status, owner) in containers {
+        let pid = if *status == STOPPED { 0 } else { state.pid };
+        rows.push([
+            state.id.clone(),
+            pid.to_string(),
+            (*status).to_owned(),
+            state.bundle.clone(),
+            state.created.clone(),
+            owner.clone(),
+        ]);
+    }
+    let mut width = [0; 6];
+    for row in &rows {
+        for (width, cell) in width.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let line = |row: &[String; 6]| {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(width)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        cells.join("   ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+/// The user that made the container, by name where /etc/passwd has one.
+fn owner(root: &str, id: &str) -> String {
+    let path = runtime::facts::join(root, id);
+    let Ok(stat) = rustix::fs::statat(CWD, path.as_str(), AtFlags::SYMLINK_NOFOLLOW) else {
+        return String::new();
+    };
+    let uid = stat.st_uid.to_string();
+    let passwd = crate::files::read(CWD, "/etc/passwd").unwrap_or_default();
+    let name = String::from_utf8_lossy(&passwd).lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1) == Some(&uid)).then(|| name.to_owned())
+    });
+    name.unwrap_or_else(|| format!("#{uid}"))
+}

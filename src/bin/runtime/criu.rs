@@ -1,0 +1,294 @@
+//! criu(8), which saves processes to disk and brings them back: what it is told about a container of ours, as a list
+//! of arguments made from the plan and the command line, and how it is run.
+
+use crate::Context;
+use crate::files;
+use crate::program::{self, Needs, Stream};
+use alloc::borrow::{Cow, ToOwned};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+use runtime::cli::{Flag, Flags};
+use runtime::error::{Error, Result, fail};
+use runtime::plan::Plan;
+use rustix::fd::RawFd;
+use rustix::fs::CWD;
+use syscalls::step::{Bind, Step};
+
+/// In the image directory: what stdin, stdout and stderr of the container's process were.
+pub const DESCRIPTORS: &str = "descriptors.json";
+/// By this name a masked file is known to the image, as in runc.
+const NULL: &str = "/dev/null";
+
+/// A new mount namespace (clone(2), CLONE_NEWNS): only then is there a root and what is mounted in it.
+pub const NEW_MOUNTS: u64 = linux_raw_sys::general::CLONE_NEWNS as u64;
+/// Its program keeps the other end of a terminal to itself, and would leave the container with one that is dead.
+pub const NO_TERMINAL: &str =
+    "it has a terminal (process.terminal of config.json), which the program criu cannot pass on";
+
+/// What criu has under the same name.
+const SAME: [(Flag, &str); 8] = [
+    (Flag::LeaveRunning, "--leave-running"),
+    (Flag::TcpEstablished, "--tcp-established"),
+    (Flag::ExtUnixSk, "--ext-unix-sk"),
+    (Flag::ShellJob, "--shell-job"),
+    (Flag::FileLocks, "--file-locks"),
+    (Flag::AutoDedup, "--auto-dedup"),
+    (Flag::LazyPages, "--lazy-pages"),
+    (Flag::LinkRemap, "--link-remap"),
+];
+
+/// Where criu reads and writes.
+pub struct Places<'a> {
+    pub images: &'a str,
+    pub work: &'a str,
+    /// In `work`.
+    pub log: &'static str,
+}
+
+impl<'a> Places<'a> {
+    pub fn of(flags: &Flags<'a>, log: &'static str) -> Self {
+        let images = flags.text(Flag::ImagePath).unwrap_or("checkpoint");
+        Self {
+            images,
+            work: flags.text(Flag::WorkPath).unwrap_or(images),
+            log,
+        }
+    }
+
+    /// Makes a directory that only root may look into: it holds the memory of processes.
+    pub fn make(path: &str) -> Result<()> {
+        files::make_directories(path, 0o700).map_err(|(at, errno)| {
+            Error::from_errno(format!("cannot make the directory {at}"), errno)
+        })
+    }
+}
+
+/// A mount whose source is outside the container.
+pub enum External<'p> {
+    /// Target and source.
+    Bind(&'p CStr, &'p CStr),
+    /// A path that may be masked by the null device.
+    Mask(&'p CStr),
+}
+
+/// The mounts of the plan that criu cannot make from what is in its image.
+pub fn externals(plan: &Plan) -> impl Iterator<Item = External<'_>> {
+    plan.steps.iter().filter_map(|step| match step {
+        Step::Bind(Bind { target, source, .. }) => Some(External::Bind(target, source)),
+        Step::Mask { path, .. } => Some(External::Mask(path)),
+        _ => None,
+    })
+}
+
+/// `net` or `pid`, of which criu takes namespaces from outside as they are; the name that the image has for it.
+pub fn outer_namespace(name: &str) -> Option<(&'static str, &'static str)> {
+    match name {
+        "network" => Some(("net", "extRootNetNS")),
+        "pid" => Some(("pid", "extRootPidNS")),
+        _ => None,
+    }
+}
+
+fn common(flags: &Flags<'_>, places: &Places<'_>, annotations: &[(String, String)]) -> Vec<String> {
+    let mut args: Vec<String> = [
+        "-v4",
+        "--log-file",
+        places.log,
+        "--images-dir",
+        places.images,
+        "--work-dir",
+        places.work,
+        // What is in a network namespace is the engine's to set up.
+        "--empty-ns",
+        "net",
+    ]
+    .map(str::to_owned)
+    .into();
+    let same = SAME.iter().filter(|(flag, _)| flags.has(*flag));
+    args.extend(same.map(|(_, name)| (*name).to_owned()));
+    // A file of criu's own options, for what engines have no flag for.
+    let config = annotations.iter().find(|(key, _)| key == "org.criu.config");
+    if let Some((_, path)) = config {
+        args.extend(["--config".to_owned(), path.clone()]);
+    }
+    args
+}
+
+/// What `dump` needs to know of the container that runs.
+pub struct Running<'a> {
+    pub pid: i32,
+    /// `None` where its mounts are the host's.
+    pub rootfs: Option<&'a str>,
+    /// The directory of the cgroup that is frozen meanwhile.
+    pub freezer: Option<String>,
+    /// Mount points and the names that the image has for them.
+    pub mounts: &'a [(String, Cow<'a, str>)],
+    /// Namespaces of others, by their name in the spec, and their inodes.
+    pub namespaces: &'a [(&'a str, u64)],
+}
+
+/// The arguments of `checkpoint`.
+pub fn dump(
+    flags: &Flags<'_>,
+    places: &Places<'_>,
+    annotations: &[(String, String)],
+    running: &Running<'_>,
+) -> Result<Vec<String>> {
+    let pre = flags.has(Flag::PreDump);
+    let mut args = common(flags, places, annotations);
+    args.insert(0, if pre { "pre-dump" } else { "dump" }.to_owned());
+    args.extend(["--tree".to_owned(), format!("{}", running.pid)]);
+    if let Some(rootfs) = running.rootfs {
+        args.extend(["--root".to_owned(), rootfs.to_owned()]);
+    }
+    let mode = flags.text(Flag::ManageCgroupsMode).unwrap_or("soft");
+    args.push(format!("--manage-cgroups={mode}"));
+    if let Some(freezer) = &running.freezer {
+        args.extend(["--freeze-cgroup".to_owned(), freezer.clone()]);
+    }
+    let parent = flags.text(Flag::ParentPath);
+    if pre || parent.is_some() {
+        args.push("--track-mem".to_owned());
+    }
+    if let Some(parent) = parent {
+        if parent.starts_with('/') {
+            fail!("--parent-path: expected a path relative to --image-path, found {parent:?}");
+        }
+        args.extend(["--prev-images-dir".to_owned(), parent.to_owned()]);
+    }
+    if let Some(server) = flags.text(Flag::PageServer) {
+        let Some((address, port)) = server.rsplit_once(':') else {
+            fail!("--page-server: expected ADDRESS:PORT, found {server:?}");
+        };
+        args.extend(["--page-server", "--address", address, "--port", port].map(str::to_owned));
+    }
+    if let Some(fd) = flags.number(Flag::StatusFd) {
+        args.extend(["--status-fd".to_owned(), format!("{fd}")]);
+    }
+    for (point, name) in running.mounts {
+        args.extend(["--external".to_owned(), format!("mnt[{point}]:{name}")]);
+    }
+    for (name, inode) in running.namespaces {
+        if let Some((kind, key)) = outer_namespace(name) {
+            args.extend(["--external".to_owned(), format!("{kind}[{inode}]:{key}")]);
+        }
+    }
+    Ok(args)
+}
+
+/// What `restore` needs to know besides the plan.
+pub struct Restored<'a> {
+    /// Where the root is bound for it; `None` where its mounts are the host's.
+    pub root: Option<&'a str>,
+    pub pid_file: &'a str,
+    pub cgroup: Option<&'a str>,
+    /// Our descriptors that take the places of others, by the names that the image has for them.
+    pub descriptors: &'a [(RawFd, String)],
+}
+
+/// The arguments of `restore`.
+pub fn restore(
+    flags: &Flags<'_>,
+    places: &Places<'_>,
+    annotations: &[(String, String)],
+    plan: &Plan,
+    restored: &Restored<'_>,
+) -> Vec<String> {
+    let mut args = common(flags, places, annotations);
+    args.insert(0, "restore".to_owned());
+    // Our child, as one that we started ourselves, and not criu's.
+    args.extend(["--restore-detached", "--restore-sibling"].map(str::to_owned));
+    args.extend(["--pidfile", restored.pid_file, "--evasive-devices"].map(str::to_owned));
+    if let Some(root) = restored.root {
+        args.extend(["--root".to_owned(), root.to_owned()]);
+    }
+    // criu is in the cgroup already. Those below it come back there, wherever they were.
+    let mode = match restored.cgroup {
+        Some(_) => flags.text(Flag::ManageCgroupsMode).unwrap_or("soft"),
+        None => "ignore",
+    };
+    args.push(format!("--manage-cgroups={mode}"));
+    if let Some(path) = restored.cgroup.filter(|_| mode != "ignore") {
+        args.extend(["--cgroup-root".to_owned(), path.to_owned()]);
+    }
+    for (flag, name) in [
+        (Flag::LsmProfile, "--lsm-profile"),
+        (Flag::LsmMountContext, "--lsm-mount-context"),
+    ] {
+        if let Some(value) = flags.text(flag) {
+            args.extend([name.to_owned(), value.to_owned()]);
+        }
+    }
+    let mut masked = false;
+    for external in externals(plan) {
+        let (name, source) = match external {
+            External::Bind(target, source) => (target.to_string_lossy(), source.to_string_lossy()),
+            // All of them have one name.
+            External::Mask(_) if masked => continue,
+            External::Mask(_) => {
+                masked = true;
+                (NULL.into(), NULL.into())
+            }
+        };
+        args.extend(["--external".to_owned(), format!("mnt[{name}]:{source}")]);
+    }
+    for join in &plan.joins {
+        if outer_namespace(join.name).is_none() {
+            let kind = match join.name {
+                "mount" => "mnt",
+                name => name,
+            };
+            let path = join.path.to_string_lossy();
+            args.extend(["--join-ns".to_owned(), format!("{kind}:{path}")]);
+        }
+    }
+    for (fd, key) in restored.descriptors {
+        args.extend(["--inherit-fd".to_owned(), format!("fd[{fd}]:{key}")]);
+    }
+    args
+}
+
+/// The name that the image gets for an external mount.
+pub fn image_name<'p>(external: &External<'p>) -> Cow<'p, str> {
+    match external {
+        External::Bind(target, _) => target.to_string_lossy(),
+        External::Mask(_) => NULL.into(),
+    }
+}
+
+/// Runs criu, `--criu` or the one in PATH. An error holds the last errors of its log, and where that is.
+pub fn run(
+    context: &Context<'_>,
+    args: &[String],
+    places: &Places<'_>,
+    needs: &Needs<'_>,
+) -> Result<()> {
+    let log = runtime::facts::join(places.work, places.log);
+    // One of an earlier run would tell of other errors.
+    let _ = rustix::fs::unlink(log.as_str());
+    let name = context.flags.text(Flag::Criu).unwrap_or("criu");
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let path = context.start.var("PATH");
+    program::run_with(name, &args, path, Stream::Stderr, needs)
+        .map(drop)
+        .map_err(|error| match files::read(CWD, log.as_str()) {
+            Ok(text) => Error::new(format!(
+                "{error}{} (see {log})",
+                last_errors(&String::from_utf8_lossy(&text))
+            )),
+            Err(_) => error,
+        })
+}
+
+/// The last errors in a log of criu's, of which the first is the cause more often than the last.
+fn last_errors(log: &str) -> String {
+    const MOST: usize = 3;
+    let errors: Vec<&str> = log
+        .lines()
+        .filter_map(|line| line.split_once("Error ").map(|(_, error)| error.trim()))
+        .collect();
+    let last = &errors[errors.len().saturating_sub(MOST)..];
+    last.iter().map(|error| format!(": {error}")).collect()
+}

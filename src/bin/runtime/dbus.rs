@@ -1,0 +1,176 @@
+//! A connection to D-Bus: calls, their replies, and the signal that a job is done. Source: the D-Bus specification,
+//! Authentication Protocol.
+
+use crate::files;
+use crate::socket;
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use runtime::dbus::{
+    Body, ERROR, Head, METHOD_RETURN, Message, Object, Reader, SIGNAL, method_call,
+};
+use runtime::error::{During, Error, Result, fail};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
+
+/// How many seconds an answer may take.
+const PATIENCE: i64 = 30;
+
+const BUS: Object = Object {
+    destination: "org.freedesktop.DBus",
+    path: "/org/freedesktop/DBus",
+    interface: "org.freedesktop.DBus",
+};
+
+/// The error that a call was answered with: its name and what it says.
+pub struct Refused {
+    pub name: String,
+    pub text: String,
+}
+
+/// A connection to a bus, or to systemd alone.
+pub struct Bus {
+    socket: OwnedFd,
+    last_serial: u32,
+    /// Signals that came while something else was waited for: member and body.
+    signals: Vec<(String, Vec<u8>)>,
+    deadline: i64,
+}
+
+fn now() -> i64 {
+    clock_gettime(ClockId::Monotonic).tv_sec
+}
+
+impl Bus {
+    /// Connects to the socket at this path and says who we are by the credentials of the socket, which hold in a user
+    /// namespace too. `direct`: systemd is at the other end, and there is no bus to greet.
+    pub fn connect(path: &str, direct: bool) -> Result<Self> {
+        let mut bus = Self {
+            socket: socket::connect(path, "D-Bus")?,
+            last_serial: 0,
+            signals: Vec::new(),
+            deadline: now() + PATIENCE,
+        };
+        bus.send(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
+        let (mut line, mut lines) = (Vec::new(), 0);
+        while lines < 2 {
+            let mut byte = [0];
+            bus.receive_exactly(&mut byte)?;
+            if byte != *b"\n" {
+                line.extend(byte);
+                continue;
+            }
+            let expected: &[u8] = if lines == 0 { b"DATA" } else { b"OK " };
+            if !line.starts_with(expected) {
+                fail!(
+                    "D-Bus: {path} refuses us: {:?}",
+                    String::from_utf8_lossy(&line)
+                );
+            }
+            line.clear();
+            lines += 1;
+        }
+        if !direct {
+            let hello = bus.call(&BUS, "Hello", "", Body::default())?;
+            hello.map_err(|refused| Error::new(format!("D-Bus: {}", refused.text)))?;
+        }
+        Ok(bus)
+    }
+
+    /// Has signals of this interface sent to us.
+    pub fn listen(&mut self, to: &Object) -> Result<()> {
+        let mut rule = Body::default();
+        rule.text(&format!(
+            "type='signal',sender='{}',interface='{}',path='{}'",
+            to.destination, to.interface, to.path
+        ));
+        let added = self.call(&BUS, "AddMatch", "s", rule)?;
+        added.map_err(|refused| Error::new(format!("D-Bus: {}", refused.text)))?;
+        Ok(())
+    }
+
+    /// Calls a method and waits for what it answers.
+    pub fn call(
+        &mut self,
+        object: &Object,
+        member: &str,
+        signature: &str,
+        body: Body,
+    ) -> Result<core::result::Result<Vec<u8>, Refused>> {
+        self.last_serial += 1;
+        let serial = self.last_serial;
+        self.send(&method_call(serial, object, member, signature, body))?;
+        loop {
+            let answer = self.receive()?;
+            match answer.kind {
+                METHOD_RETURN if answer.reply_to == serial => return Ok(Ok(answer.body)),
+                ERROR if answer.reply_to == serial => {
+                    let text = Reader::new(&answer.body).text().unwrap_or_default();
+                    return Ok(Err(Refused {
+                        text: text.to_owned(),
+                        name: answer.error,
+                    }));
+                }
+                SIGNAL => self.signals.push((answer.member, answer.body)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits for the signal that `wanted` knows, also among those that came before.
+    pub fn wait<T>(&mut self, mut wanted: impl FnMut(&str, Reader<'_>) -> Option<T>) -> Result<T> {
+        loop {
+            for (member, body) in core::mem::take(&mut self.signals) {
+                if let Some(found) = wanted(&member, Reader::new(&body)) {
+                    return Ok(found);
+                }
+            }
+            let message = self.receive()?;
+            if message.kind == SIGNAL {
+                self.signals.push((message.member, message.body));
+            }
+        }
+    }
+
+    fn send(&self, bytes: &[u8]) -> Result<()> {
+        files::write_all(&self.socket, bytes).during(|| "D-Bus: cannot send".into())
+    }
+
+    fn receive_exactly(&self, mut bytes: &mut [u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            let left = Timespec {
+                tv_sec: (self.deadline - now()).max(0),
+                tv_nsec: 0,
+            };
+            let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+            match rustix::event::poll(&mut fds, Some(&left)) {
+                Ok(0) => fail!("D-Bus: systemd did not answer within {PATIENCE} s"),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(Error::from_errno("D-Bus: cannot wait", errno)),
+            }
+            let n = rustix::io::retry_on_intr(|| rustix::io::read(&self.socket, &mut *bytes));
+            match n.during(|| "D-Bus: cannot receive".into())? {
+                0 => fail!("D-Bus: the other end has closed the connection"),
+                n => bytes = &mut bytes[n..],
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&self) -> Result<Message> {
+        let mut head = [0; 16];
+        self.receive_exactly(&mut head)?;
+        let message = Head::parse(&head).map(|head| {
+            let mut rest = alloc::vec![0; head.rest()];
+            self.receive_exactly(&mut rest)?;
+            Ok(head.message(rest))
+        });
+        match message.transpose()?.flatten() {
+            Some(message) => Ok(message),
+            None => fail!("D-Bus: a message that cannot be read"),
+        }
+    }
+}

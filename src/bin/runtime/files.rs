@@ -1,0 +1,101 @@
+//! Whole files read and written in few calls, with errors that name them. procfs and cgroup files want
+//! one write for one value, which is what `write` does.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use runtime::error::{During, Error, Result};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::path::Arg;
+
+/// Reads a whole file.
+pub fn read<P: Arg + Copy + core::fmt::Debug>(dir: impl AsFd, path: P) -> Result<Vec<u8>> {
+    let what = || format!("cannot read {}", shown(path));
+    let file = rustix::fs::openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .during(what)?;
+    read_open(&file).during(what)
+}
+
+/// Reads what is left of an open file.
+pub fn read_open(file: &OwnedFd) -> rustix::io::Result<Vec<u8>> {
+    let size = rustix::fs::fstat(file)?.st_size as usize;
+    let mut bytes = Vec::with_capacity(size.max(1000) + 1);
+    loop {
+        bytes.reserve(512);
+        let n = rustix::io::retry_on_intr(|| {
+            rustix::io::read(file, rustix::buffer::spare_capacity(&mut bytes))
+        })?;
+        if n == 0 {
+            return Ok(bytes);
+        }
+    }
+}
+
+/// Reads the beginning of a file, in one read and without allocating.
+pub fn read_into(path: &str, bytes: &mut [u8]) -> Result<usize> {
+    let what = || format!("cannot read {path}");
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(CWD, path, flags, Mode::empty()).during(what)?;
+    rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *bytes)).during(what)
+}
+
+/// Writes a value into an existing file, in one write.
+pub fn write<P: Arg + Copy>(dir: impl AsFd, path: P, value: &[u8]) -> rustix::io::Result<()> {
+    let file = rustix::fs::openat(dir, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    match rustix::io::retry_on_intr(|| rustix::io::write(&file, value))? {
+        n if n == value.len() => Ok(()),
+        _ => Err(Errno::IO),
+    }
+}
+
+/// Makes a new file under a name of our own and renames it into place, so that a reader sees all or nothing.
+pub fn replace(dir: impl AsFd, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
+    let new = format!("{name}.new{}", rustix::process::getpid().as_raw_nonzero());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = dir.as_fd();
+    let write = || -> rustix::io::Result<()> {
+        // Whatever has that name is not ours: a file of somebody else must not become this one.
+        let _ = rustix::fs::unlinkat(dir, new.as_str(), rustix::fs::AtFlags::empty());
+        let file = rustix::fs::openat(dir, new.as_str(), flags, Mode::from_raw_mode(mode))?;
+        write_all(&file, bytes)?;
+        rustix::fs::renameat(dir, new.as_str(), dir, name)
+    };
+    write().map_err(|errno| {
+        let _ = rustix::fs::unlinkat(dir, new.as_str(), rustix::fs::AtFlags::empty());
+        Error::from_errno(format!("cannot write {name}"), errno)
+    })
+}
+
+/// The path of an open file, absolute and without links; an error if it is not UTF-8.
+pub fn path_of(file: BorrowedFd<'_>) -> rustix::io::Result<String> {
+    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let path = rustix::fs::readlinkat(CWD, link.as_str(), Vec::new())?;
+    path.into_string().map_err(|_| Errno::ILSEQ)
+}
+
+/// Makes a directory and those above it that are missing; an error comes with the one that cannot be made.
+pub fn make_directories(path: &str, mode: u32) -> core::result::Result<(), (&str, Errno)> {
+    let above = path.match_indices('/').filter(|(at, _)| *at > 0);
+    for (at, _) in above.chain([(path.len(), "")]) {
+        match rustix::fs::mkdirat(CWD, &path[..at], Mode::from_raw_mode(mode)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err((&path[..at], errno)),
+        }
+    }
+    Ok(())
+}
+
+/// Writes everything, however many calls it takes.
+pub fn write_all(file: impl AsFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
+    while !bytes.is_empty() {
+        let n = rustix::io::retry_on_intr(|| rustix::io::write(file.as_fd(), bytes))?;
+        bytes = &bytes[n..];
+    }
+    Ok(())
+}
+
+fn shown<P: Arg + core::fmt::Debug>(path: P) -> String {
+    path.to_string_lossy().into_owned()
+}

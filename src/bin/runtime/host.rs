@@ -1,0 +1,109 @@
+//! Probes the facts of the host that a plan depends on, once, before the plan is made.
+
+use crate::files;
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
+use runtime::error::{During, Result};
+use runtime::facts::{self, CGROUPS, Cgroups, Facts};
+use rustix::fd::AsFd;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
+use rustix::io::Errno;
+use syscalls::{Start, calls};
+
+/// include/uapi/linux/magic.h
+const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
+/// The inode of the first user namespace (PROC_USER_INIT_INO, include/linux/proc_ns.h).
+const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
+
+/// Probes everything; the security modules only when `labels` says that the spec names one, which spares every other start
+/// two look-ups.
+pub fn probe(start: Start, labels: bool) -> Result<Facts> {
+    // Capabilities without a gap: 40 was the last one for years.
+    let known = |n: u32| rustix::thread::capability_is_in_bounding_set(bit(n)).is_ok();
+    let mut last_capability = 40;
+    while last_capability > 0 && !known(last_capability) {
+        last_capability -= 1;
+    }
+    while last_capability < 63 && known(last_capability + 1) {
+        last_capability += 1;
+    }
+    let euid = start.euid();
+    let in_user_namespace = in_user_namespace()?;
+    // Root of the first user namespace is asked nothing: what it lacks shows where it needs it.
+    let ordinary = euid != 0 || in_user_namespace;
+    let privileged = !ordinary || has_sys_admin();
+    Ok(Facts {
+        euid,
+        egid: start.egid(),
+        privileged,
+        may_mount: privileged && (!in_user_namespace || owns_mounts().unwrap_or(false)),
+        setgroups_denied: in_user_namespace
+            && files::read(CWD, "/proc/self/setgroups")?.starts_with(b"deny"),
+        in_user_namespace,
+        last_capability,
+        has_kcore: rustix::fs::access(c"/proc/kcore", rustix::fs::Access::EXISTS).is_ok(),
+        apparmor: labels && has_apparmor(),
+        selinux: labels && has_selinux(),
+        cgroups: cgroups()?,
+    })
+}
+
+/// Whether we are in another user namespace than the first.
+pub fn in_user_namespace() -> Result<bool> {
+    let path = c"/proc/self/ns/user";
+    let namespace = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::INO)
+        .during(|| "cannot look at /proc/self/ns/user (is /proc mounted?)".to_owned())?;
+    Ok(namespace.stx_ino != FIRST_USER_NAMESPACE)
+}
+
+fn has_sys_admin() -> bool {
+    use rustix::thread::CapabilitySet;
+    rustix::thread::capabilities(None)
+        .is_ok_and(|caps| caps.effective.contains(CapabilitySet::SYS_ADMIN))
+}
+
+/// Whether our mount namespace belongs to our user namespace. Where it does not, it is of one above.
+fn owns_mounts() -> rustix::io::Result<bool> {
+    let open =
+        |path| rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let owner = match calls::owner_of_namespace(open(c"/proc/self/ns/mnt")?.as_fd()) {
+        Err(Errno::PERM) => return Ok(false),
+        owner => owner?,
+    };
+    let own = open(c"/proc/self/ns/user")?;
+    Ok(rustix::fs::fstat(owner)?.st_ino == rustix::fs::fstat(own)?.st_ino)
+}
+
+fn bit(n: u32) -> rustix::thread::CapabilitySet {
+    rustix::thread::CapabilitySet::from_bits_retain(1 << n)
+}
+
+/// How cgroups are mounted.
+pub fn cgroups() -> Result<Cgroups> {
+    let unified =
+        rustix::fs::statfs(CGROUPS).is_ok_and(|fs| fs.f_type as u64 == CGROUP2_SUPER_MAGIC);
+    match unified {
+        true => Ok(Cgroups::V2),
+        false => Ok(Cgroups::of_mountinfo(&mountinfo()?)),
+    }
+}
+
+/// Where procfs and sysfs are mounted, lowest first.
+pub fn pseudo_mounts() -> Result<Vec<String>> {
+    Ok(facts::pseudo_mounts(&mountinfo()?))
+}
+
+fn mountinfo() -> Result<String> {
+    let mounts = files::read(CWD, "/proc/self/mountinfo")?;
+    Ok(String::from_utf8_lossy(&mounts).into_owned())
+}
+
+fn has_apparmor() -> bool {
+    files::read(CWD, "/sys/module/apparmor/parameters/enabled")
+        .is_ok_and(|text| text.starts_with(b"Y"))
+}
+
+fn has_selinux() -> bool {
+    files::read(CWD, "/sys/fs/selinux/enforce").is_ok()
+}

@@ -1,0 +1,75 @@
+//! The supervisor of a foreground container lives as long as the container and reads what it writes, so it
+//! gives up every system call but those it still needs: to relay, to wait, and to remove what is left.
+
+use alloc::format;
+use alloc::vec::Vec;
+use bpf::{Action, Profile, Rule};
+use runtime::error::{Error, Result};
+use syscalls::calls;
+
+const EPERM: u16 = 1;
+
+/// What `console::supervise` and `delete::remove` call, and the allocator.
+const NEEDED: [&str; 36] = [
+    "brk",
+    "clock_gettime",
+    "clock_nanosleep",
+    "close",
+    "exit_group",
+    "fcntl",
+    "fstat",
+    "fstatfs",
+    "getdents64",
+    "getpid",
+    "ioctl",
+    "kill",
+    "lseek",
+    "mmap",
+    "munmap",
+    "nanosleep",
+    "newfstatat",
+    "openat",
+    "pidfd_open",
+    "pidfd_send_signal",
+    "poll",
+    "ppoll",
+    "read",
+    "readlinkat",
+    "restart_syscall",
+    "rt_sigprocmask",
+    "rt_sigreturn",
+    "signalfd4",
+    "statfs",
+    "statx",
+    "tgkill",
+    "unlink",
+    "unlinkat",
+    "waitid",
+    "write",
+    "writev",
+];
+
+/// Confines this process from here on.
+pub fn enter() -> Result<()> {
+    let rules = [Rule {
+        names: &NEEDED,
+        action: Action::Allow,
+        conditions: &[],
+    }];
+    let profile = Profile {
+        default: Action::Errno(EPERM),
+        architectures: &[],
+        rules: &rules,
+    };
+    let program = bpf::compile(&profile)
+        .map_err(|e| Error::new(format!("cannot compile the supervisor's filter: {e}")))?;
+    let words: Vec<u64> = program
+        .instructions
+        .iter()
+        .map(runtime::plan::word)
+        .collect();
+    rustix::thread::set_no_new_privs(true)
+        .and_then(|()| calls::seccomp(&words, 0))
+        .map_err(|errno| Error::from_errno("cannot confine the supervisor", errno))?;
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! Why a container did not start, in words: what its process reports, that it died, that it was never born. The phrases
+//! that engines look for come first, then the cause.
+
+use super::reap;
+use crate::hooks;
+use alloc::format;
+use alloc::string::{String, ToString};
+use runtime::error::{Error, Reason, Why};
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+use rustix::process::WaitIdStatus;
+use syscalls::report::{Call, Fault, Report, Text};
+use syscalls::spawn::Unborn;
+use syscalls::step::{Lossy, Tree};
+
+/// The error behind a report. `steps` is how many the plan has, where that helps to place it.
+pub fn failure(report: &Report, text: &Text<1016>, steps: Option<usize>) -> Error {
+    let (step, output) = text
+        .as_str()
+        .split_once('\0')
+        .unwrap_or((text.as_str(), ""));
+    let errno = Errno::from_raw_os_error(report.errno);
+    let place = match steps {
+        Some(steps) => format!(" (step {} of {steps})", report.step + 1),
+        None => String::new(),
+    };
+    let reason = match report.call {
+        Call::hook | Call::hook_status | Call::hook_signal | Call::hook_timeout => {
+            let fault = Fault {
+                call: report.call,
+                errno,
+            };
+            // Which hook it was stands before what it wrote.
+            let (hook, output) = output.split_once('\0').unwrap_or((output, ""));
+            let how = hooks::failure(fault, None, output);
+            return Error::new(format!("error running {hook}: {how}"));
+        }
+        // First the words that engines look for, then the cause.
+        Call::not_in_path => format!("executable file not found in $PATH: {}", Reason(errno)),
+        Call::interpreter if output.is_empty() => {
+            format!(
+                "{}: the interpreter that it names is missing",
+                Reason(errno)
+            )
+        }
+        Call::interpreter => format!("{}: its interpreter {output} is missing", Reason(errno)),
+        Call::carriage_return => format!(
+            "{}: the line that names its interpreter {output} ends in CR LF, and the CR is taken for a part of the name",
+            Reason(errno)
+        ),
+        Call::is_a_directory => format!("is a directory: {}", Reason(errno)),
+        Call::no_permission => format!("{}: no mode bit lets anybody execute it", Reason(errno)),
+        Call::noexec_mount => format!(
+            "{}: it lies on a mount with the option noexec",
+            Reason(errno)
+        ),
+        Call::other_machine => format!(
+            "{}: it is made for {}",
+            Reason(errno),
+            machine(output.parse().unwrap_or(0))
+        ),
+        Call::no_format => format!(
+            "{}: it is no ELF file, and does not begin with #!",
+            Reason(errno)
+        ),
+        Call::not_a_directory => {
+            "it must be mounted on ordinary directory, not on a symbolic link or a file".into()
+        }
+        Call::not_the_same_kind => {
+            "a directory goes on a directory only, and a file on a file only: not a directory"
+                .into()
+        }
+        Call::not_a_null_device => "/dev/null of the host is not the character device 1:3".into(),
+        // A deadline must hold on every CPU (sched(7)).
+        Call::sched_setattr if errno == Errno::PERM => format!(
+            "{} (it needs CAP_SYS_NICE; and a deadline process scheduler can't be used together with AllowedCPUs)",
+            Reason(errno)
+        ),
+        Call::capset => format!("its capabilities are more than ours: {}", Reason(errno)),
+        Call::ptmx => format!("/dev/pts/ptmx of the container: {}", Reason(errno)),
+        Call::not_a_terminal => "/dev/pts/ptmx of the container is not of a devpts".into(),
+        call if errno == Errno::NOSYS => format!("{} is missing: {}", call.name(), Reason(errno)),
+        _ => Reason(errno).to_string(),
+    };
+    Error::new(match step.strip_prefix("execute ") {
+        // As runc says it.
+        Some(program) => format!("exec {program}: {reason}"),
+        None => format!("cannot {step}{place}: {reason}"),
+    })
+}
+
+/// The machine of an ELF file (elf.h, EM_*).
+fn machine(number: u16) -> String {
+    let name = match number {
+        3 => "i386",
+        8 => "mips",
+        20 => "ppc",
+        21 => "ppc64",
+        22 => "s390",
+        40 => "arm",
+        62 => "x86_64",
+        183 => "aarch64",
+        243 => "riscv",
+        258 => "loongarch",
+        _ => return format!("another machine (ELF machine {number})"),
+    };
+    name.into()
+}
+
+/// The child ended without a word.
+pub fn died(pidfd: BorrowedFd<'_>) -> Error {
+    let status = reap(pidfd);
+    let how = match status.as_ref().and_then(WaitIdStatus::terminating_signal) {
+        Some(signal) => format!("was killed by signal {signal}"),
+        None => "ended".into(),
+    };
+    Error::new(format!("the process {how} before its program began")).because(Why::Killed)
+}
+
+pub fn unborn(unborn: Unborn<'_>) -> Error {
+    match unborn {
+        Unborn::Call(fault) => {
+            // user_namespaces(7): 0 there forbids them.
+            let hint = match (fault.call, fault.errno) {
+                (Call::clone3, Errno::NOSPC) => " (see /proc/sys/user/max_user_namespaces)",
+                _ => "",
+            };
+            let (call, reason) = (fault.call.name(), Reason(fault.errno));
+            let error = Error::new(format!(
+                "cannot create the container's process ({call}): {reason}{hint}"
+            ));
+            // So says a pid namespace whose first process is on its way out (pid_namespaces(7)).
+            match fault.errno {
+                Errno::NOMEM => error.because(Why::Killed),
+                _ => error,
+            }
+        }
+        // The pidfd of a container that has just ended.
+        Unborn::Join(_, Errno::SRCH) => {
+            Error::new("container not running: its first process has ended")
+        }
+        Unborn::Join(join, errno) => Error::from_errno(
+            format!(
+                "config.json: linux.namespaces: cannot join the {} namespace {}",
+                join.name,
+                Lossy(join.path)
+            ),
+            errno,
+        ),
+        Unborn::Time(errno) => Error::from_errno(
+            "config.json: linux.timeOffsets: cannot make the time namespace",
+            errno,
+        ),
+    }
+}
+
+/// Why there is no copy of a tree, whoever tried to make it.
+pub fn no_tree(field: &str, tree: &Tree<'_>, fault: Fault) -> Error {
+    let (path, reason) = (Lossy(tree.path), Reason(fault.errno));
+    let what = match fault.call {
+        Call::mount_setattr => "set the attributes of",
+        _ => "open",
+    };
+    // mount_namespaces(7): what lies below mounts of the host stays hidden.
+    let hint = match (fault.call, fault.errno) {
+        (Call::open_tree, Errno::INVAL) if !tree.recursive => {
+            " (in a user namespace, what has mounts below it is bound with them: rbind)"
+        }
+        _ => "",
+    };
+    Error::new(format!(
+        "config.json: {field}: cannot {what} {path}: {reason}{hint}"
+    ))
+}

@@ -1,0 +1,134 @@
+//! The program: arguments, one command, an exit status. The only place that prints an error.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod cgroup;
+mod commands;
+mod console;
+mod container;
+mod criu;
+mod dbus;
+mod files;
+mod hooks;
+mod host;
+mod jail;
+mod launch;
+mod log;
+mod mappings;
+mod oom;
+mod program;
+mod sd_notify;
+mod seal;
+mod seccomp_agent;
+mod signal;
+mod socket;
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use log::Log;
+use runtime::cli::{self, Command, Flag, Flags, Request};
+use runtime::error::{Error, Result, Why};
+use syscalls::Start;
+
+syscalls::entry!(main);
+
+/// What every command gets: the command line and where containers are kept.
+pub struct Context<'a> {
+    pub start: Start,
+    pub flags: &'a Flags<'a>,
+    pub operands: &'a [&'a str],
+    /// The directory of all containers.
+    pub root: &'a str,
+}
+
+impl Context<'_> {
+    /// The socket of the service manager that started us.
+    pub fn notify_socket(&self) -> Option<&'static str> {
+        self.start
+            .var("NOTIFY_SOCKET")
+            .filter(|path| !path.is_empty())
+    }
+
+    pub fn log(&self) -> Log<'_> {
+        log(self.flags)
+    }
+}
+
+fn log<'a>(flags: &Flags<'a>) -> Log<'a> {
+    Log {
+        file: flags.text(Flag::Log),
+        json: flags.text(Flag::LogFormat) == Some("json"),
+    }
+}
+
+fn main(start: Start) -> i32 {
+    let mut flags = Flags::default();
+    // The status of our own errors: exec's is one that programs do not use.
+    let mut failed = 1;
+    let result = run(start, &mut flags, &mut failed);
+    match result {
+        Ok(status) => status,
+        Err(error) => {
+            log(&flags).error(&error.to_string());
+            match error.why() {
+                // As a shell has it.
+                Why::Interrupted(signal) => 128 + signal,
+                _ => failed,
+            }
+        }
+    }
+}
+
+fn run(start: Start, flags: &mut Flags<'static>, failed: &mut i32) -> Result<i32> {
+    // What engines ask most often needs neither table nor memory.
+    if start.args().nth(1) == Some(c"--version") {
+        return commands::print(commands::VERSION);
+    }
+    let mut args = Vec::with_capacity(16);
+    for arg in start.args().skip(1) {
+        let text = arg.to_str();
+        args.push(text.map_err(|_| {
+            Error::new(format!(
+                "an argument is not UTF-8: {:?}",
+                arg.to_string_lossy()
+            ))
+        })?);
+    }
+    match cli::parse(&args, flags)? {
+        Request::Help(text) => commands::print(&text),
+        Request::Version => commands::print(commands::VERSION),
+        Request::Run { command, operands } => {
+            if command == Command::Exec {
+                *failed = 255;
+            }
+            let root = root_directory(start, flags);
+            let context = Context {
+                start,
+                flags,
+                operands: &operands,
+                root: &root,
+            };
+            commands::run(command, &context)
+        }
+    }
+}
+
+/// `--root`, or where runc's users expect it: below /run for root, below $XDG_RUNTIME_DIR for others, to whom the
+/// root of a user namespace belongs unless $USER says otherwise.
+fn root_directory(start: Start, flags: &Flags<'_>) -> String {
+    if let Some(root) = flags.text(Flag::Root) {
+        return root.into();
+    }
+    let Some(directory) = start.var("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) else {
+        return "/run/runtime".into();
+    };
+    let ordinary = start.euid() != 0
+        || start.var("USER") != Some("root") && host::in_user_namespace().unwrap_or(false);
+    match ordinary {
+        true => format!("{directory}/runtime"),
+        false => "/run/runtime".into(),
+    }
+}

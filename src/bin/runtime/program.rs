@@ -1,0 +1,162 @@
+//! Runs a program of the host that does a part for us: ps, newuidmap, newgidmap, criu. It gets stdio, PATH as its
+//! whole environment, and of ours nothing else but what its caller says.
+
+use crate::files;
+use alloc::ffi::CString;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use runtime::error::{During, Error, Reason, Result, fail};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
+use syscalls::calls::{self, Arg, Clone, Cloned};
+
+/// Which of the program's outputs we read; the other one is ours.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    Stdout,
+    /// It goes into the error.
+    Stderr,
+}
+
+/// Where programs are when the caller has no PATH.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What a program needs besides arguments.
+#[derive(Default)]
+pub struct Needs<'a> {
+    /// Descriptors that it gets, which are not marked to be closed, in ascending order.
+    pub descriptors: &'a [RawFd],
+    /// A cgroup v2 directory to be born in.
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// What is done with its pid before it begins.
+    pub before: Option<&'a dyn Fn(i32) -> Result<()>>,
+    /// A mount namespace of its own, in which the first of these is bound on the second.
+    pub bound: Option<(&'a str, &'a str)>,
+}
+
+/// Finds `name` in `path`, runs it to its end and returns what it wrote.
+pub fn run(name: &str, args: &[&str], path: Option<&str>, stream: Stream) -> Result<String> {
+    run_with(name, args, path, stream, &Needs::default())
+}
+
+/// The same for a program that needs more; `name` may be a path.
+pub fn run_with(
+    name: &str,
+    args: &[&str],
+    path: Option<&str>,
+    stream: Stream,
+    needs: &Needs<'_>,
+) -> Result<String> {
+    let c_string = |text: &str| {
+        CString::new(text)
+            .map_err(|_| Error::new(format!("an argument of {name} holds a zero byte")))
+    };
+    let path = path.filter(|path| !path.is_empty()).unwrap_or(PATH);
+    let candidates = match name.contains('/') {
+        true => Vec::from([c_string(name)?]),
+        false => path
+            .split(':')
+            .map(|directory| c_string(&format!("{directory}/{name}")))
+            .collect::<Result<Vec<_>>>()?,
+    };
+    let args = [name]
+        .iter()
+        .chain(args)
+        .map(|arg| c_string(arg))
+        .collect::<Result<Vec<_>>>()?;
+    let argv: Vec<Arg<'_>> = args
+        .iter()
+        .map(|arg| Arg::new(arg))
+        .chain([Arg::END])
+        .collect();
+    let path = c_string(&format!("PATH={path}"))?;
+    let envp = [Arg::new(&path), Arg::END];
+
+    let what = || format!("cannot run {name}");
+    let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).during(what)?;
+    // Where something is to be done first, it waits until we hang up, and begins only if it has heard a byte before.
+    let gate = needs
+        .before
+        .map(|_| rustix::pipe::pipe_with(PipeFlags::CLOEXEC))
+        .transpose()
+        .during(what)?;
+    let mut clone = Clone {
+        exit_signal: u64::from(linux_raw_sys::general::SIGCHLD),
+        cgroup: needs.cgroup.map(|cgroup| cgroup.as_raw_fd()),
+        ..Clone::default()
+    };
+    if needs.bound.is_some() {
+        clone.flags = u64::from(linux_raw_sys::general::CLONE_NEWNS);
+    }
+    const NOT_THERE: i32 = 127;
+    let (pid, pidfd) = match calls::clone3(clone).during(what)? {
+        Cloned::Child => {
+            let wait = gate.map(|(wait, _)| wait);
+            let taken = match stream {
+                Stream::Stdout => rustix::stdio::dup2_stdout(&writer),
+                Stream::Stderr => rustix::stdio::dup2_stderr(&writer),
+            };
+            let ready = taken
+                .and_then(|()| close_all_but(needs.descriptors))
+                .and_then(|()| match needs.bound {
+                    Some((from, to)) => bind(from, to),
+                    None => Ok(()),
+                });
+            if let Err(errno) = ready {
+                let text = format!("cannot make it ready: {}", Reason(errno));
+                let _ = files::write_all(calls::stderr(), text.as_bytes());
+                calls::exit(1);
+            }
+            if wait.is_none_or(|wait| rustix::io::read(&wait, &mut [0; 1]) == Ok(1)) {
+                calls::default_signals();
+                calls::set_signal_mask(0);
+                for candidate in &candidates {
+                    let _: Errno = calls::execve(candidate, &argv, &envp);
+                }
+            }
+            calls::exit(NOT_THERE)
+        }
+        Cloned::Parent(pid, pidfd) => (pid, pidfd),
+    };
+    let before = needs.before.map_or(Ok(()), |before| before(pid));
+    if let Some((_, go)) = gate.filter(|_| before.is_ok()) {
+        let _ = rustix::io::write(&go, b"g");
+    }
+    drop(writer);
+    let output = files::read_open(&reader).during(what)?;
+    let output = String::from_utf8_lossy(&output).into_owned();
+    let said = match output.trim() {
+        text if stream == Stream::Stderr && !text.is_empty() => format!(": {text}"),
+        _ => String::new(),
+    };
+    let status = crate::launch::reap(pidfd.as_fd());
+    before?;
+    match status.and_then(|status| status.exit_status()) {
+        Some(0) => Ok(output),
+        Some(NOT_THERE) => fail!("cannot run {name}: there is none in PATH"),
+        Some(status) => fail!("{name} failed: exit status {status}{said}"),
+        None => fail!("{name} was killed"),
+    }
+}
+
+/// Marks what is not for the program, stdio aside.
+fn close_all_but(descriptors: &[RawFd]) -> rustix::io::Result<()> {
+    let mut from = 3;
+    for kept in descriptors.iter().map(|fd| *fd as u32) {
+        if kept > from {
+            calls::close_range(from, kept - 1, true)?;
+        }
+        from = from.max(kept + 1);
+    }
+    calls::close_range(from, u32::MAX, true)
+}
+
+/// Binds a directory with all below it, in a mount namespace that is ours: nothing of it gets out.
+fn bind(from: &str, to: &str) -> rustix::io::Result<()> {
+    use rustix::mount::{MountPropagationFlags, mount_bind_recursive, mount_change};
+    let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    mount_change("/", slave)?;
+    mount_bind_recursive(from, to)
+}

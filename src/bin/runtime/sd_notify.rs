@@ -1,0 +1,157 @@
+//! A service in a container tells the service manager that it is ready (sd_notify(3)): the container gets a socket
+//! of ours at /run/notify, and of all it may say there only READY=1 is passed on, with the pid to watch.
+
+use crate::container::Directory;
+use crate::signal;
+use crate::socket::in_directory;
+use alloc::format;
+use core::ffi::CStr;
+use core::mem::MaybeUninit;
+use linux_raw_sys::general::{
+    MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MS_PRIVATE,
+};
+use runtime::error::{During, Error, Result};
+use runtime::plan::notify_socket::DIRECTORY;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, Mode};
+use rustix::io::{Errno, IoSlice};
+use rustix::mount::OpenTreeFlags;
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType,
+};
+use rustix::pipe::PipeFlags;
+use syscalls::calls::{self, MountAttr};
+
+/// In the container's state directory.
+pub const SOCKET: &CStr = c"notify/notify.sock";
+
+/// Makes the directory for the socket; the container's view of it, in which it can change nothing.
+pub fn prepare(directory: &Directory) -> Result<OwnedFd> {
+    let what = || "cannot prepare the directory of the notify socket".into();
+    let mode = Mode::from_raw_mode(0o755);
+    rustix::fs::mkdirat(directory.fd(), DIRECTORY, mode).during(what)?;
+    // Whatever the umask is.
+    rustix::fs::chmodat(directory.fd(), DIRECTORY, mode, AtFlags::empty()).during(what)?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let view = rustix::mount::open_tree(directory.fd(), DIRECTORY, flags).during(what)?;
+    let set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    let attr = MountAttr {
+        set: set.into(),
+        propagation: MS_PRIVATE.into(),
+        ..MountAttr::NONE
+    };
+    calls::mount_setattr(view.as_fd(), false, attr, None).during(what)?;
+    Ok(view)
+}
+
+/// The socket that the container speaks to, and the service manager's.
+pub struct Ready {
+    container: OwnedFd,
+    manager: OwnedFd,
+}
+
+impl Ready {
+    /// Binds the socket in the directory that `create` has prepared. `None` where it has not, or where nobody listens to
+    /// `manager`: that is not the container's fault.
+    pub fn listen(directory: &Directory, manager: &str) -> Result<Option<Self>> {
+        let Some(manager) = connect(manager) else {
+            return Ok(None);
+        };
+        let what = || "cannot make the notify socket".into();
+        let container = datagrams(SocketFlags::NONBLOCK).during(what)?;
+        let name = SOCKET.to_str().unwrap_or_default();
+        match rustix::net::bind(
+            &container,
+            &in_directory(directory.fd(), name).during(what)?,
+        ) {
+            Err(Errno::NOENT) => return Ok(None),
+            bound => bound.during(what)?,
+        }
+        let everybody = Mode::from_raw_mode(0o777);
+        rustix::fs::chmodat(directory.fd(), SOCKET, everybody, AtFlags::empty()).during(what)?;
+        Ok(Some(Self { container, manager }))
+    }
+
+    /// What to wait for.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.container.as_fd()
+    }
+
+    /// Reads what has come; true when it said that the service is ready, which the manager then knows.
+    pub fn hear(&self, pid: i32) -> bool {
+        // All of it, as the process may have ended meanwhile; but one that never stops talking is not heard out.
+        const MESSAGES: u32 = 1000;
+        for _ in 0..MESSAGES {
+            let mut message = [0u8; 4096];
+            let Ok(n) = rustix::io::read(&self.container, &mut message[..]) else {
+                return false;
+            };
+            let mut lines = message[..n].split(|byte| *byte == b'\n');
+            if lines.any(|line| line == b"READY=1") {
+                let news = format!("READY=1\nMAINPID={pid}\n");
+                let _ = rustix::io::write(&self.manager, news.as_bytes());
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Waits until the service is ready, or the process has ended. Then we may end, too: the manager has heard
+    /// by then whom to watch. A signal that asks us to stop ends the waiting and leaves the container as it is.
+    pub fn wait(self, pidfd: BorrowedFd<'_>, pid: i32) -> Result<()> {
+        let stop = signal::hold()?;
+        let watch = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+        loop {
+            let mut fds = [watch(self.fd()), watch(stop.as_fd()), watch(pidfd)];
+            rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))
+                .during(|| "cannot wait for the service to be ready".into())?;
+            if self.hear(pid) {
+                let _ = self.barrier();
+                return Ok(());
+            }
+            if let Some(number) = calls::next_signal(stop.as_fd()) {
+                let what = "waiting for the service to be ready was";
+                return Err(Error::interrupted(what, number));
+            }
+            if !fds[2].revents().is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The manager closes what it gets with BARRIER=1 when it has dealt with all that came before (sd_notify_barrier(3)).
+    fn barrier(&self) -> rustix::io::Result<()> {
+        const PATIENCE: Timespec = Timespec {
+            tv_sec: 30,
+            tv_nsec: 0,
+        };
+        let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        let fds = [writer.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&fds));
+        let message = [IoSlice::new(b"BARRIER=1")];
+        rustix::net::sendmsg(&self.manager, &message, &mut control, SendFlags::NOSIGNAL)?;
+        drop(writer);
+        let mut fds = [PollFd::new(&reader, PollFlags::IN)];
+        rustix::event::poll(&mut fds, Some(&PATIENCE)).map(drop)
+    }
+}
+
+fn datagrams(flags: SocketFlags) -> rustix::io::Result<OwnedFd> {
+    let (family, kind) = (AddressFamily::UNIX, SocketType::DGRAM);
+    rustix::net::socket_with(family, kind, flags | SocketFlags::CLOEXEC, None)
+}
+
+/// To a path, or to an abstract name that begins with `@`.
+fn connect(manager: &str) -> Option<OwnedFd> {
+    let address = match manager.strip_prefix('@') {
+        Some(name) => SocketAddrUnix::new_abstract_name(name.as_bytes()),
+        None => SocketAddrUnix::new(manager),
+    };
+    let socket = datagrams(SocketFlags::empty()).ok()?;
+    rustix::net::connect(&socket, &address.ok()?).ok()?;
+    Some(socket)
+}

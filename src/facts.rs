@@ -1,0 +1,171 @@
+//! Facts about the host that a plan depends on. The program probes them once; the library only reads them. Whatever
+//! differs between kernels or machines is decided from here, never in the middle of a walk.
+
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Where cgroups are mounted.
+pub const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// What the plan needs to know about the host and the caller.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub euid: u32,
+    pub egid: u32,
+    /// We have CAP_SYS_ADMIN in our user namespace. Without it we are an ordinary user: every namespace takes a
+    /// new user namespace first.
+    pub privileged: bool,
+    /// Our user namespace owns our mount namespace, so we may copy its trees.
+    pub may_mount: bool,
+    /// setgroups(2) is forbidden here and in every user namespace below (user_namespaces(7)).
+    pub setgroups_denied: bool,
+    /// Not the first user namespace: device nodes cannot be made, only bound.
+    pub in_user_namespace: bool,
+    /// The highest capability the kernel knows.
+    pub last_capability: u32,
+    /// The kernel shows its memory at /proc/kcore.
+    pub has_kcore: bool,
+    /// AppArmor is enabled. Probed only when the spec names a label.
+    pub apparmor: bool,
+    /// SELinux is enabled. Probed only when the spec names a label.
+    pub selinux: bool,
+    pub cgroups: Cgroups,
+}
+
+impl Facts {
+    /// The host's root, who may make any cgroup; no container's, nor an ordinary user's.
+    pub fn is_root(&self) -> bool {
+        self.euid == 0 && !self.in_user_namespace
+    }
+}
+
+/// How cgroups are mounted on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cgroups {
+    /// cgroup2 alone, on `CGROUPS`.
+    V2,
+    /// v1 hierarchies, and perhaps cgroup2 beside them.
+    V1(Vec<Hierarchy>),
+}
+
+/// One mounted hierarchy.
+#[derive(Debug, PartialEq, Eq, Clone)]
+pub struct Hierarchy {
+    pub mountpoint: String,
+    /// v1: its controllers, or `name=NAME`; empty for cgroup2.
+    pub controllers: Vec<String>,
+}
+
+impl Hierarchy {
+    pub fn is_v2(&self) -> bool {
+        self.controllers.is_empty()
+    }
+
+    pub fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|c| c == controller)
+    }
+}
+
+impl Cgroups {
+    /// Whether there is a hierarchy that processes join by writing their pid.
+    pub fn has_v1(&self) -> bool {
+        matches!(self, Cgroups::V1(hierarchies) if hierarchies.iter().any(|h| !h.is_v2()))
+    }
+
+    /// The hierarchies in a mountinfo (proc(5)) of a host that has more than cgroup2, each once.
+    pub fn of_mountinfo(mountinfo: &str) -> Self {
+        Cgroups::V1(hierarchies(mountinfo))
+    }
+
+    /// The directories of the cgroup at `path`: one on v2, one per hierarchy on v1.
+    pub fn directories(&self, path: &str) -> Vec<String> {
+        match self {
+            Cgroups::V2 => [join(CGROUPS, path)].into(),
+            Cgroups::V1(hierarchies) => hierarchies
+                .iter()
+                .map(|h| join(&h.mountpoint, path))
+                .collect(),
+        }
+    }
+}
+
+/// Where procfs and sysfs are mounted according to a mountinfo (proc(5)), lowest first.
+pub fn pseudo_mounts(mountinfo: &str) -> Vec<String> {
+    mountinfo
+        .lines()
+        .filter_map(|line| line.split_once(" - "))
+        .filter(|(_, fs)| fs.starts_with("proc ") || fs.starts_with("sysfs "))
+        .filter_map(|(mount, _)| mount.split(' ').nth(4).map(unescaped))
+        .collect()
+}
+
+/// A path of mountinfo, in which a space, a tab, a line feed and a backslash are octal.
+fn unescaped(path: &str) -> String {
+    [
+        (r"\040", " "),
+        (r"\011", "\t"),
+        (r"\012", "\n"),
+        (r"\134", r"\"),
+    ]
+    .into_iter()
+    .fold(path.to_owned(), |path, (from, to)| path.replace(from, to))
+}
+
+/// The hierarchies in a mountinfo (proc(5)), each once.
+fn hierarchies(mountinfo: &str) -> Vec<Hierarchy> {
+    let mut found: Vec<Hierarchy> = Vec::new();
+    for line in mountinfo.lines() {
+        let Some((mount, fs)) = line.split_once(" - ") else {
+            continue;
+        };
+        let (Some(mountpoint), mut fs) = (mount.split(' ').nth(4), fs.split(' ')) else {
+            continue;
+        };
+        if !mountpoint
+            .strip_prefix(CGROUPS)
+            .is_some_and(|rest| rest.starts_with('/'))
+        {
+            continue;
+        }
+        let controllers = match fs.next() {
+            Some("cgroup2") => Vec::new(),
+            Some("cgroup") => {
+                let options = fs.nth(1).unwrap_or("");
+                let ordinary = [
+                    "rw",
+                    "ro",
+                    "xattr",
+                    "noprefix",
+                    "clone_children",
+                    "cpuset_v2_mode",
+                    "favordynmods",
+                ];
+                options
+                    .split(',')
+                    .filter(|o| !ordinary.contains(o) && !o.starts_with("release_agent="))
+                    .map(str::to_owned)
+                    .collect()
+            }
+            _ => continue,
+        };
+        // A hierarchy that is mounted twice is one.
+        if !found.iter().any(|h| h.controllers == controllers) {
+            found.push(Hierarchy {
+                mountpoint: mountpoint.to_owned(),
+                controllers,
+            });
+        }
+    }
+    found
+}
+
+/// `PATH/name`, without a doubled slash.
+pub fn join(path: &str, name: &str) -> String {
+    format!(
+        "{}/{}",
+        path.trim_end_matches('/'),
+        name.trim_start_matches('/')
+    )
+}

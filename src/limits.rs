@@ -1,0 +1,201 @@
+//! From `linux.resources` and `linux.cgroupsPath` to the cgroup of a plan: where it is, the value of each of its files, and
+//! which devices it may use. Nothing is computed again later. Source: config-linux.md, Control groups.
+
+pub mod devices;
+mod limit;
+pub mod systemd;
+mod v1;
+mod v2;
+
+use crate::error::{Error, Result, fail};
+use crate::facts::{Cgroups, Facts};
+use crate::spec::{Cpu, Resources};
+use alloc::borrow::{Cow, ToOwned};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use devices::Filter;
+pub use limit::{Absent, Current, Limit, Read};
+use systemd::Unit;
+
+/// Who makes the cgroup (`--cgroup-manager`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// Nobody: the container stays in ours.
+    Disabled,
+    Cgroupfs,
+    /// systemd, whose slices lie below this cgroup; empty for the system's.
+    Systemd(String),
+}
+
+/// The container's cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    /// Below the mount point of each hierarchy: absolute, without `.` or `..`.
+    pub path: String,
+    /// The scope that it is, where systemd makes it.
+    pub unit: Option<Unit>,
+    /// The uid on the host that the cgroup is given to.
+    pub owner: Option<u32>,
+    pub limits: Limits,
+}
+
+/// The values of a cgroup, in the order in which they are written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    pub values: Vec<Limit>,
+    /// The device rules as systemd is told of them; `None` where the spec has none.
+    pub rules: Option<Vec<bpf::DeviceRule>>,
+    /// The same rules as the kernel takes them; `None` also for those who cannot set any: only the host's root can.
+    pub devices: Option<Filter>,
+}
+
+impl Limits {
+    /// The limits of a new cgroup.
+    ///
+    /// Errors name the field of config.json.
+    pub fn new(facts: &Facts, resources: &Resources<'_>) -> Result<Self> {
+        Self::fitted(&facts.cgroups, facts.is_root(), resources, &Current(None)).map_err(of_config)
+    }
+
+    /// The limits of a cgroup that holds others already, which `current` reads. `root`: the caller is the host's root.
+    ///
+    /// Errors name the field below `linux.resources`.
+    pub fn fitted(
+        cgroups: &Cgroups,
+        root: bool,
+        resources: &Resources<'_>,
+        current: &Current<'_>,
+    ) -> Result<Self> {
+        let values = match cgroups {
+            Cgroups::V2 => v2::limits(resources, current),
+            Cgroups::V1(_) => v1::limits(resources, current),
+        }?;
+        if resources.devices.is_empty() {
+            return Ok(Self {
+                values,
+                ..Self::default()
+            });
+        }
+        let rules = devices::rules(&resources.devices)?;
+        let filter = devices::filter(cgroups, &rules)?;
+        Ok(Self {
+            values,
+            rules: Some(rules),
+            devices: root.then_some(filter),
+        })
+    }
+}
+
+/// Errors below this room name fields below `linux.resources`.
+pub fn of_config(error: Error) -> Error {
+    Error::new(format!("config.json: linux.resources.{error}"))
+}
+
+/// The path below each hierarchy's mount point: absolute, without `.` or `..`.
+pub fn path(cgroups_path: Option<&str>, id: &str) -> Result<String> {
+    let Some(path) = cgroups_path else {
+        return Ok(format!("/{id}"));
+    };
+    let clean = clean(path, "config.json: linux.cgroupsPath")?;
+    if clean.is_empty() {
+        fail!(
+            "config.json: linux.cgroupsPath: the root cgroup cannot be a container's, found {path:?}"
+        );
+    }
+    Ok(clean)
+}
+
+pub fn clean(path: &str, place: &str) -> Result<String> {
+    let mut clean = String::new();
+    for name in path
+        .split('/')
+        .filter(|name| !name.is_empty() && *name != ".")
+    {
+        if name == ".." {
+            fail!("{place}: {path} is not a sub cgroup path: \"..\" leads out of it");
+        }
+        clean.push('/');
+        clean.push_str(name);
+    }
+    Ok(clean)
+}
+
+/// The `pids` limit of the spec: negative is no limit, and 0 allows no fork.
+fn pids_max(limit: i64) -> String {
+    match limit {
+        ..0 => "max".to_owned(),
+        // A cgroup of no process at all could not be born into; one of one process cannot fork.
+        0 => "1".to_owned(),
+        n => format!("{n}"),
+    }
+}
+
+fn cpuset(cpu: &Cpu<'_>, limits: &mut Vec<Limit>) {
+    limit::texts(
+        limits,
+        &[
+            ("cpuset.cpus", cpu.cpus.as_deref(), "cpu.cpus"),
+            ("cpuset.mems", cpu.mems.as_deref(), "cpu.mems"),
+        ],
+    );
+}
+
+/// Huge pages by their size; the files that count reservations came later and may be missing.
+fn hugepages(resources: &Resources<'_>, files: [&str; 2], limits: &mut Vec<Limit>) -> Result<()> {
+    for (n, page) in resources.hugepage_limits.iter().enumerate() {
+        let field = format!("hugepageLimits[{n}]");
+        let size = &page.page_size;
+        let digits = size.trim_end_matches("KB").trim_end_matches("MB");
+        let digits = digits.trim_end_matches("GB");
+        let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        if !is_number || digits.len() + 2 != size.len() || digits.starts_with('0') {
+            fail!("{field}.pageSize: expected a size such as 2MB, found {size:?}");
+        }
+        let [now, reserved] = files.map(|file| format!("hugetlb.{size}.{file}"));
+        let (field, value) = (Cow::from(field), page.limit.to_string());
+        limits.push(Limit::of(now.into(), value.clone(), field.clone()));
+        limits.push(Limit::of(reserved.into(), value, field).or_ignored());
+    }
+    Ok(())
+}
+
+fn rdma(resources: &Resources<'_>, limits: &mut Vec<Limit>) -> Result<()> {
+    for (device, limit) in &resources.rdma {
+        let field = format!("rdma[{device:?}]");
+        if device.is_empty() || device.contains(char::is_whitespace) {
+            fail!("{field}: expected the name of a device");
+        }
+        let mut value = device.as_ref().to_owned();
+        for (name, n) in [
+            ("hca_handle", limit.hca_handles),
+            ("hca_object", limit.hca_objects),
+        ] {
+            if let Some(n) = n {
+                value += &format!(" {name}={n}");
+            }
+        }
+        if value.len() == device.len() {
+            fail!("{field}: needs hcaHandles or hcaObjects");
+        }
+        limits.push(Limit::of("rdma.max".into(), value, field.into()).keyed());
+    }
+    Ok(())
+}
+
+/// A weight of blockIO; 0 is none.
+fn io_weight(weight: Option<u16>, field: &str) -> Result<Option<u16>> {
+    match weight {
+        None | Some(0) => Ok(None),
+        Some(weight @ 10..=1000) => Ok(Some(weight)),
+        Some(weight) => fail!("{field}: expected a number from 10 to 1000, found {weight}"),
+    }
+}
+
+/// `MAJOR:MINOR` of a block device.
+fn device_number(major: i64, minor: i64, field: &str) -> Result<String> {
+    match (u32::try_from(major), u32::try_from(minor)) {
+        (Ok(major), Ok(minor)) => Ok(format!("{major}:{minor}")),
+        _ => fail!("{field}: expected the numbers of a device, found {major}:{minor}"),
+    }
+}
