@@ -62,6 +62,11 @@ impl Error {
         error
     }
 
+    /// The kernel's reason, where there is one.
+    pub fn errno(&self) -> Option<Errno> {
+        self.0.errno
+    }
+
     /// Whether we lack a right, and nothing else is wrong.
     pub fn is_denied(&self) -> bool {
         matches!(
@@ -140,6 +145,7 @@ impl fmt::Display for Reason {
             Errno::OVERFLOW => "value too large for defined data type",
             Errno::USERS => "too many users",
             Errno::OPNOTSUPP => "operation not supported",
+            Errno::NOBUFS => "no buffer space available",
             Errno::ADDRINUSE => "address already in use",
             Errno::CONNREFUSED => "connection refused",
             Errno::CONNRESET => "connection reset by peer",

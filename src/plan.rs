@@ -295,6 +295,7 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
         poststop: hook("poststop", &spec.hooks.poststop)?,
     };
     let state = State {
+        version: state::VERSION,
         oci_version: state::OCI_VERSION.to_owned(),
         id: options.id.to_owned(),
         pid: 0,

@@ -17,6 +17,8 @@ macro_rules! oci_version {
 }
 pub use oci_version;
 
+/// The version of the format of `State`.
+pub const VERSION: u32 = 1;
 /// The version of the runtime-spec that this program implements.
 pub const OCI_VERSION: &str = oci_version!();
 /// As in the OCI state and in every engine that parses it.
@@ -32,6 +34,8 @@ object! {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     pub struct State {
+        /// Of this format: 0 before there was one. A reader takes what it knows, whatever the version.
+        version: u32 = "version",
         oci_version: String = required "ociVersion",
         id: String = required "id",
         /// 0 until the process exists.

@@ -10,8 +10,6 @@ runtime_tests::tests![
     create_failing_with_eperm_at_any_system_call_leaves_nothing_after_delete,
     create_failing_with_enomem_at_any_system_call_leaves_nothing_after_delete,
     delete_force_works_from_an_empty_state_directory,
-    delete_force_works_from_truncated_state,
-    delete_force_works_from_garbage_state,
     the_child_dies_with_a_killed_create,
     delete_waits_for_a_frozen_container,
 ];
@@ -105,34 +103,6 @@ fn delete_force_works_from_an_empty_state_directory() {
     fs::create_dir_all(b.state_dir().join(&b.id)).unwrap();
     b.delete(&["--force"]).ok();
     b.left_nothing();
-}
-
-/// Spoils every file of a created container's state; delete then removes what it can still find.
-fn with_spoiled_state(content: impl Fn(&str) -> String) {
-    let b = Bundle::new();
-    b.create().ok();
-    let files = fs::read_dir(b.state_dir().join(&b.id)).unwrap().flatten();
-    let files: Vec<_> = files
-        .filter(|e| e.file_type().unwrap().is_file())
-        .map(|e| e.path())
-        .collect();
-    assert!(!files.is_empty(), "no state file");
-    for path in files {
-        let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
-        fs::write(&path, content(&text)).unwrap();
-    }
-    b.delete(&["--force"]).ok();
-    assert_eq!(fs::read_dir(b.state_dir()).unwrap().count(), 0);
-}
-
-fn delete_force_works_from_truncated_state() {
-    with_spoiled_state(|text| text[..text.len() / 2].to_owned());
-    with_spoiled_state(|_| String::new());
-}
-
-fn delete_force_works_from_garbage_state() {
-    with_spoiled_state(|_| "\u{0}nonsense{{{".to_owned());
-    with_spoiled_state(|_| "[]".to_owned());
 }
 
 fn the_child_dies_with_a_killed_create() {

@@ -41,6 +41,7 @@ mod seccomp_command;
 mod swarm;
 mod systemd;
 mod terminal;
+mod trust;
 mod vm;
 
 use runtime_tests::{harness, host, machine};
@@ -64,6 +65,7 @@ fn main() {
         seccomp::tests(),
         seccomp_command::tests(),
         terminal::tests(),
+        trust::tests(),
         relay::tests(),
         exec::tests(),
         exec_attacks::tests(),

@@ -10,14 +10,14 @@ mod write;
 use crate::host;
 use alloc::borrow::ToOwned;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use runtime::error::{Error, Result, fail};
+use runtime::error::{During, Error, Reason, Result, fail};
 use runtime::facts::{CGROUPS, Cgroups, Facts, join};
 use runtime::limits::devices::Filter;
 use runtime::limits::{self, Current, Limit, Limits, of_config};
 use runtime::spec::Resources;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -306,10 +306,15 @@ pub fn freeze(cgroups: &Cgroups, path: &str, frozen: bool) -> Result<()> {
     }
 }
 
-pub fn is_frozen(cgroups: &Cgroups, path: &str) -> bool {
-    match cgroups {
+/// A cgroup that is gone is not frozen.
+pub fn is_frozen(cgroups: &Cgroups, path: &str) -> Result<bool> {
+    let frozen = match cgroups {
         Cgroups::V2 => v2::is_frozen(path),
         Cgroups::V1(hierarchies) => v1::is_frozen(hierarchies, path),
+    };
+    match frozen {
+        Err(error) if matches!(error.errno(), Some(Errno::NOENT | Errno::NODEV)) => Ok(false),
+        frozen => frozen,
     }
 }
 
@@ -359,12 +364,18 @@ fn parent(directory: &str) -> &str {
     directory.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 
-/// A cgroup that exists is taken when nobody is in it and it is not frozen, as runc does.
+/// A cgroup that exists already is taken only when it is empty, so that nobody else's work is limited, killed or removed with
+/// the container: no process in it or anywhere below, no cgroup below, not frozen.
 fn check_usable(directory: &str) -> Result<()> {
-    let procs = crate::files::read(CWD, join(directory, "cgroup.procs").as_str())?;
-    if !procs.is_empty() {
+    let opened = open(directory)?;
+    let below = subdirectories(opened.as_fd())?;
+    if !below.is_empty() || !members(opened.as_fd())?.is_empty() {
+        let what = match below.first() {
+            Some(name) => format!("holds the cgroup {name:?}"),
+            None => "has processes".to_owned(),
+        };
         fail!(
-            "the container's cgroup is not empty: another one may use the same linux.cgroupsPath ({directory})"
+            "the container's cgroup is not empty: {directory} {what}; another one may use the same linux.cgroupsPath"
         );
     }
     // Whoever is born there would wait for somebody to thaw it.
@@ -389,14 +400,16 @@ pub fn remove(cgroups: &Cgroups, path: &str) -> Result<()> {
 const TRIES: u32 = 200;
 
 fn remove_directory(directory: &str) -> Result<()> {
+    let mut last = Errno::BUSY;
     for attempt in 0..TRIES {
         match rustix::fs::unlinkat(CWD, directory, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
-            Err(Errno::BUSY | Errno::NOTEMPTY) => {
+            Err(errno @ (Errno::BUSY | Errno::NOTEMPTY)) => {
                 // Cgroups that the container made below its own go first.
-                for below in subdirectories(directory) {
-                    remove_directory(&below)?;
+                if let Ok(opened) = open(directory) {
+                    remove_below(opened.as_fd())?;
                 }
+                last = errno;
             }
             Err(errno) => {
                 return Err(Error::from_errno(
@@ -407,10 +420,41 @@ fn remove_directory(directory: &str) -> Result<()> {
         }
         pause(100_000 << (attempt / 20).min(8));
     }
-    fail!(
-        "cannot remove the cgroup {directory}: processes {} are still in it",
-        members(directory).join(", ")
-    )
+    let left = match open(directory).and_then(|opened| members(opened.as_fd())) {
+        Ok(pids) if !pids.is_empty() => {
+            let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
+            format!("processes {} are still in it", pids.join(", "))
+        }
+        _ => Reason(last).to_string(),
+    };
+    fail!("cannot remove the cgroup {directory}: {left}")
+}
+
+/// Removes the cgroups below one, deepest first, as far as they let themselves be removed now. By descriptors, since a path may be
+/// longer than the kernel takes.
+fn remove_below(directory: BorrowedFd<'_>) -> Result<()> {
+    for name in subdirectories(directory)? {
+        if rustix::fs::unlinkat(directory, name.as_str(), AtFlags::REMOVEDIR).is_ok() {
+            continue;
+        }
+        if let Some(below) = open_below(directory, &name)? {
+            remove_below(below.as_fd())?;
+            // What is still busy is tried again from the top.
+            let _ = rustix::fs::unlinkat(directory, name.as_str(), AtFlags::REMOVEDIR);
+        }
+    }
+    Ok(())
+}
+
+/// A cgroup below another; `None` when it is gone.
+fn open_below(directory: BorrowedFd<'_>, name: &str) -> Result<Option<OwnedFd>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(directory, name, flags, Mode::empty()) {
+        Err(Errno::NOENT | Errno::NODEV) => Ok(None),
+        opened => opened
+            .map(Some)
+            .map_err(|errno| Error::from_errno(format!("cannot open the cgroup {name}"), errno)),
+    }
 }
 
 fn pause(nanoseconds: i64) {
@@ -420,72 +464,106 @@ fn pause(nanoseconds: i64) {
     });
 }
 
-fn subdirectories(directory: &str) -> Vec<String> {
-    let mut found = Vec::new();
+/// The names of the directories in one. A cgroup that is removed meanwhile has none.
+fn subdirectories(directory: BorrowedFd<'_>) -> Result<Vec<String>> {
+    let what = || "cannot read the directory of a cgroup".into();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(dir) = rustix::fs::openat(CWD, directory, flags, Mode::empty()) else {
-        return found;
+    let opened = match rustix::fs::openat(directory, c".", flags, Mode::empty()) {
+        Err(Errno::NOENT | Errno::NODEV) => return Ok(Vec::new()),
+        opened => opened.during(what)?,
     };
+    let mut found = Vec::new();
     let mut buffer = Vec::with_capacity(4096);
-    let mut entries = rustix::fs::RawDir::new(dir, buffer.spare_capacity_mut());
-    while let Some(Ok(entry)) = entries.next() {
+    let mut entries = rustix::fs::RawDir::new(opened, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let entry = match entry {
+            Err(Errno::NOENT | Errno::NODEV) => break,
+            entry => entry.during(what)?,
+        };
         if entry.file_type() == rustix::fs::FileType::Directory
             && let Ok(name) = entry.file_name().to_str()
             && !matches!(name, "." | "..")
         {
-            found.push(join(directory, name));
+            found.push(name.to_owned());
         }
     }
-    found
+    Ok(found)
 }
 
-fn members(directory: &str) -> Vec<String> {
-    let procs =
-        crate::files::read(CWD, join(directory, "cgroup.procs").as_str()).unwrap_or_default();
-    String::from_utf8_lossy(&procs)
-        .lines()
-        .map(str::to_owned)
-        .collect()
-}
-
-/// The processes in the cgroup and in those below it, once each.
-pub fn processes(cgroups: &Cgroups, path: &str) -> Vec<i32> {
-    let Some(directory) = cgroups.directories(path).into_iter().next() else {
-        return Vec::new();
+/// The processes in a cgroup itself. A cgroup that is removed meanwhile, and one of threads, has none.
+fn members(directory: BorrowedFd<'_>) -> Result<Vec<i32>> {
+    let text = match crate::files::read(directory, "cgroup.procs") {
+        Err(error)
+            if matches!(
+                error.errno(),
+                Some(Errno::NOENT | Errno::NODEV | Errno::OPNOTSUPP)
+            ) =>
+        {
+            return Ok(Vec::new());
+        }
+        text => text?,
     };
-    let (mut pids, mut todo) = (Vec::new(), Vec::from([directory]));
-    while let Some(directory) = todo.pop() {
-        pids.extend(
-            members(&directory)
-                .iter()
-                .filter_map(|pid| pid.parse::<i32>().ok()),
-        );
-        todo.extend(subdirectories(&directory));
+    Ok(String::from_utf8_lossy(&text)
+        .lines()
+        .filter_map(|pid| pid.parse().ok())
+        .collect())
+}
+
+/// The processes in the cgroup and in those below it, once each; none when the cgroup is gone.
+pub fn processes(cgroups: &Cgroups, path: &str) -> Result<Vec<i32>> {
+    let mut pids = Vec::new();
+    let Some(directory) = cgroups.directories(path).into_iter().next() else {
+        return Ok(pids);
+    };
+    let mut todo = Vec::new();
+    match open(&directory) {
+        Err(error) if error.errno() == Some(Errno::NOENT) => return Ok(pids),
+        opened => todo.push(opened?),
     }
-    pids
+    while let Some(directory) = todo.pop() {
+        pids.extend(members(directory.as_fd())?);
+        for name in subdirectories(directory.as_fd())? {
+            todo.extend(open_below(directory.as_fd(), &name)?);
+        }
+    }
+    Ok(pids)
 }
 
 /// Sends SIGKILL to everything in the cgroup: at once where the kernel can (cgroup.kill, 5.14).
-pub fn kill(cgroups: &Cgroups, path: &str) {
+/// Nobody there, or no cgroup, is success.
+pub fn kill(cgroups: &Cgroups, path: &str) -> Result<()> {
     const SIGKILL: i32 = 9;
     let hierarchies = match cgroups {
         Cgroups::V2 => {
             let file = join(&join(CGROUPS, path), "cgroup.kill");
-            let _ = crate::files::write(CWD, file.as_str(), b"1");
-            return;
+            return match crate::files::write(CWD, file.as_str(), b"1") {
+                Ok(()) | Err(Errno::NOENT | Errno::NODEV) => Ok(()),
+                Err(errno) => Err(Error::from_errno(format!("cannot write {file}"), errno)),
+            };
         }
         Cgroups::V1(hierarchies) => hierarchies,
     };
-    let mut pids = processes(cgroups, path);
+    let mut pids = processes(cgroups, path)?;
     if pids.len() > 1 {
         // Frozen, none of them can fork away from us meanwhile.
         let _ = v1::freeze(hierarchies, path, true);
-        pids = processes(cgroups, path);
+        pids = processes(cgroups, path)?;
     }
+    let mut failed = None;
     for pid in &pids {
-        let _ = syscalls::calls::kill(*pid, SIGKILL);
+        match syscalls::calls::kill(*pid, SIGKILL) {
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(errno) => failed = failed.or(Some((pid, errno))),
+        }
     }
     if !pids.is_empty() {
         v1::thaw(hierarchies, path);
+    }
+    match failed {
+        None => Ok(()),
+        Some((pid, errno)) => Err(Error::from_errno(
+            format!("cannot kill process {pid} of the cgroup {path}"),
+            errno,
+        )),
     }
 }

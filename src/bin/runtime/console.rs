@@ -2,7 +2,7 @@
 //! caller's terminal and the container's, with the supervision of the process.
 
 use crate::jail;
-use crate::launch::reap;
+use crate::process::reap;
 use crate::sd_notify::Ready;
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;

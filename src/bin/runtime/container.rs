@@ -1,19 +1,28 @@
-//! A container's directory below the root, with the state that is kept there, and what the kernel says of its process.
+//! One container: its directory below the root with the state that is kept there, its status, and what is done to it as a
+//! whole: signal, kill, freeze, remove. Every command goes through here.
 
+use crate::cgroup;
+use crate::cgroup::systemd::Manager;
 use crate::files;
+use crate::hooks;
+use crate::host;
+use crate::log;
+use crate::process;
 use crate::sd_notify;
 use alloc::borrow::ToOwned;
 use alloc::collections::BinaryHeap;
 use alloc::ffi::CString;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use runtime::error::{During, Error, Reason, Result, fail};
-use runtime::state::{CREATED, CREATING, RUNNING, STOPPED, Stat, State, check_id};
+use runtime::facts::Cgroups;
+use runtime::state::{CREATED, CREATING, PAUSED, RUNNING, STOPPED, State, check_id};
+use rustix::event::Timespec;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags};
+use syscalls::Start;
 
 const STATE: &str = "state.json";
 const CONFIG: &str = "config.json";
@@ -87,16 +96,7 @@ impl Directory {
         })
     }
 
-    /// Opens the directory of a container there is; the words of the error are what engines look for.
-    pub fn open(root: &str, id: &str) -> Result<Self> {
-        check_id(id)?;
-        match Self::find(root, id)? {
-            Some(directory) => Ok(directory),
-            None => fail!("container {id:?} does not exist"),
-        }
-    }
-
-    /// The same, `None` when there is no such container.
+    /// Opens the directory of a container; `None` when there is no such container.
     pub fn find(root: &str, id: &str) -> Result<Option<Self>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let parent = match rustix::fs::openat(CWD, root, flags, Mode::empty()) {
@@ -171,18 +171,18 @@ impl Directory {
             .during(|| format!("cannot write {STATE} of container {:?}", self.id))
     }
 
-    pub fn read(&self) -> Result<State> {
+    /// The state; `None` when none was ever written: then nothing else was made either.
+    fn read(&self) -> Result<Option<State>> {
         let what = || format!("cannot read the state of container {:?}", self.id);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&self.fd, STATE, flags, Mode::empty()) {
-            Err(Errno::NOENT) => fail!(
-                "container {:?} does not exist: it is being made or removed, or was left half-made",
-                self.id
-            ),
+            Err(Errno::NOENT) => return Ok(None),
             file => file.during(what)?,
         };
         let bytes = files::read_open(&file).during(what)?;
-        State::parse(STATE, &bytes).map_err(|error| Error::new(format!("{}: {error}", what())))
+        State::parse(STATE, &bytes)
+            .map(Some)
+            .map_err(|error| Error::new(format!("{}: {error}", what())))
     }
 
     /// Keeps config.json as it was when the container was created (runtime.md, Create).
@@ -209,22 +209,15 @@ impl Directory {
         Ok(file)
     }
 
-    fn is_waiting(&self) -> bool {
+    fn is_waiting(&self) -> Result<bool> {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(&self.fd, WAITING, flags, Mode::empty())
+        match rustix::fs::openat(&self.fd, WAITING, flags, Mode::empty())
             .and_then(|file| syscalls::calls::file_is_locked(file.as_fd()))
-            .unwrap_or(false)
-    }
-
-    /// The status, and the process if it lives.
-    pub fn status(&self, state: &State) -> (&'static str, Option<OwnedFd>) {
-        if state.pid == 0 {
-            return (CREATING, None);
-        }
-        match alive(state.pid, state.start_time) {
-            None => (STOPPED, None),
-            Some(pidfd) if self.is_waiting() => (CREATED, Some(pidfd)),
-            Some(pidfd) => (RUNNING, Some(pidfd)),
+        {
+            Err(Errno::NOENT) => Ok(false),
+            locked => {
+                locked.during(|| format!("cannot look at {WAITING} of container {:?}", self.id))
+            }
         }
     }
 
@@ -267,16 +260,202 @@ impl Directory {
     }
 }
 
-/// A pidfd of the process, if it still is the one that started then and has not ended.
-pub fn alive(pid: i32, start_time: u64) -> Option<OwnedFd> {
-    let pidfd = rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
-    // Read after the pidfd is held: what it says is of the process behind it, or of none.
-    let stat = stat(pid)?;
-    (stat.started == start_time && !matches!(stat.status, 'Z' | 'X')).then_some(pidfd)
+/// A container whose state is known.
+pub struct Container {
+    pub directory: Directory,
+    pub state: State,
 }
 
-/// What the kernel says of a process; `None` when there is no such process.
-pub fn stat(pid: i32) -> Option<Stat> {
-    let text = files::read(CWD, format!("/proc/{pid}/stat").as_str()).ok()?;
-    Stat::parse(core::str::from_utf8(&text).ok()?)
+const SIGKILL: i32 = 9;
+/// How long a process may take to end that was sent another signal than KILL, right before `delete`.
+const MOMENT: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
+/// How long a killed process may take to end.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 10,
+    tv_nsec: 0,
+};
+
+impl Container {
+    /// Opens a container that exists. The words of the error are what engines look for.
+    pub fn open(root: &str, id: &str) -> Result<Self> {
+        check_id(id)?;
+        let Some(directory) = Directory::find(root, id)? else {
+            fail!("container {id:?} does not exist");
+        };
+        match directory.read()? {
+            Some(state) => Ok(Self { directory, state }),
+            None => fail!(
+                "container {id:?} does not exist: it is being made or removed, or was left half-made"
+            ),
+        }
+    }
+
+    /// The same for `delete --force`, which wants it gone: `None` when there is none. One that was left before its state was
+    /// written has nothing else, and is removed here.
+    pub fn find(root: &str, id: &str) -> Result<Option<Self>> {
+        check_id(id)?;
+        let Some(directory) = Directory::find(root, id)? else {
+            return Ok(None);
+        };
+        match directory.read().map_err(|error| {
+            Error::new(format!(
+                "{error}; nothing was changed, since only this file says which processes and cgroups are the container's"
+            ))
+        })? {
+            Some(state) => Ok(Some(Self { directory, state })),
+            None => directory.remove().map(|()| None),
+        }
+    }
+
+    pub fn id(&self) -> &str {
+        &self.state.id
+    }
+
+    /// The status that the kernel's facts give, and the first process if it lives. A paused container runs here.
+    pub fn process(&self) -> Result<(&'static str, Option<OwnedFd>)> {
+        if self.state.pid == 0 {
+            return Ok((CREATING, None));
+        }
+        Ok(
+            match process::alive(self.state.pid, self.state.start_time)? {
+                None => (STOPPED, None),
+                Some(pidfd) if self.directory.is_waiting()? => (CREATED, Some(pidfd)),
+                Some(pidfd) => (RUNNING, Some(pidfd)),
+            },
+        )
+    }
+
+    /// The status, `paused` included, which only the cgroup knows.
+    pub fn status(&self, cgroups: &Cgroups) -> Result<&'static str> {
+        Ok(match (self.process()?.0, &self.state.cgroup) {
+            (RUNNING | CREATED, Some(path)) if cgroup::is_frozen(cgroups, path)? => PAUSED,
+            (status, _) => status,
+        })
+    }
+
+    /// The path of the cgroup, which some commands cannot do without.
+    pub fn cgroup(&self) -> Result<&str> {
+        match &self.state.cgroup {
+            Some(path) => Ok(path),
+            None => fail!("container {:?} has no cgroup", self.id()),
+        }
+    }
+
+    /// Pauses or resumes every process; a pause that fails leaves them running.
+    pub fn freeze(&self, cgroups: &Cgroups, frozen: bool) -> Result<()> {
+        cgroup::freeze(cgroups, self.cgroup()?, frozen).map_err(|error| {
+            let verb = if frozen { "pause" } else { "resume" };
+            Error::new(format!("cannot {verb} container {:?}: {error}", self.id()))
+        })
+    }
+
+    /// Sends a signal to the first process; KILL ends every process of the cgroup.
+    pub fn signal(&self, number: i32) -> Result<()> {
+        let (status, pidfd) = self.process()?;
+        // As runc: without a pid namespace of its own, the end of the first process ends nobody else.
+        let kills = self
+            .state
+            .cgroup
+            .as_deref()
+            .filter(|_| number == SIGKILL)
+            .map(|path| Ok((host::cgroups()?, path)))
+            .transpose()?;
+        let Some(pidfd) = pidfd else {
+            if let Some((cgroups, path)) = kills
+                && !cgroup::processes(&cgroups, path)?.is_empty()
+            {
+                return cgroup::kill(&cgroups, path);
+            }
+            fail!("container not running: {:?} is {status}", self.id());
+        };
+        let sent = syscalls::calls::pidfd_send_signal(pidfd.as_fd(), number)
+            .during(|| format!("cannot send signal {number} to container {:?}", self.id()));
+        let killed = kills.map_or(Ok(()), |(cgroups, path)| cgroup::kill(&cgroups, path));
+        sent.and(killed)
+    }
+
+    /// Sends a signal to every process of the cgroup, also when the container has stopped (as runc).
+    pub fn signal_all(&self, number: i32) -> Result<()> {
+        let Some(path) = &self.state.cgroup else {
+            // Nobody knows the others without a cgroup; those of its pid namespace die with the first process.
+            return match self.process()? {
+                (_, None) => Ok(()),
+                (_, Some(_)) => self.signal(number),
+            };
+        };
+        let cgroups = host::cgroups()?;
+        if number == SIGKILL {
+            return cgroup::kill(&cgroups, path);
+        }
+        let what = || format!("cannot send signal {number} to container {:?}", self.id());
+        for pid in cgroup::processes(&cgroups, path)? {
+            match syscalls::calls::kill(pid, number) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(errno) => return Err(Error::from_errno(what(), errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills the first process and waits, with a bound, until it has ended.
+    pub fn kill_and_wait(&self) -> Result<()> {
+        let (_, Some(pidfd)) = self.process()? else {
+            return Ok(());
+        };
+        let sent = syscalls::calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
+        if let Some(path) = &self.state.cgroup {
+            let cgroups = host::cgroups()?;
+            // A security module may keep signals from a process; the kernel's own kill is not asked.
+            if sent.is_err() {
+                cgroup::kill(&cgroups, path)?;
+            }
+            cgroup::thaw(&cgroups, path);
+        }
+        let how = match &sent {
+            Ok(()) => String::from("was killed and is still there"),
+            Err(errno) => format!("cannot be killed: {}", Reason(*errno)),
+        };
+        if !process::ends_within(pidfd.as_fd(), &PATIENCE)? {
+            fail!(
+                "container {:?} does not end: process {} {how}",
+                self.id(),
+                self.state.pid
+            )
+        }
+        Ok(())
+    }
+
+    /// Whether it has ended, or does so now: one that was killed is waited for, one that was sent another signal for a moment.
+    /// Also the status that it has otherwise.
+    pub fn has_ended(&self) -> Result<(bool, &'static str)> {
+        let (status, Some(pidfd)) = self.process()? else {
+            return self
+                .process()
+                .map(|(status, _)| (status == STOPPED, status));
+        };
+        let dying = process::stat(self.state.pid)?.is_some_and(|stat| stat.dying);
+        let time = if dying { &PATIENCE } else { &MOMENT };
+        Ok((process::ends_within(pidfd.as_fd(), time)?, status))
+    }
+
+    /// Removes a stopped container: whoever is left in its cgroup, the cgroup, the state; poststop hooks last.
+    pub fn remove(&self, start: Start) -> Result<()> {
+        if let Some(path) = &self.state.cgroup {
+            let cgroups = host::cgroups()?;
+            cgroup::kill(&cgroups, path)?;
+            if let Some(unit) = &self.state.unit
+                && let Err(error) = Manager::find(start).and_then(|manager| manager.stop(unit))
+            {
+                // It goes away by itself with its last process.
+                log::warn(&error.to_string());
+            }
+            cgroup::remove(&cgroups, path)?;
+        }
+        self.directory.remove()?;
+        hooks::run_poststop(&self.state);
+        Ok(())
+    }
 }

@@ -7,7 +7,8 @@ mod why;
 use crate::Context;
 use crate::cgroup::Cgroup;
 use crate::cgroup::systemd::Manager;
-use crate::container::Directory;
+use crate::container::{Container, Directory};
+use crate::process::{self, reap};
 use crate::sd_notify::{self, Ready};
 use crate::socket::PidfdSocket;
 use crate::{container, files, hooks, mappings, oom, seccomp_agent, signal, socket};
@@ -23,13 +24,13 @@ use runtime::error::{During, Error, Result, fail};
 use runtime::facts::Facts;
 use runtime::limits;
 use runtime::plan::{Idmap, IdmapBy, Open, Plan, What};
-use runtime::state::{self, State};
+use runtime::state::{self};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
-use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus};
+use rustix::process::Pid;
 use rustix::thread::CpuSet;
 use syscalls::calls::{self, MountAttr};
 use syscalls::report::{Fault, Kind, Report, Text};
@@ -59,23 +60,12 @@ pub struct Request<'a> {
 
 /// A container whose process waits for `start` or runs.
 pub struct Launched {
-    pub state: State,
-    pub directory: Directory,
+    pub container: Container,
     pub pidfd: OwnedFd,
     /// Our end of the socket that the terminal comes over, without a console socket.
     pub console: Option<OwnedFd>,
     /// Where it says that it is ready, if it runs already.
     pub ready: Option<Ready>,
-}
-
-/// Waits for a child to end.
-pub fn reap(pidfd: BorrowedFd<'_>) -> Option<WaitIdStatus> {
-    loop {
-        match rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
-            Err(Errno::INTR) => {}
-            other => return other.ok().flatten(),
-        }
-    }
 }
 
 /// Starts what the plan says. On failure nothing is left of it.
@@ -97,8 +87,7 @@ pub fn launch(
     let mut made = Made::new(directory, plan.state.clone(), facts, manager);
     match bring_up(plan, request, slots, stop.as_fd(), &mut made) {
         Ok((pidfd, ready)) => Ok(Launched {
-            state: made.state,
-            directory: made.directory,
+            container: made.keep(),
             pidfd,
             console,
             ready,
@@ -121,9 +110,9 @@ fn bring_up<'a>(
     made.directory.write(&made.state)?;
     let mut ready = None;
     if let (Some(slot), Some(manager)) = (plan.notify, request.notify_socket) {
-        slots.fill(slot, sd_notify::prepare(&made.directory)?);
+        slots.fill(slot, sd_notify::prepare(made.directory.fd())?);
         if plan.listener.is_none() {
-            ready = Ready::listen(&made.directory, manager)?;
+            ready = Ready::listen(made.directory.fd(), manager)?;
         }
     }
     let mut cgroup = None;
@@ -165,16 +154,13 @@ fn bring_up<'a>(
         let refusal = cgroup.as_ref().and_then(Cgroup::refusal);
         refusal.unwrap_or_else(|| unborn(why))
     })?;
-    made.child = Some(
-        pidfd
-            .try_clone()
-            .during(|| "cannot duplicate a descriptor".into())?,
-    );
+    let pidfd: &OwnedFd = made.child.insert(pidfd);
+    let pidfd = pidfd.as_fd();
     drop(lent);
     // The child has its own copies; ours would keep its mounts busy.
     drop(slots);
     made.state.pid = pid;
-    made.state.start_time = container::stat(pid).map_or(0, |stat| stat.started);
+    made.state.start_time = process::stat(pid)?.map_or(0, |stat| stat.started);
     oom::give(plan.oom_score_adj, made.facts, pid, OOM)?;
     let meets = |step: &Step<'_>| matches!(step, Step::Meet(Point::Cgroup));
     if cgroup.is_some() && !plan.steps.iter().any(meets) {
@@ -191,13 +177,8 @@ fn bring_up<'a>(
     }
     made.directory.prepare(&made.state)?;
     made.directory.keep_config(request.config)?;
-    let granted = commits_early(plan);
-    if granted {
-        made.directory.commit()?;
-        go_on(channel.as_fd());
-    }
     let (state, manager, hooks_ran) = (&made.state, made.manager, Cell::new(false));
-    let scope = Cell::new(None);
+    let (scope, pid_file) = (Cell::new(None), Cell::new(None));
     let part = |point| match point {
         Point::Mappings => match &plan.mappings {
             Some(mappings) => mappings::write(mappings, pid, request.path),
@@ -220,30 +201,39 @@ fn bring_up<'a>(
                 state::CREATED,
             )
         }
-        Point::Commit => made.directory.commit(),
+        Point::Commit => {
+            made.directory.commit()?;
+            // Before the program runs: a pid file that cannot be written must not come to light afterwards.
+            let Some(path) = request.pid_file else {
+                return Ok(());
+            };
+            pid_file.set(Some(path));
+            files::replace(CWD, path, pid.to_string().as_bytes(), 0o644)
+        }
     };
-    let listener =
-        |number| seccomp_agent::deliver(pidfd.as_fd(), number, pid, state, state::CREATING);
+    let listener = |number| seccomp_agent::deliver(pidfd, number, pid, state, state::CREATING);
     let result = converse(
         plan,
-        channel.as_fd(),
-        pidfd.as_fd(),
-        stop,
-        granted,
+        Ends {
+            channel: channel.as_fd(),
+            pidfd,
+            stop,
+        },
         part,
         listener,
     );
     (made.hooks_ran, made.unit) = (hooks_ran.get(), scope.get());
     made.cgroup |= made.unit.is_some();
+    made.pid_file = pid_file.get();
     result?;
     if let Some(socket) = &request.pidfd_socket {
-        socket.tell(pidfd.as_fd())?;
+        socket.tell(pidfd)?;
     }
-    if let Some(path) = request.pid_file {
-        made.pid_file = Some(path);
-        files::replace(CWD, path, pid.to_string().as_bytes(), 0o644)?;
-    }
-    Ok((pidfd, ready))
+    let pidfd = pidfd.try_clone_to_owned();
+    Ok((
+        pidfd.during(|| "cannot duplicate a descriptor".into())?,
+        ready,
+    ))
 }
 
 /// Lets the process run on every CPU of the cgroup it is in, however few its caller is bound to: since Linux 6.2
@@ -280,9 +270,17 @@ pub fn raise_limits(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
+/// What the parent holds of a child that sets itself up, and the descriptor on which it hears that it shall stop.
+#[derive(Clone, Copy)]
+pub struct Ends<'f> {
+    pub channel: BorrowedFd<'f>,
+    pub pidfd: BorrowedFd<'f>,
+    pub stop: BorrowedFd<'f>,
+}
+
 /// Whether the commit can be granted while the child still sets itself up, which spares it a wait: nobody is
 /// told of a container that runs at once before it runs, and there is nothing else to meet for.
-pub fn commits_early(plan: &Plan) -> bool {
+fn commits_early(plan: &Plan) -> bool {
     let meetings = plan
         .steps
         .iter()
@@ -291,17 +289,24 @@ pub fn commits_early(plan: &Plan) -> bool {
 }
 
 /// The parent's side of the walk, until the child waits for `start` or has become the program. `part` is
-/// what the parent does at each meeting point, `listener` what it does with the listener of a filter; with
-/// `granted` the commit is done and told already. A signal on `stop` ends it.
+/// what the parent does at each meeting point, `listener` what it does with the listener of a filter. A signal on
+/// `stop` ends it.
 pub fn converse(
     plan: &Plan,
-    channel: BorrowedFd<'_>,
-    pidfd: BorrowedFd<'_>,
-    stop: BorrowedFd<'_>,
-    granted: bool,
+    ends: Ends<'_>,
     mut part: impl FnMut(Point) -> Result<()>,
     listener: impl Fn(i32) -> Result<()>,
 ) -> Result<()> {
+    let Ends {
+        channel,
+        pidfd,
+        stop,
+    } = ends;
+    let granted = commits_early(plan);
+    if granted {
+        part(Point::Commit)?;
+        go_on(channel)?;
+    }
     let mut text = Text::new();
     let (mut committed, mut ready, mut failed) = (false, false, None);
     loop {
@@ -331,7 +336,7 @@ pub fn converse(
             Kind::Born => {}
             Kind::Listener => {
                 listener(report.errno)?;
-                go_on(channel);
+                go_on(channel)?;
             }
             Kind::Meet => {
                 let Some(Step::Meet(point)) = plan.steps.get(usize::from(report.step)) else {
@@ -340,7 +345,7 @@ pub fn converse(
                 committed |= *point == Point::Commit;
                 if !(granted && *point == Point::Commit) {
                     part(*point)?;
-                    go_on(channel);
+                    go_on(channel)?;
                 }
             }
         }
@@ -365,9 +370,17 @@ fn next_report(
     Report::recv(channel, text).during(what)
 }
 
-/// The byte the child waits for. A child that is gone does not need it; the next report tells of that.
-pub fn go_on(channel: BorrowedFd<'_>) {
-    let _ = rustix::net::send(channel, b"g", SendFlags::NOSIGNAL);
+/// Sends the byte that the child waits for. A child that is gone does not need it: the next report, or the end of the channel,
+/// says why. Any other failure would leave it waiting for ever.
+pub fn go_on(channel: BorrowedFd<'_>) -> Result<()> {
+    let sent = rustix::io::retry_on_intr(|| rustix::net::send(channel, b"g", SendFlags::NOSIGNAL));
+    match sent {
+        Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+        Err(errno) => Err(Error::from_errno(
+            "cannot tell the container's process to go on (sendto)",
+            errno,
+        )),
+    }
 }
 
 fn open_into(open: &Open, slots: &Slots<'_>) -> Result<()> {

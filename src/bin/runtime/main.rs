@@ -18,6 +18,7 @@ mod launch;
 mod log;
 mod mappings;
 mod oom;
+mod process;
 mod program;
 mod sd_notify;
 mod seal;

@@ -131,7 +131,7 @@ pub fn run_with(
         text if stream == Stream::Stderr && !text.is_empty() => format!(": {text}"),
         _ => String::new(),
     };
-    let status = crate::launch::reap(pidfd.as_fd());
+    let status = crate::process::reap(pidfd.as_fd());
     before?;
     match status.and_then(|status| status.exit_status()) {
         Some(0) => Ok(output),

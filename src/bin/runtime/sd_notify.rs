@@ -1,7 +1,6 @@
 //! A service in a container tells the service manager that it is ready (sd_notify(3)): the container gets a socket
 //! of ours at /run/notify, and of all it may say there only READY=1 is passed on, with the pid to watch.
 
-use crate::container::Directory;
 use crate::signal;
 use crate::socket::in_directory;
 use alloc::format;
@@ -28,14 +27,14 @@ use syscalls::calls::{self, MountAttr};
 pub const SOCKET: &CStr = c"notify/notify.sock";
 
 /// Makes the directory for the socket; the container's view of it, in which it can change nothing.
-pub fn prepare(directory: &Directory) -> Result<OwnedFd> {
+pub fn prepare(directory: BorrowedFd<'_>) -> Result<OwnedFd> {
     let what = || "cannot prepare the directory of the notify socket".into();
     let mode = Mode::from_raw_mode(0o755);
-    rustix::fs::mkdirat(directory.fd(), DIRECTORY, mode).during(what)?;
+    rustix::fs::mkdirat(directory, DIRECTORY, mode).during(what)?;
     // Whatever the umask is.
-    rustix::fs::chmodat(directory.fd(), DIRECTORY, mode, AtFlags::empty()).during(what)?;
+    rustix::fs::chmodat(directory, DIRECTORY, mode, AtFlags::empty()).during(what)?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let view = rustix::mount::open_tree(directory.fd(), DIRECTORY, flags).during(what)?;
+    let view = rustix::mount::open_tree(directory, DIRECTORY, flags).during(what)?;
     let set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
     let attr = MountAttr {
         set: set.into(),
@@ -55,22 +54,19 @@ pub struct Ready {
 impl Ready {
     /// Binds the socket in the directory that `create` has prepared. `None` where it has not, or where nobody listens to
     /// `manager`: that is not the container's fault.
-    pub fn listen(directory: &Directory, manager: &str) -> Result<Option<Self>> {
+    pub fn listen(directory: BorrowedFd<'_>, manager: &str) -> Result<Option<Self>> {
         let Some(manager) = connect(manager) else {
             return Ok(None);
         };
         let what = || "cannot make the notify socket".into();
         let container = datagrams(SocketFlags::NONBLOCK).during(what)?;
         let name = SOCKET.to_str().unwrap_or_default();
-        match rustix::net::bind(
-            &container,
-            &in_directory(directory.fd(), name).during(what)?,
-        ) {
+        match rustix::net::bind(&container, &in_directory(directory, name).during(what)?) {
             Err(Errno::NOENT) => return Ok(None),
             bound => bound.during(what)?,
         }
         let everybody = Mode::from_raw_mode(0o777);
-        rustix::fs::chmodat(directory.fd(), SOCKET, everybody, AtFlags::empty()).during(what)?;
+        rustix::fs::chmodat(directory, SOCKET, everybody, AtFlags::empty()).during(what)?;
         Ok(Some(Self { container, manager }))
     }
 

@@ -483,10 +483,12 @@ fn pages(v2: bool) -> Vec<Page> {
         true => ["current", "-", "events"],
         false => ["usage_in_bytes", "max_usage_in_bytes", "failcnt"],
     };
-    super::subdirectories("/sys/kernel/mm/hugepages")
+    super::open("/sys/kernel/mm/hugepages")
+        .and_then(|directory| super::subdirectories(directory.as_fd()))
+        .unwrap_or_default()
         .iter()
-        .filter_map(|path| {
-            let kilobytes = path.rsplit_once("/hugepages-")?.1.strip_suffix("kB")?;
+        .filter_map(|name| {
+            let kilobytes = name.strip_prefix("hugepages-")?.strip_suffix("kB")?;
             let size = match kilobytes.parse::<u64>().ok()? {
                 n if n % (1 << 20) == 0 => format!("{}GB", n >> 20),
                 n if n % (1 << 10) == 0 => format!("{}MB", n >> 10),

@@ -102,10 +102,13 @@ pub fn join<'p>(
     Ok(())
 }
 
-pub fn is_frozen(hierarchies: &[Hierarchy], path: &str) -> bool {
-    directory(hierarchies, "freezer", path)
-        .and_then(|directory| files::read(CWD, path_in(&directory, "freezer.state").as_str()))
-        .is_ok_and(|state| !state.starts_with(b"THAWED"))
+/// Without a freezer nothing is frozen.
+pub fn is_frozen(hierarchies: &[Hierarchy], path: &str) -> Result<bool> {
+    let Ok(directory) = directory(hierarchies, "freezer", path) else {
+        return Ok(false);
+    };
+    let state = files::read(CWD, path_in(&directory, "freezer.state").as_str())?;
+    Ok(!state.starts_with(b"THAWED"))
 }
 
 /// Thaws without asking whether that is needed, and without waiting.

@@ -177,9 +177,9 @@ pub fn delegate(path: &str, owner: u32) -> Result<()> {
     Ok(())
 }
 
-pub fn is_frozen(path: &str) -> bool {
-    files::read(CWD, join(&join(CGROUPS, path), "cgroup.freeze").as_str())
-        .is_ok_and(|text| text.starts_with(b"1"))
+pub fn is_frozen(path: &str) -> Result<bool> {
+    let text = files::read(CWD, join(&join(CGROUPS, path), "cgroup.freeze").as_str())?;
+    Ok(text.starts_with(b"1"))
 }
 
 /// Freezes or thaws, and waits until the kernel says that it is done.

@@ -1,8 +1,7 @@
 //! `checkpoint`: criu saves the processes of a container to disk. Unless it is to run on, they are gone then, and so is
 //! the container.
 
-use crate::commands::{delete, pause};
-use crate::container::Directory;
+use crate::container::Container;
 use crate::criu::{self, External, Places, Running};
 use crate::program::Needs;
 use crate::{Context, cli::Flag, files};
@@ -23,10 +22,10 @@ use syscalls::step::Lossy;
 
 pub fn run(context: &Context<'_>) -> Result<i32> {
     let (id, flags) = (context.operands[0], context.flags);
-    let directory = Directory::open(context.root, id)?;
-    let state = directory.read()?;
+    let container = Container::open(context.root, id)?;
+    let (directory, state) = (&container.directory, &container.state);
     let cgroups = host::cgroups()?;
-    match pause::status(&directory, &state, &cgroups) {
+    match container.status(&cgroups)? {
         RUNNING | PAUSED => {}
         status => fail!("cannot checkpoint container {id:?}: it is {status}"),
     }
@@ -80,14 +79,14 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     let running = Running {
         pid: state.pid,
         rootfs: new_mounts.then_some(state.rootfs.as_str()),
-        freezer: freezer(&facts.cgroups, &state),
+        freezer: freezer(&facts.cgroups, state),
         mounts: &mounts,
         namespaces: &namespaces,
     };
     let args = criu::dump(flags, &places, &state.annotations, &running)?;
     let pre_dump = flags.has(Flag::PreDump);
     if !pre_dump {
-        keep_descriptors(&state, places.images)?;
+        keep_descriptors(state, places.images)?;
     }
     let status_fd = flags.number(Flag::StatusFd).map(|fd| fd as RawFd);
     let needs = Needs {
@@ -100,8 +99,8 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         return Ok(0);
     }
     // As runc does it: what is on disk now is the container.
-    delete::kill_and_wait(&directory, &state)?;
-    delete::remove(context.start, &directory, &state)?;
+    container.kill_and_wait()?;
+    container.remove(context.start)?;
     Ok(0)
 }
 

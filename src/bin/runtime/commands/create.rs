@@ -3,7 +3,7 @@
 use crate::cgroup::systemd::Manager;
 use crate::launch::{Launched, Request, launch, shown, told};
 use crate::socket::PidfdSocket;
-use crate::{Context, commands, console, files, hooks, host, log, seal};
+use crate::{Context, commands, console, files, hooks, host, log, process, seal};
 use alloc::format;
 use alloc::string::String;
 use runtime::cli::Flag;
@@ -37,27 +37,27 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     } else {
         Mode::Foreground
     };
-    let Some(container) = begin(context, mode)? else {
+    let Some(launched) = begin(context, mode)? else {
         return Ok(0);
     };
     let Launched {
-        state,
-        directory,
+        container,
         pidfd,
         console,
         ready,
-    } = container;
+    } = launched;
+    let state = &container.state;
     if let Err(error) = hooks::run(
         "poststart",
         &state.poststart,
-        &state,
+        state,
         runtime::state::RUNNING,
     ) {
         // A failing poststart hook stops the container (runtime.md, Lifecycle).
         const SIGKILL: i32 = 9;
         let _ = syscalls::calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
-        crate::launch::reap(pidfd.as_fd());
-        commands::delete::remove(context.start, &directory, &state)?;
+        process::reap(pidfd.as_fd());
+        container.remove(context.start)?;
         return Err(error);
     }
     if mode == Mode::Detach {
@@ -70,7 +70,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     let jail = state.poststop.is_empty() && state.unit.is_none();
     let status = console::supervise(pidfd.as_fd(), console, ready.map(|r| (r, state.pid)), jail);
     if !context.flags.has(Flag::Keep) {
-        commands::delete::remove(context.start, &directory, &state)?;
+        container.remove(context.start)?;
     }
     status
 }

@@ -1,15 +1,13 @@
 //! `events`: what a container uses, every few seconds until it ends or once, and when the kernel kills one of
 //! its processes for memory. One JSON object a line, as runc's.
 
-use super::pause::{own_cgroup, status};
 use crate::Context;
 use crate::cgroup::stats::{Oom, Source};
-use crate::container::Directory;
+use crate::container::Container;
 use crate::host;
 use core::fmt::{self, Write};
 use runtime::cli::Flag;
 use runtime::error::{Error, Result, fail};
-use runtime::state::STOPPED;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
@@ -20,17 +18,12 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     let Some(interval) = milliseconds(interval).filter(|n| *n > 0) else {
         fail!("events: --interval: expected a time such as 5s or 1m30s, found {interval:?}");
     };
-    let directory = Directory::open(context.root, id)?;
-    let state = directory.read()?;
+    let container = Container::open(context.root, id)?;
     let cgroups = host::cgroups()?;
-    let now = status(&directory, &state, &cgroups);
-    let (_, Some(process)) = directory.status(&state) else {
-        fail!("container not running: {id:?} is {now}");
+    let (_, Some(process)) = container.process()? else {
+        fail!("container not running: {id:?} is stopped");
     };
-    if now == STOPPED {
-        fail!("container not running: {id:?} is {now}");
-    }
-    let mut source = Source::open(&cgroups, own_cgroup(&state)?)?;
+    let mut source = Source::open(&cgroups, container.cgroup()?)?;
     let mut out = Out {
         text: [0; 8192],
         used: 0,

@@ -3,13 +3,10 @@
 use crate::cgroup::Cgroup;
 use crate::cgroup::systemd::Manager;
 use crate::commands::create::{listen_fds, protect};
-use crate::commands::pause::status;
-use crate::container::Directory;
-use crate::launch::{
-    commits_early, connect_console, converse, go_on, raise_limits, reap, spread, told, unborn,
-};
+use crate::container::Container;
+use crate::launch::{Ends, connect_console, converse, raise_limits, spread, told, unborn};
 use crate::socket::PidfdSocket;
-use crate::{Context, console, files, host, log, oom, seccomp_agent, signal};
+use crate::{Context, console, files, host, log, oom, process, seccomp_agent, signal};
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::ToString;
@@ -20,8 +17,8 @@ use runtime::error::{During, Error, Result, Why, fail};
 use runtime::limits::Driver;
 use runtime::plan::{Options, plan_exec};
 use runtime::spec::{Capabilities, Process, Spec};
-use runtime::state::{CREATED, PAUSED, RUNNING, State};
-use rustix::event::{PollFd, PollFlags, Timespec};
+use runtime::state::{CREATED, PAUSED, RUNNING};
+use rustix::event::Timespec;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::CWD;
 use rustix::io::Errno;
@@ -35,15 +32,14 @@ use syscalls::step::{Point, Step};
 pub fn run(context: &Context<'_>) -> Result<i32> {
     let preserve_fds = protect(context)?;
     let id = context.operands[0];
-    let directory = Directory::open(context.root, id)?;
-    let state = directory.read()?;
-    let init = match directory.status(&state) {
+    let container = Container::open(context.root, id)?;
+    let init = match container.process()? {
         (CREATED | RUNNING, Some(init)) => init,
         (status, _) => {
             fail!("cannot exec in container {id:?}: container not running: it is {status}")
         }
     };
-    enter(context, preserve_fds, &directory, &state, &init).map_err(|error| {
+    enter(context, preserve_fds, &container, &init).map_err(|error| {
         // What fails while the container goes away fails because of that. Its first process ends last of all.
         let patience = match error.why() {
             Why::Interrupted(_) => return error,
@@ -62,19 +58,18 @@ fn ends_within(process: &OwnedFd, seconds: i64) -> bool {
         tv_sec: seconds,
         tv_nsec: 0,
     };
-    let mut fds = [PollFd::new(process, PollFlags::IN)];
-    rustix::event::poll(&mut fds, Some(&time)).is_ok_and(|n| n == 1)
+    process::ends_within(process.as_fd(), &time).unwrap_or(false)
 }
 
 fn enter(
     context: &Context<'_>,
     preserve_fds: u32,
-    directory: &Directory,
-    state: &State,
+    container: &Container,
     init: &OwnedFd,
 ) -> Result<i32> {
     let flags = context.flags;
     let id = context.operands[0];
+    let (directory, state) = (&container.directory, &container.state);
     let config = directory.config()?;
     let file = flags
         .text(Flag::Process)
@@ -98,11 +93,11 @@ fn enter(
         fail!("a terminal needs --console-socket, unless the process runs in the foreground");
     }
     let facts = host::probe(context.start, spec.names_labels())?;
-    let is_paused = || status(directory, state, &facts.cgroups) == PAUSED;
-    if is_paused() && !flags.has(Flag::IgnorePaused) {
+    let is_paused = || Ok::<_, Error>(container.status(&facts.cgroups)? == PAUSED);
+    if is_paused()? && !flags.has(Flag::IgnorePaused) {
         fail!("cannot exec in a paused container ({id:?}; --ignore-paused waits for resume)");
     }
-    if !facts.privileged && directory.status(state).0 == CREATED {
+    if !facts.privileged && container.process()?.0 == CREATED {
         // Its process is still ours, and nobody but root may look into it; not even we.
         fail!("cannot exec in container {id:?}: an ordinary user can only once it is started");
     }
@@ -196,6 +191,11 @@ fn enter(
             settle()?;
         }
         let part = |point| match (point, &cgroup) {
+            // Before the program runs: a pid file that cannot be written must not come to light afterwards.
+            (Point::Commit, _) => match flags.text(Flag::PidFile) {
+                Some(path) => files::replace(CWD, path, pid.to_string().as_bytes(), 0o644),
+                None => Ok(()),
+            },
             (Point::Cgroup, Some(cgroup)) => {
                 if let (Some(manager), Some(unit)) = (&manager, &state.unit) {
                     manager.attach(unit, pid)?;
@@ -205,33 +205,26 @@ fn enter(
             _ => Ok(()),
         };
         let listener = |number| seccomp_agent::deliver(pidfd.as_fd(), number, pid, state, RUNNING);
-        let granted = commits_early(&plan);
-        if granted {
-            go_on(channel.as_fd());
-        }
-        converse(
-            &plan,
-            channel.as_fd(),
-            pidfd.as_fd(),
-            stop.as_fd(),
-            granted,
-            part,
-            listener,
-        )?;
-        if let Some(socket) = &pidfd_socket {
-            socket.tell(pidfd.as_fd())?;
-        }
-        match flags.text(Flag::PidFile) {
-            Some(path) => files::replace(CWD, path, pid.to_string().as_bytes(), 0o644),
+        let ends = Ends {
+            channel: channel.as_fd(),
+            pidfd: pidfd.as_fd(),
+            stop: stop.as_fd(),
+        };
+        converse(&plan, ends, part, listener)?;
+        match &pidfd_socket {
+            Some(socket) => socket.tell(pidfd.as_fd()),
             None => Ok(()),
         }
     })();
     if let Err(error) = begun {
         const SIGKILL: i32 = 9;
         let _ = calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
+        if let Some(path) = flags.text(Flag::PidFile) {
+            let _ = rustix::fs::unlink(path);
+        }
         // One that v1 has frozen ends only when it is thawed.
-        if !(facts.cgroups.has_v1() && is_paused()) {
-            reap(pidfd.as_fd());
+        if !(facts.cgroups.has_v1() && is_paused().unwrap_or(true)) {
+            process::reap(pidfd.as_fd());
         }
         return Err(error);
     }

@@ -1,62 +1,36 @@
-//! `pause` and `resume`: every process of the container stops where it is, and goes on. Also the status of a
-//! container that may be paused, which only its cgroup knows.
+//! `pause` and `resume`: every process of the container stops where it is, and goes on.
 
 use crate::Context;
-use crate::cgroup;
-use crate::container::Directory;
+use crate::container::Container;
 use crate::host;
-use alloc::format;
-use runtime::error::{Error, Result, fail};
-use runtime::facts::Cgroups;
-use runtime::state::{CREATED, PAUSED, RUNNING, State};
+use runtime::error::{Result, fail};
+use runtime::state::{CREATED, PAUSED, RUNNING};
 
 pub fn pause(context: &Context<'_>) -> Result<i32> {
-    let (id, state, status, cgroups) = look(context)?;
-    match status {
-        RUNNING | CREATED => {}
-        PAUSED => fail!("cannot pause container {id:?}: it is already paused"),
-        _ => fail!("container not running: {id:?} is {status}"),
-    }
-    freeze(&cgroups, &state, true)
-}
-
-pub fn resume(context: &Context<'_>) -> Result<i32> {
-    let (id, state, status, cgroups) = look(context)?;
-    if status != PAUSED {
-        fail!("cannot resume container {id:?}: it is not paused, but {status}");
-    }
-    freeze(&cgroups, &state, false)
-}
-
-fn look<'a>(context: &Context<'a>) -> Result<(&'a str, State, &'static str, Cgroups)> {
-    let id = context.operands[0];
-    let directory = Directory::open(context.root, id)?;
-    let state = directory.read()?;
+    let container = Container::open(context.root, context.operands[0])?;
     let cgroups = host::cgroups()?;
-    let status = status(&directory, &state, &cgroups);
-    Ok((id, state, status, cgroups))
-}
-
-fn freeze(cgroups: &Cgroups, state: &State, frozen: bool) -> Result<i32> {
-    cgroup::freeze(cgroups, own_cgroup(state)?, frozen).map_err(|error| {
-        let verb = if frozen { "pause" } else { "resume" };
-        Error::new(format!("cannot {verb} container {:?}: {}", state.id, error))
-    })?;
+    match container.status(&cgroups)? {
+        RUNNING | CREATED => {}
+        PAUSED => fail!(
+            "cannot pause container {:?}: it is already paused",
+            container.id()
+        ),
+        status => fail!("container not running: {:?} is {status}", container.id()),
+    }
+    container.freeze(&cgroups, true)?;
     Ok(0)
 }
 
-/// The cgroup, which some commands cannot do without.
-pub fn own_cgroup(state: &State) -> Result<&str> {
-    match &state.cgroup {
-        Some(path) => Ok(path),
-        None => fail!("container {:?} has no cgroup", state.id),
+pub fn resume(context: &Context<'_>) -> Result<i32> {
+    let container = Container::open(context.root, context.operands[0])?;
+    let cgroups = host::cgroups()?;
+    let status = container.status(&cgroups)?;
+    if status != PAUSED {
+        fail!(
+            "cannot resume container {:?}: it is not paused, but {status}",
+            container.id()
+        );
     }
-}
-
-/// The status, `paused` included.
-pub fn status(directory: &Directory, state: &State, cgroups: &Cgroups) -> &'static str {
-    match (directory.status(state).0, &state.cgroup) {
-        (RUNNING | CREATED, Some(path)) if cgroup::is_frozen(cgroups, path) => PAUSED,
-        (status, _) => status,
-    }
+    container.freeze(&cgroups, false)?;
+    Ok(0)
 }

@@ -1,10 +1,9 @@
 //! `ps`: the processes of a container, as numbers in JSON or as the lines that the host's ps has for them.
 
-use super::pause::own_cgroup;
 use super::print;
 use crate::Context;
 use crate::cgroup;
-use crate::container::Directory;
+use crate::container::Container;
 use crate::host;
 use crate::program::{self, Stream};
 use alloc::format;
@@ -14,9 +13,8 @@ use runtime::cli::Flag;
 use runtime::error::{Result, fail};
 
 pub fn run(context: &Context<'_>) -> Result<i32> {
-    let directory = Directory::open(context.root, context.operands[0])?;
-    let state = directory.read()?;
-    let pids = cgroup::processes(&host::cgroups()?, own_cgroup(&state)?);
+    let container = Container::open(context.root, context.operands[0])?;
+    let pids = cgroup::processes(&host::cgroups()?, container.cgroup()?)?;
     if context.flags.text(Flag::ListFormat) == Some("json") {
         let list: Vec<String> = pids.iter().map(ToString::to_string).collect();
         return print(&format!("[{}]\n", list.join(",")));

@@ -2,12 +2,11 @@
 //! the mounts that the bundle names. What then runs is a container like any other.
 
 use crate::commands::create::{Mode, Planned, planned};
-use crate::commands::delete;
 use crate::container::Directory;
 use crate::criu::{self, Places, Restored};
 use crate::launch::{Made, enter, spread, told};
 use crate::program::Needs;
-use crate::{Context, console, container, files, signal};
+use crate::{Context, console, files, process, signal};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -74,12 +73,11 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     if mode == Mode::Detach {
         return Ok(0);
     }
-    let Made {
-        state, directory, ..
-    } = made;
+    let container = made.keep();
+    let state = &container.state;
     let jail = state.poststop.is_empty() && state.unit.is_none();
     let status = console::supervise(process.as_fd(), None, None, jail);
-    delete::remove(context.start, &directory, &state)?;
+    container.remove(context.start)?;
     status
 }
 
@@ -164,7 +162,7 @@ fn bring_back<'a>(
     let _ = rustix::fs::unlink(pid_file.as_str());
     let _ = rustix::fs::unlinkat(CWD, root.as_str(), AtFlags::REMOVEDIR);
     made.state.pid = pid.as_raw_nonzero().get();
-    made.state.start_time = container::stat(made.state.pid).map_or(0, |stat| stat.started);
+    made.state.start_time = process::stat(made.state.pid)?.map_or(0, |stat| stat.started);
     made.directory.write(&made.state)?;
     if let Some(path) = flags.text(Flag::PidFile) {
         made.pid_file = Some(path);

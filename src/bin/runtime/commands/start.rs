@@ -1,10 +1,10 @@
 //! `start`: wakes the waiting child and hears from it whether its exec worked.
 
 use crate::Context;
-use crate::container::Directory;
+use crate::container::Container;
 use crate::launch::{failure, go_on, start_address};
 use crate::sd_notify::Ready;
-use crate::{commands, container, hooks, seccomp_agent};
+use crate::{hooks, process, seccomp_agent};
 use runtime::error::{During, Error, Result, fail};
 use runtime::state::{CREATED, RUNNING, STOPPED};
 use rustix::event::Timespec;
@@ -14,16 +14,16 @@ use syscalls::report::{Kind, Report, Text};
 
 pub fn run(context: &Context<'_>) -> Result<i32> {
     let id = context.operands[0];
-    let directory = Directory::open(context.root, id)?;
-    let state = directory.read()?;
-    let pidfd = match directory.status(&state) {
+    let container = Container::open(context.root, id)?;
+    let (directory, state) = (&container.directory, &container.state);
+    let pidfd = match container.process()? {
         (CREATED, Some(pidfd)) => pidfd,
         (STOPPED, _) => fail!("cannot start container {id:?}: it has stopped"),
         (RUNNING, _) => fail!("cannot start container {id:?}: it is already running"),
         (status, _) => fail!("cannot start container {id:?}: it is {status}"),
     };
     let service = match context.notify_socket() {
-        Some(manager) => Ready::listen(&directory, manager)?,
+        Some(manager) => Ready::listen(directory.fd(), manager)?,
         None => None,
     };
     let what = || alloc::format!("cannot start container {id:?}");
@@ -35,29 +35,29 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     )
     .during(what)?;
     // Somebody else's `start` may be heard before ours: nobody listens any more then, or hangs up.
-    let still_created = || match directory.status(&state) {
+    let still_created = || match container.process()? {
         (RUNNING, _) => fail!("cannot start container {id:?}: it is already running"),
         _ => Ok(()),
     };
-    if let Err(errno) = rustix::net::connect(&socket, &start_address(&directory)?) {
+    if let Err(errno) = rustix::net::connect(&socket, &start_address(directory)?) {
         still_created()?;
         return Err(Error::from_errno(what(), errno));
     }
-    go_on(socket.as_fd());
+    go_on(socket.as_fd())?;
     let (mut text, mut ready, mut failed) = (Text::new(), false, None);
     while let Some(report) = Report::recv(socket.as_fd(), &mut text).during(what)? {
         match report.kind {
             Kind::Ready => ready = true,
             Kind::Listener => {
-                seccomp_agent::deliver(pidfd.as_fd(), report.errno, state.pid, &state, CREATED)?;
-                go_on(socket.as_fd());
+                seccomp_agent::deliver(pidfd.as_fd(), report.errno, state.pid, state, CREATED)?;
+                go_on(socket.as_fd())?;
             }
             _ => failed = Some(failure(&report, &text, None)),
         }
     }
     if let Some(error) = failed {
         // It is about to end. Engines take a container whose start has failed for one that can be deleted.
-        commands::delete::kill_and_wait(&directory, &state)?;
+        container.kill_and_wait()?;
         wait_until_reaped(state.pid);
         return Err(error);
     }
@@ -65,9 +65,9 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         still_created()?;
         fail!("cannot start container {id:?}: its first process ended before its program began");
     }
-    if let Err(error) = hooks::run("poststart", &state.poststart, &state, RUNNING) {
+    if let Err(error) = hooks::run("poststart", &state.poststart, state, RUNNING) {
         // It stops the container (runtime.md, Lifecycle); its remains wait for delete.
-        commands::delete::kill_and_wait(&directory, &state)?;
+        container.kill_and_wait()?;
         return Err(error);
     }
     if let Some(service) = service {
@@ -80,7 +80,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
 /// promises to reap it, so this does not wait for long.
 fn wait_until_reaped(pid: i32) {
     for _ in 0..100 {
-        if container::stat(pid).is_none() {
+        if matches!(process::stat(pid), Ok(None)) {
             return;
         }
         let _ = rustix::thread::nanosleep(&Timespec {

@@ -1,8 +1,8 @@
 //! `state` and `list`: what is written down, and what the kernel says now.
 
-use super::{pause, print};
+use super::print;
 use crate::Context;
-use crate::container::Directory;
+use crate::container::{Container, Directory};
 use crate::host;
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -14,10 +14,9 @@ use runtime::state::{STOPPED, Shown, State};
 use rustix::fs::{AtFlags, CWD};
 
 pub fn state(context: &Context<'_>) -> Result<i32> {
-    let directory = Directory::open(context.root, context.operands[0])?;
-    let state = directory.read()?;
-    let status = pause::status(&directory, &state, &host::cgroups()?);
-    print(&(json(&state.shown(status))? + "\n"))
+    let container = Container::open(context.root, context.operands[0])?;
+    let status = container.status(&host::cgroups()?)?;
+    print(&(json(&container.state.shown(status))? + "\n"))
 }
 
 fn json<T: serde::Serialize>(value: &T) -> Result<String> {
@@ -36,15 +35,12 @@ pub fn list(context: &Context<'_>) -> Result<i32> {
     let mut containers: Vec<(State, &'static str, String)> = Vec::new();
     let cgroups = host::cgroups()?;
     for id in Directory::list(context.root)? {
-        // One that vanishes meanwhile is not listed.
-        let Ok(Some(directory)) = Directory::find(context.root, &id) else {
+        // One that vanishes meanwhile, or that cannot be read, is not listed; the others are.
+        let Ok(container) = Container::open(context.root, &id) else {
             continue;
         };
-        let Ok(state) = directory.read() else {
-            continue;
-        };
-        let status = pause::status(&directory, &state, &cgroups);
-        containers.push((state, status, owner(context.root, &id)));
+        let status = container.status(&cgroups)?;
+        containers.push((container.state, status, owner(context.root, &id)));
     }
     if context.flags.has(Flag::Quiet) {
         return print(

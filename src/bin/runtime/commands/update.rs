@@ -1,10 +1,9 @@
 //! `update`: new limits for a container, from a file or from flags. What is not given stays as it is.
 
-use super::pause::{own_cgroup, status};
 use crate::Context;
 use crate::cgroup;
 use crate::cgroup::systemd::Manager;
-use crate::container::Directory;
+use crate::container::Container;
 use crate::files;
 use crate::host;
 use alloc::borrow::Cow;
@@ -18,8 +17,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 pub fn run(context: &Context<'_>) -> Result<i32> {
     let id = context.operands[0];
-    let directory = Directory::open(context.root, id)?;
-    let state = directory.read()?;
+    let container = Container::open(context.root, id)?;
     let file = context.flags.text(Flag::Resources);
     let text = file.map(read).transpose()?;
     let resources = match (&file, &text) {
@@ -37,15 +35,15 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         }
     }
     let cgroups = host::cgroups()?;
-    if status(&directory, &state, &cgroups) == STOPPED {
+    if container.process()?.0 == STOPPED {
         fail!("container not running: {id:?} is {STOPPED}");
     }
-    let manager = match &state.unit {
+    let manager = match &container.state.unit {
         Some(name) => Some((Manager::find(context.start)?, name.as_str())),
         None => None,
     };
     let unit = manager.as_ref().map(|(manager, name)| (manager, *name));
-    cgroup::update(&cgroups, own_cgroup(&state)?, &resources, unit)
+    cgroup::update(&cgroups, container.cgroup()?, &resources, unit)
         .map_err(|error| Error::new(format!("cannot update container {id:?}: {error}")))?;
     Ok(0)
 }

@@ -1,10 +1,10 @@
 //! What a start has made so far: its directory, its cgroup or unit, its process. Whatever fails, all of it goes again.
 
-use super::reap;
 use crate::cgroup::systemd::Manager;
 use crate::cgroup::{self, Cgroup};
-use crate::container::Directory;
+use crate::container::{Container, Directory};
 use crate::hooks;
+use crate::process::reap;
 use core::cell::Cell;
 use runtime::error::{Result, fail};
 use runtime::facts::Facts;
@@ -64,6 +64,14 @@ impl<'a> Made<'a> {
         Ok(cgroup)
     }
 
+    /// The container came to be.
+    pub fn keep(self) -> Container {
+        Container {
+            directory: self.directory,
+            state: self.state,
+        }
+    }
+
     pub fn undo(self) {
         if let Some(child) = &self.child {
             const SIGKILL: i32 = 9;
@@ -74,7 +82,7 @@ impl<'a> Made<'a> {
             hooks::run_poststop(&self.state);
         }
         if let Some(path) = self.state.cgroup.as_deref().filter(|_| self.cgroup) {
-            cgroup::kill(&self.facts.cgroups, path);
+            let _ = cgroup::kill(&self.facts.cgroups, path);
             if let (Some(manager), Some(unit)) = (self.manager, self.unit) {
                 let _ = manager.stop(&unit.name);
             }

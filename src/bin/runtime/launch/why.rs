@@ -1,8 +1,8 @@
 //! Why a container did not start, in words: what its process reports, that it died, that it was never born. The phrases
 //! that engines look for come first, then the cause.
 
-use super::reap;
 use crate::hooks;
+use crate::process::reap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use runtime::error::{Error, Reason, Why};

@@ -1,0 +1,58 @@
+//! One process: whether it is the one that was started, what the kernel says of it, and waiting for its end. Only ESRCH and a
+//! missing /proc/PID mean that it is gone; whatever else goes wrong is an error, never an answer.
+
+use crate::files;
+use alloc::format;
+use runtime::error::{During, Error, Result};
+use runtime::state::Stat;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus};
+
+/// A pidfd of the process, if it still is the one that started then and has not ended.
+pub fn alive(pid: i32, start_time: u64) -> Result<Option<OwnedFd>> {
+    let Some(number) = Pid::from_raw(pid) else {
+        return Ok(None);
+    };
+    let pidfd = match rustix::process::pidfd_open(number, PidfdFlags::empty()) {
+        Err(Errno::SRCH) => return Ok(None),
+        pidfd => pidfd.during(|| format!("cannot look at process {pid} (pidfd_open)"))?,
+    };
+    // Read after the pidfd is held: the text is of the process behind it, or of none.
+    Ok(stat(pid)?
+        .filter(|stat| stat.started == start_time && !matches!(stat.status, 'Z' | 'X'))
+        .map(|_| pidfd))
+}
+
+/// What the kernel says of a process; `None` when there is no such process.
+pub fn stat(pid: i32) -> Result<Option<Stat>> {
+    let path = format!("/proc/{pid}/stat");
+    let text = match files::read(CWD, path.as_str()) {
+        Err(error) if matches!(error.errno(), Some(Errno::NOENT | Errno::SRCH)) => return Ok(None),
+        text => text?,
+    };
+    match core::str::from_utf8(&text).ok().and_then(Stat::parse) {
+        Some(stat) => Ok(Some(stat)),
+        None => Err(Error::new(format!("cannot understand {path}"))),
+    }
+}
+
+/// Waits for a child to end.
+pub fn reap(pidfd: BorrowedFd<'_>) -> Option<WaitIdStatus> {
+    loop {
+        match rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
+            Err(Errno::INTR) => {}
+            other => return other.ok().flatten(),
+        }
+    }
+}
+
+/// Whether the process ends within this time. Signals are blocked by then or do not matter: one that interrupts the wait
+/// begins it anew.
+pub fn ends_within(pidfd: BorrowedFd<'_>, time: &Timespec) -> Result<bool> {
+    let mut fds = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+    let ready = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, Some(time)));
+    Ok(ready.during(|| "cannot wait for the process to end (poll)".into())? > 0)
+}

@@ -1,0 +1,254 @@
+//! What must hold when something is in the way: other workloads stay untouched, "cannot tell" is never taken for an answer, a
+//! state that cannot be read is kept, a lost message ends a command instead of hanging it.
+
+use runtime_tests::{Bundle, Cmd, host, wait_for};
+use std::fs;
+use std::time::Instant;
+
+runtime_tests::tests![
+    delete_without_descriptors_fails_and_leaves_the_container_running,
+    state_without_descriptors_fails_instead_of_saying_stopped,
+    delete_with_force_keeps_a_container_whose_state_it_cannot_read,
+    delete_with_force_keeps_a_container_whose_state_is_truncated_or_garbage,
+    a_state_of_another_version_is_still_read,
+    a_cgroup_with_somebody_elses_processes_below_is_refused_and_untouched,
+    a_cgroup_with_an_empty_cgroup_below_is_refused_and_stays,
+    a_go_on_that_cannot_be_sent_ends_create_run_and_start,
+    run_with_a_pid_file_that_cannot_be_written_runs_no_program,
+    delete_removes_cgroups_nested_deeper_than_a_path_can_name,
+];
+
+/// A container that runs, and the command line of a program that waits.
+fn running() -> Bundle {
+    let mut b = Bundle::new();
+    b.waits();
+    b.launch("run", &["--detach"]).ok();
+    b.wait_for_status("running");
+    b
+}
+
+/// The runtime with so few descriptors that it cannot look at processes.
+fn starved(b: &Bundle, descriptors: u32, words: &[&str]) -> runtime_tests::Output {
+    let limit = format!("--nofile={descriptors}:{descriptors}");
+    b.call(words)
+        .through([host::program("prlimit").to_str().unwrap(), &limit])
+        .deadline(20)
+        .output()
+}
+
+fn delete_without_descriptors_fails_and_leaves_the_container_running() {
+    let b = running();
+    let mut refused = 0;
+    for descriptors in 3..12 {
+        // With few descriptors it fails because it cannot tell, with more because the container runs. Never is it deleted.
+        let output = starved(&b, descriptors, &["delete", &b.id]);
+        assert_ne!(output.status, 0, "{descriptors} descriptors: {output}");
+        refused += u32::from(output.err.contains("too many open files"));
+        assert_eq!(b.status(), "running", "{descriptors} descriptors");
+    }
+    assert!(refused >= 2, "no lack of descriptors was met");
+    b.delete(&["--force"]).ok();
+    b.left_nothing();
+}
+
+fn state_without_descriptors_fails_instead_of_saying_stopped() {
+    let b = running();
+    let mut refused = 0;
+    for descriptors in 3..12 {
+        let output = starved(&b, descriptors, &["state", &b.id]);
+        match output.status {
+            0 => assert!(
+                output.out.contains("\"running\""),
+                "{descriptors}: {output}"
+            ),
+            _ => refused += 1,
+        }
+    }
+    assert!(refused >= 2, "no lack of descriptors was met");
+    b.delete(&["--force"]).ok();
+}
+
+fn delete_with_force_keeps_a_container_whose_state_it_cannot_read() {
+    let b = running();
+    for descriptors in 3..7 {
+        let output = starved(&b, descriptors, &["delete", "--force", &b.id]);
+        if output.status == 0 {
+            // Enough, then, for everything to be really gone.
+            b.left_nothing();
+            return;
+        }
+        assert_eq!(b.status(), "running", "{descriptors} descriptors: {output}");
+    }
+    b.delete(&["--force"]).ok();
+    b.left_nothing();
+}
+
+fn delete_with_force_keeps_a_container_whose_state_is_truncated_or_garbage() {
+    let b = running();
+    let path = b.state_dir().join(&b.id).join("state.json");
+    let good = fs::read_to_string(&path).unwrap();
+    for spoiled in [&good[..good.len() / 2], "", "[]", "\u{0}nonsense{{{"] {
+        fs::write(&path, spoiled).unwrap();
+        b.delete(&["--force"])
+            .fails(&["cannot read the state", "nothing was changed"]);
+        assert_eq!(fs::read_to_string(&path).unwrap(), spoiled);
+    }
+    fs::write(&path, &good).unwrap();
+    assert_eq!(b.status(), "running");
+    b.delete(&["--force"]).ok();
+    b.left_nothing();
+}
+
+fn a_state_of_another_version_is_still_read() {
+    let b = running();
+    let path = b.state_dir().join(&b.id).join("state.json");
+    let good = fs::read_to_string(&path).unwrap();
+    assert!(good.contains("\"version\":1,"), "{good}");
+    let older = good.replace("\"version\":1,", "");
+    let newer = good.replace(
+        "\"version\":1,",
+        "\"version\":7,\"notKnownYet\":{\"a\":[1]},",
+    );
+    for other in [older, newer] {
+        fs::write(&path, other).unwrap();
+        assert_eq!(b.status(), "running");
+    }
+    b.delete(&["--force"]).ok();
+    b.left_nothing();
+}
+
+fn a_cgroup_with_somebody_elses_processes_below_is_refused_and_untouched() {
+    let mut inner = Bundle::new();
+    let parent = format!("{}-pods", inner.id);
+    let path = format!("/{parent}/pod1/a");
+    inner
+        .waits()
+        .set("/linux/cgroupsPath", path.as_str().into());
+    inner.launch("run", &["--detach"]).ok();
+    for by in ["the path", "the id"] {
+        let mut other = Bundle::new();
+        other.waits();
+        let id = match by {
+            "the id" => {
+                other.remove("/linux/cgroupsPath");
+                parent.clone()
+            }
+            _ => {
+                other.set("/linux/cgroupsPath", format!("/{parent}").into());
+                other.id.clone()
+            }
+        };
+        other.set(
+            "/linux/resources",
+            runtime_tests::json!({ "pids": { "limit": 7 } }),
+        );
+        let limit =
+            |h: &std::path::PathBuf| fs::read_to_string(h.join(&parent).join("pids.max")).ok();
+        let before: Vec<_> = host::hierarchies().iter().map(limit).collect();
+        other
+            .launch_as(&id, "create", &[])
+            .output()
+            .fails(&["cgroup is not empty"]);
+        let after: Vec<_> = host::hierarchies().iter().map(limit).collect();
+        assert_eq!(before, after, "by {by}");
+        other
+            .call(&["kill", &id, "KILL"])
+            .output()
+            .fails(&["does not exist"]);
+        other.call(&["delete", "--force", &id]).ok();
+        assert_eq!(inner.status(), "running", "by {by}");
+    }
+    inner.delete(&["--force"]).ok();
+    for hierarchy in host::hierarchies() {
+        host::remove_cgroup(&hierarchy.join(&parent));
+    }
+}
+
+fn a_cgroup_with_an_empty_cgroup_below_is_refused_and_stays() {
+    let b = Bundle::new();
+    let hierarchy = host::hierarchies().remove(0);
+    let below = hierarchy.join(&b.id).join("below");
+    fs::create_dir_all(&below).unwrap();
+    b.create()
+        .fails(&["cgroup is not empty", "holds the cgroup \"below\""]);
+    b.delete(&["--force"]).ok();
+    assert!(below.exists(), "a cgroup of somebody else was removed");
+}
+
+/// The first message of a command is lost: it must say so and end, and leave nothing.
+fn a_go_on_that_cannot_be_sent_ends_create_run_and_start() {
+    let strace = host::program("strace");
+    let lost = |b: &Bundle, command: Cmd| {
+        let begun = Instant::now();
+        let log = b.text("strace");
+        let inject = "inject=sendto:error=ENOBUFS:when=1";
+        let words = [
+            strace.to_str().unwrap(),
+            "-qq",
+            "-o",
+            &log,
+            "-e",
+            "trace=sendto",
+            "-e",
+            inject,
+        ];
+        let output = command.through(words).deadline(20).output();
+        assert!(
+            b.read("strace").contains("INJECTED"),
+            "nothing was injected"
+        );
+        assert_ne!(output.status, 0, "{output}");
+        output.says(&["no buffer space available"]);
+        assert!(begun.elapsed().as_secs() < 15, "{:?}", begun.elapsed());
+    };
+    for verb in ["create", "run"] {
+        let b = Bundle::new();
+        lost(&b, b.launch(verb, &[]));
+        b.delete(&["--force"]).ok();
+        b.left_nothing();
+    }
+    let mut b = Bundle::new();
+    b.waits().create().ok();
+    lost(&b, b.call(&["start", &b.id]));
+    b.delete(&["--force"]).ok();
+    b.left_nothing();
+    let b = running();
+    lost(&b, b.call(&["exec", &b.id, "/bin/true"]));
+    assert_eq!(b.status(), "running");
+    b.delete(&["--force"]).ok();
+    b.left_nothing();
+}
+
+fn run_with_a_pid_file_that_cannot_be_written_runs_no_program() {
+    let mut b = Bundle::new();
+    b.sh("touch /ran; echo ran");
+    let nowhere = b.text("nowhere/pid");
+    for flags in [
+        &["--pid-file", &nowhere][..],
+        &["--detach", "--pid-file", &nowhere],
+    ] {
+        let output = b.launch("run", flags).output();
+        output.fails(&["cannot write", "nowhere/pid: no such file or directory"]);
+        assert_eq!(output.out, "");
+        b.left_nothing();
+    }
+    assert!(!b.rootfs().join("ran").exists());
+}
+
+fn delete_removes_cgroups_nested_deeper_than_a_path_can_name() {
+    let mut b = Bundle::new();
+    b.waits();
+    b.create().ok();
+    let top = host::hierarchies().remove(0).join(&b.id);
+    // 30 names of 240 letters make a path of more than PATH_MAX bytes: only a shell that goes down step by step makes it.
+    let script = format!(
+        "cd {} && name=$(printf %0240d 0) && for n in $(seq 30); do mkdir $name && cd -P $name || exit 1; done",
+        top.display()
+    );
+    Cmd::new(&b.dir, host::busybox())
+        .args(["sh", "-c", &script])
+        .ok();
+    wait_for("it is there", || top.join("0".repeat(240)).exists());
+    b.delete(&["--force"]).ok();
+    b.left_nothing();
+}
