@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd};
 use syscalls::Start;
 
-const SIGKILL: i32 = 9;
+use syscalls::calls::SIGKILL;
 /// How long a process may take to end that was sent another signal than KILL, right before `delete`.
 const MOMENT: Timespec = Timespec {
     tv_sec: 0,

@@ -223,7 +223,7 @@ fn enter(
         }
     })();
     if let Err(error) = begun {
-        const SIGKILL: i32 = 9;
+        use syscalls::calls::SIGKILL;
         let _ = calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
         // One that v1 has frozen ends only when it is thawed.
         if !(host.cgroups.has_v1() && is_paused()) {

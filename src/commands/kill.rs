@@ -15,7 +15,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     let directory = Directory::open(context.root, id)?;
     let state = directory.read()?;
     let (status, pidfd) = directory.status(&state);
-    const SIGKILL: i32 = 9;
+    use syscalls::calls::SIGKILL;
     if context.flags.has(Flag::All) {
         // As runc: whoever is left in the cgroup, also when the container has stopped.
         if let Some(path) = &state.cgroup {
