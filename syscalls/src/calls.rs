@@ -8,6 +8,9 @@ use linux_raw_sys::general::*;
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::{Errno, Result};
 
+/// SIGKILL as kill(2) takes it.
+pub const SIGKILL: i32 = rustix::process::Signal::KILL.as_raw();
+
 fn check(result: isize) -> Result<usize> {
     if result < 0 {
         Err(Errno::from_raw_os_error(-result as i32))
@@ -143,12 +146,19 @@ pub fn mount_setattr(
     Ok(())
 }
 
-/// close_range(2): closes, or with `cloexec` only marks, every descriptor from `first` to `last`.
-pub fn close_range(first: u32, last: u32, cloexec: bool) -> Result<()> {
+/// Marks every descriptor from `first` to `last` close-on-exec (close_range(2), CLOSE_RANGE_CLOEXEC).
+pub fn mark_close_on_exec(first: u32, last: u32) -> Result<()> {
     const CLOSE_RANGE_CLOEXEC: usize = 1 << 2; // include/uapi/linux/close_range.h
-    let flags = if cloexec { CLOSE_RANGE_CLOEXEC } else { 0 };
-    // SAFETY: takes numbers; that no owner of a closed descriptor is left is the caller's plan: the
-    // child calls this right before execve, and main before anything is opened.
+    // SAFETY: no descriptor is closed now, and execve ends every owner together with its descriptor.
+    unsafe { close_range(first, last, CLOSE_RANGE_CLOEXEC) }
+}
+
+/// close_range(2).
+///
+/// # Safety
+/// Without `CLOSE_RANGE_CLOEXEC`, nothing that owns or borrows a descriptor in the range is used or dropped afterwards.
+pub(crate) unsafe fn close_range(first: u32, last: u32, flags: usize) -> Result<()> {
+    // SAFETY: takes numbers; the caller vouches for the owners.
     check(unsafe {
         syscall(
             __NR_close_range,

@@ -127,7 +127,7 @@ fn become_hook(
         if let Some(cwd) = cwd {
             rustix::process::fchdir(cwd)?;
         }
-        calls::close_range(3, u32::MAX, true)
+        calls::mark_close_on_exec(3, u32::MAX)
     };
     if let Err(errno) = prepare() {
         return errno;

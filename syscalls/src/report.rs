@@ -16,7 +16,7 @@ pub enum Kind {
     Meet = 2,
     /// Nothing but the last calls before execve is left: an end of file now is the exec.
     Ready = 3,
-    /// From the middle process: `errno` holds the pid, `step` the number of the pidfd.
+    /// From the middle process: `errno` holds the pid, the text the number of the pidfd (four bytes).
     Born = 4,
     /// The seccomp listener is about to be descriptor number `errno`; the child waits once it is.
     Listener = 5,

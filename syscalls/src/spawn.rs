@@ -152,10 +152,14 @@ fn spawn_by_middle<'a>(
         .into());
     };
     if report.kind == Kind::Born {
+        let number = <[u8; 4]>::try_from(text.bytes()).map_err(|_| Fault {
+            call: Call::recv,
+            errno: Errno::BADMSG,
+        })?;
         return Ok(Spawned {
             pid: report.errno,
             // SAFETY: the middle process made it in the table we share and gave it up.
-            pidfd: unsafe { OwnedFd::from_raw_fd(i32::from(report.step)) },
+            pidfd: unsafe { OwnedFd::from_raw_fd(i32::from_ne_bytes(number)) },
             channel: ours,
         });
     }
@@ -222,10 +226,10 @@ fn middle_process(
             let report = Report {
                 kind: Kind::Born,
                 call: Call::none,
-                step: pidfd.into_raw_fd() as u16,
+                step: 0,
                 errno: pid,
             };
-            let _ = report.send(tell.as_fd(), b"");
+            let _ = report.send(tell.as_fd(), &pidfd.into_raw_fd().to_ne_bytes());
             calls::exit(0)
         }
         Err(errno) => fail(CLONE, errno),

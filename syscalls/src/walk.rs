@@ -227,7 +227,8 @@ impl<'a> Child<'a> {
             self.root().map_or(-1, number),
         ];
         // Whoever looks into us sees nothing of the host, and nobody waits for the end of what is not ours to hold.
-        program::close_all_but(&kept, preserve)?;
+        // SAFETY: the walk never returns to whoever owns the rest, and no step from here on uses another slot.
+        unsafe { program::close_all_but(&kept, preserve) }?;
         // The parent of `create` waits for the end of this channel, and is done then.
         rustix::net::shutdown(&self.channel, rustix::net::Shutdown::Write).at(Call::shutdown)?;
         let signals = calls::signalfd(calls::stopping_signals()).at(Call::signalfd4)?;

@@ -532,7 +532,7 @@ pub fn processes(cgroups: &Cgroups, path: &str) -> Result<Vec<i32>> {
 /// Sends SIGKILL to everything in the cgroup: at once where the kernel can (cgroup.kill, 5.14).
 /// Nobody there, or no cgroup, is success.
 pub fn kill(cgroups: &Cgroups, path: &str) -> Result<()> {
-    const SIGKILL: i32 = 9;
+    use syscalls::calls::SIGKILL;
     let hierarchies = match cgroups {
         Cgroups::V2 => {
             let file = join(&join(CGROUPS, path), "cgroup.kill");

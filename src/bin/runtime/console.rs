@@ -104,7 +104,7 @@ pub fn supervise(
     let watched = watch(pidfd, console, ready, jail);
     if watched.is_err() {
         // Nobody would wait for it any more.
-        const SIGKILL: i32 = 9;
+        use syscalls::calls::SIGKILL;
         let _ = calls::pidfd_send_signal(pidfd, SIGKILL);
     }
     let status = reap(pidfd);

@@ -23,6 +23,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use syscalls::Start;
+use syscalls::calls::SIGKILL;
 
 const STATE: &str = "state.json";
 const CONFIG: &str = "config.json";
@@ -266,7 +267,6 @@ pub struct Container {
     pub state: State,
 }
 
-const SIGKILL: i32 = 9;
 /// How long a process may take to end that was sent another signal than KILL, right before `delete`.
 const MOMENT: Timespec = Timespec {
     tv_sec: 0,

@@ -146,11 +146,11 @@ fn close_all_but(descriptors: &[RawFd]) -> rustix::io::Result<()> {
     let mut from = 3;
     for kept in descriptors.iter().map(|fd| *fd as u32) {
         if kept > from {
-            calls::close_range(from, kept - 1, true)?;
+            calls::mark_close_on_exec(from, kept - 1)?;
         }
         from = from.max(kept + 1);
     }
-    calls::close_range(from, u32::MAX, true)
+    calls::mark_close_on_exec(from, u32::MAX)
 }
 
 /// Binds a directory with all below it, in a mount namespace that is ours: nothing of it gets out.

@@ -32,7 +32,9 @@ impl Child<'_> {
             self.find_home(uid, home);
         }
         let channel = self.channel.as_raw_fd();
-        close_all_but(&[channel], preserve)?;
+        // SAFETY: the walk never returns to whoever owns the rest; the steps from here on use no slot, and the root
+        // is given up below.
+        unsafe { close_all_but(&[channel], preserve) }?;
         core::mem::forget(self.root.take());
         Ok(())
     }
@@ -170,8 +172,11 @@ impl Child<'_> {
     }
 }
 
-/// Closes what is not kept. Whoever owns what is closed must neither use nor drop it any more.
-pub fn close_all_but(kept: &[RawFd], preserve: u32) -> Walked {
+/// Closes what is not kept.
+///
+/// # Safety
+/// Whoever owns or borrows what is closed must neither use nor drop it any more.
+pub unsafe fn close_all_but(kept: &[RawFd], preserve: u32) -> Walked {
     let mut from = 3 + preserve;
     let next = |from| {
         let kept = kept.iter().filter_map(|fd| u32::try_from(*fd).ok());
@@ -179,11 +184,13 @@ pub fn close_all_but(kept: &[RawFd], preserve: u32) -> Walked {
     };
     while let Some(fd) = next(from) {
         if from < fd {
-            calls::close_range(from, fd - 1, false).at(Call::close_range)?;
+            // SAFETY: the caller vouches for all that is not kept.
+            unsafe { calls::close_range(from, fd - 1, 0) }.at(Call::close_range)?;
         }
         from = fd + 1;
     }
-    calls::close_range(from, u32::MAX, false).at(Call::close_range)
+    // SAFETY: as above.
+    unsafe { calls::close_range(from, u32::MAX, 0) }.at(Call::close_range)
 }
 
 /// The home directory in a line of passwd(5), if it is this user's.

@@ -54,7 +54,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         runtime::state::RUNNING,
     ) {
         // A failing poststart hook stops the container (runtime.md, Lifecycle).
-        const SIGKILL: i32 = 9;
+        use syscalls::calls::SIGKILL;
         let _ = syscalls::calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
         process::reap(pidfd.as_fd());
         container.remove(context.start)?;
@@ -187,7 +187,7 @@ pub fn protect(context: &Context<'_>) -> Result<u32> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .during(|| "cannot become undumpable".into())?;
     let preserve_fds = context.flags.number(Flag::PreserveFds).unwrap_or(0) + listen_fds(context);
-    syscalls::calls::close_range(3 + preserve_fds, u32::MAX, true)
+    syscalls::calls::mark_close_on_exec(3 + preserve_fds, u32::MAX)
         .during(|| "cannot close inherited descriptors (close_range)".into())?;
     Ok(preserve_fds)
 }

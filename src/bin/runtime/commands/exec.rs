@@ -217,7 +217,7 @@ fn enter(
         }
     })();
     if let Err(error) = begun {
-        const SIGKILL: i32 = 9;
+        use syscalls::calls::SIGKILL;
         let _ = calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
         if let Some(path) = flags.text(Flag::PidFile) {
             let _ = rustix::fs::unlink(path);

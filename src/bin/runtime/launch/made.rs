@@ -74,7 +74,7 @@ impl<'a> Made<'a> {
 
     pub fn undo(self) {
         if let Some(child) = &self.child {
-            const SIGKILL: i32 = 9;
+            use syscalls::calls::SIGKILL;
             let _ = calls::pidfd_send_signal(child.as_fd(), SIGKILL);
             reap(child.as_fd());
         }
