@@ -4,9 +4,9 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use runtime::error::{During, Error, Result};
+use runtime::error::{During, Result};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
@@ -50,22 +50,52 @@ pub fn write<P: Arg + Copy>(dir: impl AsFd, path: P, value: &[u8]) -> rustix::io
     }
 }
 
-/// Makes a new file under a name of our own and renames it into place, so that a reader sees all or nothing.
+/// Writes a file under a name of our own and renames it into place, so that a reader sees all or nothing.
 pub fn replace(dir: impl AsFd, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
-    let new = format!("{name}.new{}", rustix::process::getpid().as_raw_nonzero());
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let dir = dir.as_fd();
-    let write = || -> rustix::io::Result<()> {
+    Replacement::write(dir.as_fd(), name, bytes, mode)?.put_in_place()
+}
+
+/// A file that is written and waits under a name of its own; it goes again unless it is put in its place.
+pub struct Replacement<'f> {
+    dir: BorrowedFd<'f>,
+    name: &'f str,
+    waiting: Option<String>,
+}
+
+impl<'f> Replacement<'f> {
+    pub fn write(dir: BorrowedFd<'f>, name: &'f str, bytes: &[u8], mode: u32) -> Result<Self> {
+        let new = format!("{name}.new{}", rustix::process::getpid().as_raw_nonzero());
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         // Whatever has that name is not ours: a file of somebody else must not become this one.
-        let _ = rustix::fs::unlinkat(dir, new.as_str(), rustix::fs::AtFlags::empty());
-        let file = rustix::fs::openat(dir, new.as_str(), flags, Mode::from_raw_mode(mode))?;
-        write_all(&file, bytes)?;
-        rustix::fs::renameat(dir, new.as_str(), dir, name)
-    };
-    write().map_err(|errno| {
-        let _ = rustix::fs::unlinkat(dir, new.as_str(), rustix::fs::AtFlags::empty());
-        Error::from_errno(format!("cannot write {name}"), errno)
-    })
+        let _ = rustix::fs::unlinkat(dir, new.as_str(), AtFlags::empty());
+        let file = rustix::fs::openat(dir, new.as_str(), flags, Mode::from_raw_mode(mode))
+            .during(|| format!("cannot write {name}"))?;
+        let waiting = Self {
+            dir,
+            name,
+            waiting: Some(new),
+        };
+        write_all(&file, bytes).during(|| format!("cannot write {name}"))?;
+        Ok(waiting)
+    }
+
+    pub fn put_in_place(mut self) -> Result<()> {
+        if let Some(new) = &self.waiting {
+            rustix::fs::renameat(self.dir, new.as_str(), self.dir, self.name)
+                .during(|| format!("cannot write {}", self.name))?;
+            self.waiting = None;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Replacement<'_> {
+    fn drop(&mut self) {
+        if let Some(new) = &self.waiting {
+            let _ = rustix::fs::unlinkat(self.dir, new.as_str(), AtFlags::empty());
+        }
+    }
 }
 
 /// The path of an open file, absolute and without links; an error if it is not UTF-8.

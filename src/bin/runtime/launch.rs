@@ -8,10 +8,11 @@ use crate::Context;
 use crate::cgroup::Cgroup;
 use crate::cgroup::systemd::Manager;
 use crate::container::{Container, Directory};
+use crate::files::Replacement;
 use crate::process::{self, reap};
 use crate::sd_notify::{self, Ready};
 use crate::socket::PidfdSocket;
-use crate::{container, files, hooks, mappings, oom, seccomp_agent, signal, socket};
+use crate::{container, hooks, mappings, oom, seccomp_agent, signal, socket};
 use alloc::ffi::CString;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -204,11 +205,13 @@ fn bring_up<'a>(
         Point::Commit => {
             made.directory.commit()?;
             // Before the program runs: a pid file that cannot be written must not come to light afterwards.
-            let Some(path) = request.pid_file else {
-                return Ok(());
-            };
-            pid_file.set(Some(path));
-            files::replace(CWD, path, pid.to_string().as_bytes(), 0o644)
+            pid_file.set(
+                request
+                    .pid_file
+                    .map(|path| pid_file_of(pid, path))
+                    .transpose()?,
+            );
+            Ok(())
         }
     };
     let listener = |number| seccomp_agent::deliver(pidfd, number, pid, state, state::CREATING);
@@ -224,16 +227,21 @@ fn bring_up<'a>(
     );
     (made.hooks_ran, made.unit) = (hooks_ran.get(), scope.get());
     made.cgroup |= made.unit.is_some();
-    made.pid_file = pid_file.get();
     result?;
     if let Some(socket) = &request.pidfd_socket {
         socket.tell(pidfd)?;
     }
     let pidfd = pidfd.try_clone_to_owned();
-    Ok((
-        pidfd.during(|| "cannot duplicate a descriptor".into())?,
-        ready,
-    ))
+    let pidfd = pidfd.during(|| "cannot duplicate a descriptor".into())?;
+    if let Some(file) = pid_file.take() {
+        file.put_in_place()?;
+    }
+    Ok((pidfd, ready))
+}
+
+/// The pid file, written and not yet in its place.
+pub fn pid_file_of(pid: i32, path: &str) -> Result<Replacement<'_>> {
+    Replacement::write(CWD, path, pid.to_string().as_bytes(), 0o644)
 }
 
 /// Lets the process run on every CPU of the cgroup it is in, however few its caller is bound to: since Linux 6.2

@@ -4,14 +4,17 @@ use crate::cgroup::Cgroup;
 use crate::cgroup::systemd::Manager;
 use crate::commands::create::{listen_fds, protect};
 use crate::container::Container;
-use crate::launch::{Ends, connect_console, converse, raise_limits, spread, told, unborn};
+use crate::files::Replacement;
+use crate::launch::{
+    Ends, connect_console, converse, pid_file_of, raise_limits, spread, told, unborn,
+};
 use crate::socket::PidfdSocket;
 use crate::{Context, console, files, host, log, oom, process, seccomp_agent, signal};
 use alloc::borrow::Cow;
 use alloc::format;
-use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use runtime::cli::{Flag, integer};
 use runtime::error::{During, Error, Result, Why, fail};
 use runtime::limits::Driver;
@@ -190,12 +193,14 @@ fn enter(
         if !plan.steps.iter().any(meets) {
             settle()?;
         }
+        let pid_file = Cell::new(None);
         let part = |point| match (point, &cgroup) {
             // Before the program runs: a pid file that cannot be written must not come to light afterwards.
-            (Point::Commit, _) => match flags.text(Flag::PidFile) {
-                Some(path) => files::replace(CWD, path, pid.to_string().as_bytes(), 0o644),
-                None => Ok(()),
-            },
+            (Point::Commit, _) => {
+                let path = flags.text(Flag::PidFile);
+                pid_file.set(path.map(|path| pid_file_of(pid, path)).transpose()?);
+                Ok(())
+            }
             (Point::Cgroup, Some(cgroup)) => {
                 if let (Some(manager), Some(unit)) = (&manager, &state.unit) {
                     manager.attach(unit, pid)?;
@@ -211,17 +216,14 @@ fn enter(
             stop: stop.as_fd(),
         };
         converse(&plan, ends, part, listener)?;
-        match &pidfd_socket {
-            Some(socket) => socket.tell(pidfd.as_fd()),
-            None => Ok(()),
+        if let Some(socket) = &pidfd_socket {
+            socket.tell(pidfd.as_fd())?;
         }
+        pid_file.take().map_or(Ok(()), Replacement::put_in_place)
     })();
     if let Err(error) = begun {
         use syscalls::calls::SIGKILL;
         let _ = calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
-        if let Some(path) = flags.text(Flag::PidFile) {
-            let _ = rustix::fs::unlink(path);
-        }
         // One that v1 has frozen ends only when it is thawed.
         if !(facts.cgroups.has_v1() && is_paused().unwrap_or(true)) {
             process::reap(pidfd.as_fd());

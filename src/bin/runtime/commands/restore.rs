@@ -165,7 +165,6 @@ fn bring_back<'a>(
     made.state.start_time = process::stat(made.state.pid)?.map_or(0, |stat| stat.started);
     made.directory.write(&made.state)?;
     if let Some(path) = flags.text(Flag::PidFile) {
-        made.pid_file = Some(path);
         files::replace(CWD, path, made.state.pid.to_string().as_bytes(), 0o644)?;
     }
     Ok(process)

@@ -25,7 +25,6 @@ pub struct Made<'a> {
     pub unit: Option<&'a Unit>,
     pub child: Option<OwnedFd>,
     pub hooks_ran: bool,
-    pub pid_file: Option<&'a str>,
 }
 
 impl<'a> Made<'a> {
@@ -44,7 +43,6 @@ impl<'a> Made<'a> {
             unit: None,
             child: None,
             hooks_ran: false,
-            pid_file: None,
         }
     }
 
@@ -87,9 +85,6 @@ impl<'a> Made<'a> {
                 let _ = manager.stop(&unit.name);
             }
             let _ = cgroup::remove(&self.facts.cgroups, path);
-        }
-        if let Some(path) = self.pid_file {
-            let _ = rustix::fs::unlink(path);
         }
         let _ = self.directory.remove();
     }
