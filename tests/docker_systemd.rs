@@ -32,7 +32,7 @@ const PRELUDE: &str = "
     shm() { cat /proc/$(head -n 1 $cgroup/cgroup.procs)/root/dev/shm/$1; }
     # Waits until a command says this, and says what it says instead.
     until_it_says() {
-        local end=$(($(date +%s) + 60))
+        local end=$(($(date +%s) + PATIENCE))
         while [ $(date +%s) -lt $end ]; do
             said=$($2 2> /dev/null); [ \"$said\" != \"$1\" ] || return 0
             sleep 0.1
