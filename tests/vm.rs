@@ -15,6 +15,7 @@ runtime_tests::tests![
 const OF_THE_KERNEL: &[&str] = &[
     "cgroup::",
     "devices::",
+    "exec::",
     "exec_places::",
     "interrupts::",
     "lifecycle::",
@@ -145,7 +146,7 @@ fn the_tests_pass_on_cgroup_v2_with_every_controller() {
     let (line, floor) = if all() {
         (run_of(""), 560)
     } else {
-        (only, 230)
+        (only, 290)
     };
     let output = in_guest("small", &[], &files, &line);
     passed(&output, &[floor]);
