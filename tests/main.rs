@@ -114,9 +114,9 @@ fn choose(tests: &mut Vec<Trial>, only: &str) {
 
 fn main() {
     let mut arguments = libtest_mimic::Arguments::from_args();
-    // Most tests wait for something most of the time, two for the guests.
+    // Most tests wait for something most of the time, three for the guests.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    arguments.test_threads.get_or_insert(2 + 2 * cores);
+    arguments.test_threads.get_or_insert(3 + 2 * cores);
     let mut tests = tests();
     if let Ok(only) = std::env::var("RUNTIME_ONLY") {
         choose(&mut tests, &only);
