@@ -18,6 +18,7 @@ const OF_THE_KERNEL: &[&str] = &[
     "devices::",
     "exec::",
     "exec_places::",
+    "golden::",
     "interrupts::",
     "lifecycle::",
     "mounts::",
