@@ -14,7 +14,7 @@ pub fn runtime() -> &'static Path {
         let path = std::env::var_os("RUNTIME").map_or_else(
             || {
                 let own = std::env::current_exe().unwrap();
-                own.join("../../../release/runtime")
+                own.ancestors().nth(3).unwrap().join("release/runtime")
             },
             PathBuf::from,
         );
