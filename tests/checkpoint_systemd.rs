@@ -2,6 +2,7 @@
 //! They need root; a container counts, and goes on counting where it was.
 
 use crate::podman_systemd::both;
+use runtime_tests::systemd::players;
 use runtime_tests::{Cmd, host};
 use std::fs;
 use std::path::Path;
@@ -45,11 +46,11 @@ const BUNDLE: &str = r#"
     status() { $R state $C | sed -n 's/.*"status": "\(.*\)".*/\1/p'; }
 "#;
 
-/// Runs a script with runc and with ours; both must print what is expected.
+/// Runs a script with every player; all must print what is expected.
 #[track_caller]
 fn with_both(name: &str, script: &str, expected: &str) {
     needs_criu();
-    for runtime in [host::program("runc").as_path(), host::runtime()] {
+    for runtime in players() {
         let base = runtime.file_name().unwrap().to_str().unwrap();
         let dir = host::scratch().join(format!("{name}-{base}"));
         fs::create_dir(&dir).unwrap();
@@ -210,12 +211,11 @@ fn containerd_checkpoints_and_restores_in_a_new_root() {
         number; [ $said -ge $was ] && echo goes on; was=$said; while [ $said = $was ]; do number; done
         gone; ctr images rm image-$C > /dev/null"#;
     let image = std::env::var("RUNTIME_COMPILED").unwrap() + "/image.tar";
-    for (name, runtime) in [
-        ("runc", host::program("runc").as_path()),
-        ("ours", host::runtime()),
-    ] {
+    for runtime in players() {
+        let name = runtime.file_name().unwrap();
         let output = Cmd::new(host::scratch(), "sh")
-            .args(["-c", script, "sh", name])
+            .args(["-c", script, "sh"])
+            .arg(name)
             .arg(&*image)
             .env("R", runtime.to_str().unwrap())
             .env("PATH", PATH)

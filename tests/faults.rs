@@ -1,9 +1,11 @@
 //! Faults: `create` fails or is killed at each of its system calls, in parent and child, and then `delete --force` runs.
 //! Whatever happened, it comes back in time and nothing is left behind: no state, cgroup, mount or process.
 
-use runtime_tests::{Bundle, Output, host};
-use std::collections::BTreeMap;
+use runtime_tests::harness::attempt;
+use runtime_tests::{Bundle, Output, host, wait_for};
 use std::fs;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 runtime_tests::tests![
     create_killed_at_any_system_call_leaves_nothing_after_delete,
@@ -14,69 +16,59 @@ runtime_tests::tests![
     delete_waits_for_a_frozen_container,
 ];
 
-/// `create` under strace with these options. The tracer is a process of its own beside it, because init goes on after it.
-fn traced(b: &Bundle, options: &[&str]) -> Output {
-    let mut words = vec!["strace", "-D", "-f", "-qq", "-o"];
-    let log = b.text("strace");
-    words.push(&log);
-    words.extend(options);
-    b.launch("create", &[]).through(words).output()
+/// `create`, one of whose processes fails with `error` (0: is killed) at its `n`-th call of a number. The tracer is a process of
+/// its own beside it, because init goes on after it.
+fn traced(b: &Bundle, process: usize, call: usize, n: usize, error: i32) -> Output {
+    let mut words = vec![host::helper().display().to_string(), "inject".into()];
+    words.extend([process, call, n].map(|number| number.to_string()));
+    words.extend([error.to_string(), b.text("calls")]);
+    b.launch("create", &[]).deadline(20).through(words).output()
 }
 
-/// How often the busiest process of `create` makes each call, from a run without faults.
-fn calls() -> BTreeMap<String, usize> {
-    host::program("strace");
+/// Each process of `create`, the number of each call it makes, and how often, from a run without faults.
+fn calls() -> Vec<[usize; 3]> {
     let b = Bundle::new();
-    traced(&b, &[]).ok();
-    let mut by_process: BTreeMap<(String, String), usize> = BTreeMap::new();
-    for line in b.read("strace").lines() {
-        let (pid, rest) = line.split_once(' ').unwrap();
-        if let Some((name, _)) = rest.trim_start().split_once('(')
-            && !name.is_empty()
-            && name
-                .bytes()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_')
-        {
-            *by_process
-                .entry((name.to_owned(), pid.to_owned()))
-                .or_default() += 1;
-        }
-    }
-    let mut most = BTreeMap::new();
-    for ((name, _), count) in by_process {
-        let entry = most.entry(name).or_insert(0);
-        *entry = count.max(*entry);
-    }
+    traced(&b, 0, 0, 0, 0).ok();
     b.delete(&["--force"]).ok();
-    most
+    wait_for("the tracer ends", || b.read("calls").ends_with("end\n"));
+    let text = b.read("calls");
+    let lines = text.lines().filter(|line| *line != "end");
+    lines
+        .map(|line| {
+            let mut numbers = line.split(' ').map(|n| n.parse().unwrap());
+            [(); 3].map(|()| numbers.next().unwrap())
+        })
+        .collect()
 }
 
-/// Injects `fault` at every occurrence of every call and reports what was left or hung.
-fn at_every_call(fault: &str, spared: &[&str]) {
+/// Injects `error` at every occurrence of every call of every process, a few at a time, and reports what was left or hung.
+fn at_every_call(error: i32, spared: &[usize]) {
     let calls = calls();
-    assert!(calls.len() > 20, "strace saw only {calls:?}");
-    let all: Vec<(String, usize)> = calls
+    assert!(calls.len() > 40, "only {calls:?}");
+    let all: Vec<[usize; 3]> = calls
         .into_iter()
-        .filter(|c| !spared.contains(&c.0.as_str()))
-        .flat_map(|(name, count)| (1..=count).map(move |n| (name.clone(), n)))
+        .filter(|[_, call, _]| !spared.contains(call))
+        .flat_map(|[process, call, count]| (1..=count).map(move |n| [process, call, n]))
         .collect();
-    let mut wrong = Vec::new();
-    for (name, n) in &all {
-        let tried = std::panic::catch_unwind(|| {
-            let b = Bundle::new();
-            let inject = format!("inject={name}:{fault}:when={n}");
-            traced(&b, &["-e", &format!("trace={name}"), "-e", &inject]);
-            b.delete(&["--force"]).ok();
-            b.left_nothing();
-        });
-        if let Err(payload) = tried {
-            let text = payload
-                .downcast_ref::<String>()
-                .cloned()
-                .unwrap_or_default();
-            wrong.push(format!("{name} {n}: {}", text.replace('\n', " | ")));
+    let next = AtomicUsize::new(0);
+    let wrong = Mutex::new(Vec::new());
+    let work = || {
+        while let Some(&[process, call, n]) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let tried = attempt(|| {
+                let b = Bundle::new();
+                traced(&b, process, call, n, error);
+                b.delete(&["--force"]).ok();
+                b.left_nothing();
+            });
+            if let Err(text) = tried {
+                let text = text.replace('\n', " | ");
+                let line = format!("process {process}, call {call}, time {n}: {text}");
+                wrong.lock().unwrap().push(line);
+            }
         }
-    }
+    };
+    std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(work))));
+    let wrong = wrong.into_inner().unwrap();
     assert!(
         wrong.is_empty(),
         "{} of {}:\n{}",
@@ -86,16 +78,19 @@ fn at_every_call(fault: &str, spared: &[&str]) {
     );
 }
 
+/// `exit` and `exit_group`, which cannot fail.
+const EXITS: [usize; 2] = [60, 231];
+
 fn create_killed_at_any_system_call_leaves_nothing_after_delete() {
-    at_every_call("signal=KILL", &[]);
+    at_every_call(0, &[]);
 }
 
 fn create_failing_with_eperm_at_any_system_call_leaves_nothing_after_delete() {
-    at_every_call("error=EPERM", &["exit_group", "exit"]);
+    at_every_call(1, &EXITS);
 }
 
 fn create_failing_with_enomem_at_any_system_call_leaves_nothing_after_delete() {
-    at_every_call("error=ENOMEM", &["exit_group", "exit"]);
+    at_every_call(12, &EXITS);
 }
 
 fn delete_force_works_from_an_empty_state_directory() {
@@ -112,12 +107,12 @@ fn the_child_dies_with_a_killed_create() {
         let up = b.text("up");
         b.hook(kind, &format!("echo $$ > {up}; exec sleep 1000"));
         let create = b.launch("create", &[]).spawn();
-        runtime_tests::wait_for("the hook runs", || b.read("up").ends_with('\n'));
+        wait_for("the hook runs", || b.read("up").ends_with('\n'));
         let pid = rustix::process::Pid::from_raw(create.pid()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
         create.wait().ends(137);
         // The hook itself is the caller's process, which nobody promised to end; of ours none is left even before delete.
-        runtime_tests::wait_for("the child is dead", || {
+        wait_for("the child is dead", || {
             host::processes_of(&b.dir).is_empty()
         });
         if kind == "createRuntime" {

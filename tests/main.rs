@@ -1,5 +1,6 @@
 //! All black-box tests as one binary: each module covers one area of the runtime's behaviour.
-//! Run as root by `cargo test -p runtime-tests`; `RUNTIME=/path` drives another binary than the release build.
+//! Run as root by `cargo test -p runtime-tests`; `RUNTIME=/path` drives another binary than the release build, and
+//! `RUNTIME_ONLY` holds what the name of a test must begin with, separated by spaces.
 
 mod apparmor_systemd;
 mod attacks;
@@ -44,10 +45,13 @@ mod terminal;
 mod trust;
 mod vm;
 
-use runtime_tests::{harness, host, machine};
+use runtime_tests::{Trial, harness, host, machine};
 
-fn main() {
-    let areas = [
+/// All tests. The first of each area come first, then the second: an engine runs one case at a time, and its other cases
+/// would keep threads waiting. The guests, which take longest, begin at once.
+fn tests() -> Vec<Trial> {
+    let mut areas = [
+        vm::tests(),
         lifecycle::tests(),
         process::tests(),
         program::tests(),
@@ -88,9 +92,43 @@ fn main() {
         rootless::tests(),
         rootless_ids::tests(),
         systemd::tests(),
-        vm::tests(),
-    ];
-    let arguments = libtest_mimic::Arguments::from_args();
+    ]
+    .map(Vec::into_iter);
+    let mut tests: Vec<_> = areas[0].by_ref().collect();
+    loop {
+        let before = tests.len();
+        tests.extend(areas.iter_mut().filter_map(Iterator::next));
+        if tests.len() == before {
+            return tests;
+        }
+    }
+}
+
+/// Leaves the tests whose names begin with one of `only`; a word that means none of them is an error.
+fn choose(tests: &mut Vec<Trial>, only: &str) {
+    let means = |word: &str, test: &Trial| test.name().starts_with(word);
+    for word in only.split(' ') {
+        let any = tests.iter().any(|test| means(word, test));
+        assert!(any, "no test begins with {word}");
+    }
+    tests.retain(|test| only.split(' ').any(|word| means(word, test)));
+}
+
+fn main() {
+    let mut arguments = libtest_mimic::Arguments::from_args();
+    // Most tests wait for something most of the time, three for the guests.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads.get_or_insert(3 + 2 * cores);
+    let mut tests = tests();
+    if let Ok(only) = std::env::var("RUNTIME_ONLY") {
+        choose(&mut tests, &only);
+    }
+    if let Some(name) = &arguments.filter
+        && !tests.iter().any(|test| test.name().contains(name))
+    {
+        eprintln!("no test is called {name}");
+        std::process::exit(1);
+    }
     harness::keep_panics();
     if !arguments.list {
         let as_user = arguments.filter.as_deref() == Some("systemd::");
@@ -100,9 +138,10 @@ fn main() {
         );
         host::sweep(false);
     }
-    let conclusion = libtest_mimic::run(&arguments, areas.into_iter().flatten().collect());
+    let conclusion = libtest_mimic::run(&arguments, tests);
     let stopped = machine::stop();
     host::sweep(true);
+    harness::print_slowest();
     conclusion.exit_if_failed();
     assert!(stopped, "an engine's processes outlived their containers");
 }

@@ -37,7 +37,7 @@ impl Manager {
     fn of(b: &Bundle) -> Manager {
         let path = b.text("manager");
         let socket = UnixDatagram::bind(&path).unwrap();
-        let patience = runtime_tests::harness::PATIENCE;
+        let patience = runtime_tests::harness::patience();
         socket.set_read_timeout(Some(patience)).unwrap();
         Manager { socket, path }
     }

@@ -35,7 +35,7 @@ impl Cmd {
             stdout: None,
             stderr: None,
             scratch: scratch.to_owned(),
-            deadline: crate::harness::PATIENCE,
+            deadline: crate::harness::patience(),
         }
     }
 

@@ -5,6 +5,7 @@ pub use libtest_mimic::Trial;
 use libtest_mimic::{Completion, Failed};
 use std::cell::RefCell;
 use std::panic::{catch_unwind, resume_unwind, set_hook};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 struct Skip(String);
@@ -39,16 +40,34 @@ macro_rules! tests {
 pub fn trial(area: &str, name: &str, test: fn()) -> Trial {
     let title = format!("{area}::{name}");
     let name = title.clone();
-    Trial::ignorable_test(title, move || match catch_unwind(test) {
-        Ok(()) => Ok(Completion::Completed),
-        Err(payload) => match payload.downcast::<Skip>() {
-            Ok(skip) => {
-                eprintln!("SKIPPED {name}: {}", skip.0);
-                Ok(Completion::ignored_with(skip.0))
-            }
-            Err(_) => Err(Failed::from(PANIC.take())),
-        },
+    Trial::ignorable_test(title, move || {
+        let begin = Instant::now();
+        let result = catch_unwind(test);
+        TIMES.lock().unwrap().push((begin.elapsed(), name.clone()));
+        match result {
+            Ok(()) => Ok(Completion::Completed),
+            Err(payload) => match payload.downcast::<Skip>() {
+                Ok(skip) => {
+                    eprintln!("SKIPPED {name}: {}", skip.0);
+                    Ok(Completion::ignored_with(skip.0))
+                }
+                Err(_) => Err(Failed::from(PANIC.take())),
+            },
+        }
     })
+}
+
+/// How long each test took.
+static TIMES: Mutex<Vec<(Duration, String)>> = Mutex::new(Vec::new());
+
+/// Prints the ten slowest tests.
+pub fn print_slowest() {
+    let mut times = TIMES.lock().unwrap();
+    times.sort_by(|a, b| b.cmp(a));
+    println!("slowest:");
+    for (time, name) in times.iter().take(10) {
+        println!("{:7.1} s {name}", time.as_secs_f64());
+    }
 }
 
 /// Keeps panics for the report at the end instead of printing them between the lines of other tests.
@@ -82,15 +101,22 @@ pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// How long anything is waited for. It only turns a hang into a failure: guests are emulated, beside other tests.
-pub const PATIENCE: Duration = Duration::from_secs(300);
+/// How long anything is waited for: a minute, which only turns a hang into a failure. A guest in emulation says in
+/// `RUNTIME_SLOWNESS` by which factor it is slower.
+pub fn patience() -> Duration {
+    let slowness = std::env::var("RUNTIME_SLOWNESS").ok();
+    Duration::from_secs(60) * slowness.map_or(1, |factor| factor.parse().unwrap())
+}
 
 /// Waits until `done` holds.
 #[track_caller]
 pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
+    let (begin, patience) = (Instant::now(), patience());
     while !done() {
-        assert!(Instant::now() < end, "still not after {PATIENCE:?}: {what}");
+        assert!(
+            begin.elapsed() < patience,
+            "still not after {patience:?}: {what}"
+        );
         std::thread::park_timeout(Duration::from_millis(3));
     }
 }

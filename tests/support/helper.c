@@ -11,10 +11,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/ptrace.h>
 #include <linux/seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/user.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -53,6 +55,76 @@ static int leak(char **a) {
         if (fd != 3 + i) { dup2(fd, 3 + i); close(fd); }
     }
     execvp(a[2], a + 2);
+    return 127;
+}
+
+static long raw_ptrace(int request, pid_t pid, long data) { return syscall(SYS_ptrace, request, pid, 0, data); }
+
+// The tracer of `inject`: process 0 is `first` from its exec on, its descendants are 1, 2, ... in the order in which they come.
+static void trace(pid_t first, int ready, char **a) {
+    enum { PROCESSES = 16, CALLS = 512 };
+    static struct { pid_t pid; int count[CALLS]; } all[PROCESSES];
+    int known = 0, counting = 0, pending = 0, done = 0, status;
+    int process = atoi(a[0]), call = atoi(a[1]), n = atoi(a[2]), error = atoi(a[3]);
+    long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC;
+    if (raw_ptrace(PTRACE_SEIZE, first, options) || raw_ptrace(PTRACE_INTERRUPT, first, 0)) _exit(1);
+    write(ready, "", 1);
+    close(ready);
+    for (pid_t pid; (pid = waitpid(-1, &status, __WALL)) > 0;) {
+        if (!WIFSTOPPED(status)) continue;
+        int signal = WSTOPSIG(status), event = status >> 16, i = 0;
+        while (i < known && all[i].pid != pid) i++;
+        if (i == known && known < PROCESSES) all[known++].pid = pid;
+        if (event == PTRACE_EVENT_EXEC) counting = 1;
+        if (signal == (SIGTRAP | 0x80) && counting && i < PROCESSES) {
+            struct ptrace_syscall_info info;
+            struct user_regs_struct r;
+            syscall(SYS_ptrace, PTRACE_GET_SYSCALL_INFO, pid, sizeof info, &info);
+            syscall(SYS_ptrace, PTRACE_GETREGS, pid, 0, &r);
+            if (info.op == PTRACE_SYSCALL_INFO_ENTRY && info.entry.nr < CALLS) {
+                int count = ++all[i].count[info.entry.nr];
+                if (i == process && (int)info.entry.nr == call && count == n) {
+                    pending = pid;
+                    r.orig_rax = -1;
+                    syscall(SYS_ptrace, PTRACE_SETREGS, pid, 0, &r);
+                    if (error == 0) kill(pid, SIGKILL);
+                }
+            } else if (info.op == PTRACE_SYSCALL_INFO_EXIT && pending == pid) {
+                r.rax = -error;
+                syscall(SYS_ptrace, PTRACE_SETREGS, pid, 0, &r);
+                pending = 0;
+                done = 1;
+            }
+            signal = 0;
+        } else if (event || signal == (SIGTRAP | 0x80)) signal = 0;
+        raw_ptrace(done ? PTRACE_DETACH : PTRACE_SYSCALL, pid, signal);
+    }
+    FILE *log = fopen(a[4], "w");
+    for (int i = 0; i < known; i++)
+        for (int c = 0; c < CALLS; c++)
+            if (all[i].count[c]) fprintf(log, "%d %d %d\n", i, c, all[i].count[c]);
+    fprintf(log, "end\n");
+    fclose(log);
+    _exit(0);
+}
+
+// inject PROCESS CALL N ERROR LOG COMMAND...: the command, in which one process fails with the error (0: is killed) at its n-th
+// call of that number. How often each process made each call is in the log, whose last line is `end`.
+static int inject(char **a) {
+    int ready[2];
+    char c;
+    pid_t self = getpid();
+    pipe(ready);
+    if (!fork()) {
+        if (fork()) _exit(0);
+        close(ready[0]);
+        trace(self, ready[1], a);
+    }
+    wait(0);
+    close(ready[1]);
+    read(ready[0], &c, 1);
+    close(ready[0]);
+    execvp(a[5], a + 5);
     return 127;
 }
 
@@ -204,6 +276,7 @@ int main(int argc, char **argv) {
     if (!strcmp(verb, "env")) { extern char **environ; for (char **e = environ; *e; e++) puts(*e); return 0; }
     if (!strcmp(verb, "fds")) return fds();
     if (!strcmp(verb, "leak")) return leak(a);
+    if (!strcmp(verb, "inject")) return inject(a);
     if (!strcmp(verb, "nr")) return nr(a, n);
     if (!strcmp(verb, "int80")) { long r = int80(strtol(a[0], 0, 0)); printf("%s\n", r < 0 ? strerrorname_np(-r) : "ok"); return 0; }
     if (!strcmp(verb, "swap")) return swap(a);

@@ -7,15 +7,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The runtime under test: `$RUNTIME`, or the release binary of this workspace.
+/// The runtime under test: `$RUNTIME`, or the release binary, which cargo puts beside the directory of this binary.
 pub fn runtime() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
-        let built = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../target/x86_64-unknown-linux-gnu/release/runtime"
+        let path = std::env::var_os("RUNTIME").map_or_else(
+            || {
+                let own = std::env::current_exe().unwrap();
+                own.ancestors().nth(3).unwrap().join("release/runtime")
+            },
+            PathBuf::from,
         );
-        let path = std::env::var_os("RUNTIME").map_or_else(|| PathBuf::from(built), PathBuf::from);
         path.canonicalize().unwrap_or_else(|e| {
             panic!(
                 "{}: {e}: build it first: cargo build --release",

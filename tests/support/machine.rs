@@ -1,7 +1,7 @@
 //! Machines of namespaces in which real engines run (`tests/engines/machine`), one with runc and one with the runtime under test.
 //! A case runs on both at once: what runc cannot do there either is the engine's or this machine's own, and is told so.
 
-use crate::harness::{PATIENCE, attempt, wait_for};
+use crate::harness::{attempt, patience, wait_for};
 use crate::terminal::Terminal;
 use crate::{Cmd, Output, Running, host};
 use std::cell::RefCell;
@@ -319,13 +319,16 @@ impl Shell<'_> {
     /// Repeats a line until its output is as wanted.
     #[track_caller]
     pub fn wait(&self, line: &str, wanted: impl Fn(&Output) -> bool) -> Output {
-        let end = Instant::now() + PATIENCE;
+        let (begin, patience) = (Instant::now(), patience());
         loop {
             let last = self.see(line);
             if wanted(&last) {
                 return last;
             }
-            assert!(Instant::now() < end, "still not after {PATIENCE:?}\n{last}");
+            assert!(
+                begin.elapsed() < patience,
+                "still not after {patience:?}\n{last}"
+            );
         }
     }
 

@@ -1,8 +1,9 @@
 //! What the tests under systemd share: whether it runs this machine, whose scopes we may make, and what it says of them.
 //! An ordinary user's are made by a systemd of the user's own, whose bus is found by `XDG_RUNTIME_DIR` alone.
 
+use crate::harness::patience;
 use crate::{Cmd, Output, host};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub fn root() -> bool {
     rustix::process::geteuid().is_root()
@@ -41,6 +42,7 @@ pub fn systemctl(scratch: &Path, arguments: &[&str]) -> Output {
 #[track_caller]
 pub fn shell(script: &str, environment: &[(&str, &str)]) -> String {
     let mut command = Cmd::new(host::scratch(), "sh").args(["-c", &format!("exec 2>&1\n{script}")]);
+    command = command.env("PATIENCE", &patience().as_secs().to_string());
     for (name, value) in environment {
         command = command.env(name, value);
     }
@@ -56,11 +58,19 @@ pub fn image() -> String {
     format!("{compiled}/image.tar")
 }
 
-/// Plays a case with runc and with ours; what it prints must be the same, and what is expected.
+/// The runtimes that play a case: ours, and with `RUNTIME_PEERS` runc before it, which shows that what is expected is right.
+pub fn players() -> Vec<PathBuf> {
+    let peer = std::env::var_os("RUNTIME_PEERS").map(|_| host::program("runc"));
+    peer.into_iter()
+        .chain([host::runtime().to_owned()])
+        .collect()
+}
+
+/// Plays a case with every player; what it prints must be what is expected.
 #[track_caller]
 pub fn both(expected: &str, play: impl Fn(&Path) -> String) {
-    let theirs = play(&host::program("runc"));
-    let ours = play(host::runtime());
-    assert_eq!(theirs, expected, "with runc");
-    assert_eq!(ours, expected, "with ours");
+    for runtime in players() {
+        let said = play(&runtime);
+        assert_eq!(said, expected, "with {}", runtime.display());
+    }
 }

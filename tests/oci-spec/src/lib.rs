@@ -13,10 +13,13 @@ use tempfile::TempDir;
 
 /// The binary under test: `$RUNTIME`, or where `cargo build --release` puts it.
 pub fn runtime() -> Command {
-    let built = "../../target/x86_64-unknown-linux-gnu/release/runtime";
-    let path = std::env::var_os("RUNTIME")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(built));
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
+    let built = ["x86_64-unknown-linux-gnu/release", "release"]
+        .map(|place| target.join(place).join("runtime"))
+        .into_iter()
+        .find(|path| path.is_file());
+    let path = std::env::var_os("RUNTIME").map(PathBuf::from).or(built);
+    let path = path.unwrap_or(target);
     assert!(
         path.exists(),
         "{} is missing: run cargo build --release, or set RUNTIME",
