@@ -64,8 +64,17 @@ pub struct Open {
     /// The field it comes from, for messages.
     pub field: String,
     pub what: What,
-    /// It shows the container's own cgroup, so it can be opened only when that is made.
-    pub in_cgroup: bool,
+    pub when: When,
+}
+
+/// When launch opens something.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// Before anything is made.
+    First,
+    /// While the child waits (`Point::Trees`), in its mount namespace. What a user namespace gets must carry the locks that
+    /// the kernel sets there (mount_namespaces(7)), and yet be looked up with our rights.
+    Child,
 }
 
 pub enum What {
@@ -163,14 +172,16 @@ struct Builder<'a> {
     namespaces: Namespaces,
     steps: Vec<Step<'static>>,
     opens: Vec<Open>,
+    /// Trees that the child copies first of all.
+    copies: Vec<Step<'static>>,
     slots: u16,
     warnings: Vec<String>,
     /// The null device, where paths can be masked.
     null: Option<Slot>,
     /// The private procfs, once a step needs it.
     procfs: Option<Slot>,
-    /// What becomes read-only when everything in it is in place.
-    read_only: Vec<&'static CStr>,
+    /// The mounts that become read-only when everything in them is in place, and where they are.
+    read_only: Vec<(Slot, &'static CStr)>,
     /// Where the root is on the host.
     rootfs: String,
     /// It is the container's first process that is started, not one more.
@@ -202,6 +213,7 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
         namespaces,
         steps: Vec::new(),
         opens: Vec::new(),
+        copies: Vec::new(),
         slots: 0,
         warnings: Vec::new(),
         null: None,
@@ -346,6 +358,7 @@ pub fn plan_exec(
         namespaces: namespaces::read(spec)?,
         steps: Vec::new(),
         opens: Vec::new(),
+        copies: Vec::new(),
         slots: 0,
         warnings: Vec::new(),
         null: None,
@@ -433,7 +446,7 @@ impl Builder<'_> {
             slot,
             field,
             what,
-            in_cgroup: false,
+            when: When::First,
         });
         slot
     }

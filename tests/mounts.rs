@@ -26,7 +26,9 @@ runtime_tests::tests![
     a_bind_of_a_file_makes_its_target,
     a_bind_follows_a_relative_source_from_the_bundle,
     a_bind_of_a_missing_source_is_an_error_that_names_it,
-    a_bind_ignores_options_of_the_filesystem,
+    a_bind_ignores_the_mode_and_owner_of_a_new_root,
+    an_option_that_a_mount_cannot_honour_is_refused_by_its_place,
+    what_the_hosts_mount_forbids_is_locked_in_a_user_namespace,
     a_bind_keeps_the_flags_of_its_source,
     a_bind_with_ro_keeps_nosuid_nodev_noexec_of_its_source,
     the_mode_of_a_mount_point_is_not_copied_onto_the_mounted_root,
@@ -445,15 +447,70 @@ fn a_bind_of_a_missing_source_is_an_error_that_names_it() {
     b.left_nothing();
 }
 
-fn a_bind_ignores_options_of_the_filesystem() {
+fn a_bind_ignores_the_mode_and_owner_of_a_new_root() {
     let mut b = Bundle::new();
     fs::create_dir(b.file("source")).unwrap();
-    b.bind(&b.file("source"), "/to", &["mode=700", "size=1k", "noexec"]);
+    b.bind(&b.file("source"), "/to", &["mode=700", "uid=5", "noexec"]);
     assert!(
         entry(&table(&mut b), "/to")
             .options
             .contains(&"noexec".to_owned())
     );
+}
+
+fn an_option_that_a_mount_cannot_honour_is_refused_by_its_place() {
+    for option in [
+        "read-only",
+        "RO",
+        "no-exec",
+        "size=1m",
+        "src-nofollow",
+        "sync",
+    ] {
+        let mut b = Bundle::new();
+        let n = b.config["mounts"].as_array().unwrap().len();
+        b.mount("/to", "bind", "/usr", &["bind", option]);
+        b.run().fails(&[
+            &format!("config.json: mounts[{n}].options[1]"),
+            &format!("{option:?}"),
+        ]);
+        b.left_nothing();
+    }
+    for (kind, option) in [("tmpfs", "idmap"), ("ramfs", "tmpcopyup")] {
+        let mut b = Bundle::new();
+        let n = b.config["mounts"].as_array().unwrap().len();
+        b.mount("/to", kind, kind, &[option]);
+        b.run().fails(&[&format!("config.json: mounts[{n}]")]);
+    }
+}
+
+fn what_the_hosts_mount_forbids_is_locked_in_a_user_namespace() {
+    let prepare = |b: &Bundle, options: &str| {
+        let m = b.text("source");
+        let script = format!(
+            "mount -t tmpfs t {m} && mkdir {m}/cover && echo hidden > {m}/cover/file && mount -t tmpfs t {m}/cover && chmod 777 {m} && mount -o remount,bind,{options} {m} && exec \"$@\""
+        );
+        b.launch("run", &[])
+            .through(["unshare", "--mount", "sh", "-c", &script, "sh"])
+            .output()
+    };
+    let mut b = Bundle::new();
+    b.user_namespace().capabilities(&["CAP_SYS_ADMIN"]);
+    let n = b.config["mounts"].as_array().unwrap().len();
+    fs::create_dir(b.file("source")).unwrap();
+    let source = b.text("source");
+    b.mount("/to", "bind", &source, &["rbind"]).sh(
+        "mount -o remount,bind,rw,exec /to; echo $?; echo x > /to/x; echo $?; umount /to/cover; echo $?; cat /to/cover/file; echo $?",
+    );
+    let run = prepare(&b, "ro,noexec");
+    assert_eq!(run.out.lines().filter(|l| *l == "0").count(), 0, "{run}");
+    assert_eq!(run.out.lines().count(), 4, "{run}");
+    b.set(&format!("/mounts/{n}/options"), json!(["rbind", "rw"]));
+    prepare(&b, "ro").fails(&[
+        &format!("config.json: mounts[{n}].options"),
+        "Operation not permitted",
+    ]);
+    b.left_nothing();
 }
 
 /// Runs with `/to` bound from a mount of the caller that has `flags`.

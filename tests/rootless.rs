@@ -272,6 +272,8 @@ fn what_the_hosts_mount_forbids_stays_forbidden() {
     let asked = ["rbind", "rw", "suid", "dev", "exec", "relatime"];
     b.mount("/tmp", "bind", source.to_str().unwrap(), &asked)
         .args(&["grep", " /tmp ", "/proc/self/mounts"]);
+    run_after(&b, &script).fails(&["mounts[4].options", "Operation not permitted", "stays"]);
+    b.set("/mounts/4/options", json!(["rbind"]));
     let run = run_after(&b, &script);
     assert!(run.ok().out.contains(&format!("tmpfs {options}")), "{run}");
     b.mount("/root", "bind", "/bin", &["rbind", "ro", "nosuid", "nodev"])

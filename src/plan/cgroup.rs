@@ -4,7 +4,7 @@
 use super::mounts::{NOSUID_NODEV_NOEXEC, RDONLY, propagate};
 use super::namespaces::Kind;
 use super::options::{self, Options};
-use super::{Builder, What, leak, leak_text};
+use super::{Builder, leak, leak_text};
 use crate::error::Result;
 use crate::facts::{CGROUPS, Cgroups, join};
 use crate::spec::Mount as SpecMount;
@@ -50,6 +50,7 @@ impl Builder<'_> {
         after: Attributes,
         cgroup: Option<&str>,
     ) -> Result<()> {
+        options.no_data(field, "a mount of the cgroups")?;
         let own_namespace = self.namespaces.has(Kind::Cgroup);
         let mut attr = options.own.set;
         if !own_namespace {
@@ -81,6 +82,7 @@ impl Builder<'_> {
             plain: false,
             copy_up: false,
             inherit_mode: false,
+            keep: None,
         };
         let hierarchies = match &self.facts.cgroups {
             // A new mount from the host's cgroup namespace would reset the options of the host's own, `nsdelegate`
@@ -95,11 +97,13 @@ impl Builder<'_> {
             Cgroups::V1(hierarchies) => hierarchies,
         };
         // v1: a directory of mounts, one for each hierarchy, and links for those that have several controllers.
+        let keep = (attr & RDONLY != 0).then(|| self.slot());
         self.steps.push(Step::Mount(Mount {
             fstype: c"tmpfs",
             source: Some(c"tmpfs"),
             options: &[FsOption::Value(c"mode", c"755")],
             attr: attr & !RDONLY,
+            keep,
             ..cgroup2(target)
         }));
         for hierarchy in hierarchies {
@@ -136,18 +140,8 @@ impl Builder<'_> {
                 }
             }
         }
-        if attr & RDONLY != 0 {
-            let own = MountAttr {
-                set: RDONLY,
-                ..MountAttr::NONE
-            };
-            self.steps.push(Step::Remount {
-                target,
-                attributes: Attributes {
-                    own,
-                    tree: MountAttr::NONE,
-                },
-            });
+        if let Some(mount) = keep {
+            self.steps.push(Step::ReadonlyMount { mount, target });
         }
         Ok(())
     }
@@ -174,21 +168,12 @@ impl Builder<'_> {
             own,
             tree: propagate(u64::from(MS_SLAVE)),
         };
-        let tree = self.open(
-            field.to_owned(),
-            What::Tree {
-                tree: Tree {
-                    path,
-                    recursive: false,
-                    attributes,
-                },
-                idmap: None,
-            },
-        );
-        self.opens
-            .iter_mut()
-            .filter(|open| open.slot == tree)
-            .for_each(|open| open.in_cgroup = cgroup.is_some());
+        let host = Tree {
+            path,
+            recursive: false,
+            attributes,
+        };
+        let tree = self.tree(field.to_owned(), host, None, false)?;
         self.steps.push(Step::Bind(Bind {
             tree,
             source: path,

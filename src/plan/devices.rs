@@ -2,7 +2,7 @@
 //! be made, in a user namespace, the host's are bound. Source: config-linux.md, Devices.
 
 use super::namespaces::Kind;
-use super::{Builder, What, leak_text};
+use super::{Builder, leak_text};
 use crate::error::{Result, fail};
 use crate::spec::Device as SpecDevice;
 use alloc::format;
@@ -73,15 +73,13 @@ impl Builder<'_> {
             self.steps.push(Step::Device(device));
             return Ok(());
         }
-        let what = What::Tree {
-            tree: Tree {
-                path: device.path,
-                recursive: false,
-                attributes: Attributes::NONE,
-            },
-            idmap: None,
+        let host = Tree {
+            path: device.path,
+            recursive: false,
+            attributes: Attributes::NONE,
         };
-        let tree = self.open(format!("linux.devices: {:?}", device.path), what);
+        let field = format!("linux.devices: {:?}", device.path);
+        let tree = self.tree(field, host, None, true)?;
         let (source, target) = (device.path, device.path);
         self.steps.push(Step::Bind(Bind {
             tree,

@@ -4,22 +4,26 @@
 use super::namespaces::{Kind, mappings};
 use super::notify_socket;
 use super::options::{self, Options, Recursion};
-use super::{Builder, Idmap, IdmapBy, What, leak, leak_text};
+use super::{Builder, Idmap, IdmapBy, Open, What, When, leak, leak_text};
 use crate::error::{Result, fail};
 use crate::spec::Mount as SpecMount;
 use alloc::borrow::ToOwned;
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 use linux_raw_sys::general::*;
 use syscalls::calls::MountAttr;
-use syscalls::step::{Attributes, Bind, FsOption, Mount, Step, Tree};
+use syscalls::slots::Slot;
+use syscalls::step::{Attributes, Bind, FsOption, Mount, Point, Step, Tree};
 
 pub const RDONLY: u64 = MOUNT_ATTR_RDONLY as u64;
 pub const NOSUID_NODEV_NOEXEC: u64 =
     (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC) as u64;
 /// fsconfig(2) takes strings of up to 255 bytes.
 const FSCONFIG_MAX: usize = 255;
+/// mount(2) takes one page, with its zero byte, and cuts off the rest.
+const DATA_MAX: usize = 4095;
 
 pub fn propagate(flag: u64) -> MountAttr {
     MountAttr {
@@ -49,8 +53,8 @@ impl Builder<'_> {
         };
         // Nothing of ours goes back to the host unless the spec says so; what happens there comes in.
         let private = propagation.is_some_and(|(flag, _)| flag == u64::from(MS_PRIVATE));
-        let tree = propagate(u64::from(if private { MS_PRIVATE } else { MS_SLAVE }));
-        self.steps.push(Step::Propagation(tree.propagation));
+        let host = propagate(u64::from(if private { MS_PRIVATE } else { MS_SLAVE }));
+        self.steps.push(Step::Propagation(host.propagation));
         // Where the root is shared, what is bound into it keeps its peers on the host. The root itself
         // becomes shared once it is entered: pivot_root(2) takes no shared one.
         let shared = propagation.is_some_and(|(flag, _)| flag == u64::from(MS_SHARED));
@@ -65,21 +69,18 @@ impl Builder<'_> {
             },
             false => Attributes {
                 own: MountAttr::NONE,
-                tree,
+                tree: host,
             },
         };
-        let what = What::Tree {
-            tree: Tree {
-                path,
-                recursive: true,
-                attributes,
-            },
-            idmap: None,
+        let host = Tree {
+            path,
+            recursive: true,
+            attributes,
         };
         let first = self.steps.len();
-        let slot = self.open("root.path".to_owned(), what);
+        let tree = self.tree("root.path".to_owned(), host, None, true)?;
         self.steps.push(Step::Rootfs {
-            tree: slot,
+            tree,
             path: rootfs,
             in_place: self.root_in_place(),
         });
@@ -94,37 +95,67 @@ impl Builder<'_> {
         });
         self.devices(dev_is_ours)?;
         self.null = Some(null);
-        if !self.facts.may_mount {
-            self.trees_by_child(first)?;
-        }
-        Ok(())
-    }
-
-    /// Where launch may not copy trees, the child does it in its own mount namespace: at `first`, before any mount of
-    /// the container can lie over a source.
-    fn trees_by_child(&mut self, first: usize) -> Result<()> {
         let rest = self.steps.split_off(first);
-        for open in core::mem::take(&mut self.opens) {
-            match open.what {
-                What::Tree { idmap: Some(_), .. } => fail!(
-                    "config.json: {}: an id-mapped mount needs CAP_SYS_ADMIN over the file system",
-                    open.field
-                ),
-                What::Tree { tree, idmap: None } => self.steps.push(Step::Open {
-                    slot: open.slot,
-                    field: open.field.leak(),
-                    tree,
-                    in_root: false,
-                }),
-                What::Namespace { .. } => self.opens.push(open),
-            }
+        self.steps.append(&mut self.copies);
+        if self.opens.iter().any(|open| open.when == When::Child) {
+            self.steps.push(Step::Meet(Point::Trees));
         }
         self.steps.extend(rest);
         Ok(())
     }
 
-    /// Whether the child has all rights that launch has on the host's files and mounts. Then it copies what is bound
-    /// when its turn comes: /proc/self/mountinfo has the order in which mounts were made, and so that of the spec.
+    /// The slot of a copy of a tree. Who makes the copy, and when, is decided here and nowhere else. With `early` it is
+    /// made before the child has changed anything that it sees of the host.
+    pub fn tree(
+        &mut self,
+        field: String,
+        tree: Tree<'static>,
+        idmap: Option<Idmap>,
+        early: bool,
+    ) -> Result<Slot> {
+        let slot = self.slot();
+        let path = tree.path.to_str().unwrap_or_default();
+        let inside = path.strip_prefix(self.rootfs.as_str());
+        let inside = inside.filter(|rest| rest.starts_with('/') && rest.len() > 1);
+        let by_child = |field: String, tree, in_root| Step::Open {
+            slot,
+            field: field.leak(),
+            tree,
+            in_root,
+        };
+        let by_launch = |field, idmap, when| Open {
+            slot,
+            field,
+            what: What::Tree { tree, idmap },
+            when,
+        };
+        match (inside, idmap) {
+            // What lies in the root may be mounted by now.
+            (Some(rest), None) => {
+                let path = leak_text(rest, &field)?;
+                self.steps
+                    .push(by_child(field, Tree { path, ..tree }, true));
+            }
+            (_, Some(_)) if !self.facts.may_mount => {
+                fail!(
+                    "config.json: {field}: an id-mapped mount needs CAP_SYS_ADMIN over the file system"
+                )
+            }
+            // Launch may not copy trees. The child does it first of all: no mount of the container lies over a source yet.
+            (_, None) if !self.facts.may_mount => self.copies.push(by_child(field, tree, false)),
+            (_, idmap) if self.namespaces.has(Kind::User) => {
+                self.opens.push(by_launch(field, idmap, When::Child));
+            }
+            // /proc/self/mountinfo has the order in which mounts were made, and so that of the spec.
+            (_, None) if self.child_sees_the_host() && !early => {
+                self.steps.push(by_child(field, tree, false));
+            }
+            (_, idmap) => self.opens.push(by_launch(field, idmap, When::First)),
+        }
+        Ok(slot)
+    }
+
+    /// Whether the child has all rights that launch has on the host's files and mounts.
     fn child_sees_the_host(&self) -> bool {
         !self.namespaces.has(Kind::User) && !self.facts.in_user_namespace
     }
@@ -189,7 +220,16 @@ impl Builder<'_> {
         };
         let target = leak_text(destination, &format!("{field}.destination"))?;
         let after = after(&options);
+        let fs_type = mount.fs_type.as_deref();
+        let bind = is_bind(mount, &options);
+        if !bind && (options.idmap.is_some() || has_mappings(mount)) {
+            fail!("config.json: {field}: only a bind mount can be id-mapped");
+        }
+        if options.copy_up && (bind || fs_type != Some("tmpfs")) {
+            fail!("config.json: {field}.options: tmpcopyup needs a mount of type \"tmpfs\"");
+        }
         if options.remount {
+            options.no_data(field, "a remount")?;
             let own = MountAttr {
                 set: options.own.set,
                 clear: options.own.clear,
@@ -201,11 +241,11 @@ impl Builder<'_> {
             });
             return Ok(());
         }
-        if is_bind(mount, &options) {
+        if bind {
             return self.bind(field, mount, &options, target, after, shared);
         }
         let below = self.namespaces.has(Kind::User) || self.facts.in_user_namespace;
-        match mount.fs_type.as_deref() {
+        match fs_type {
             // A user namespace may mount only what its own network or IPC namespace shows: else the host's
             // is bound, as crun does.
             Some("sysfs") if below && !self.namespaces.has(Kind::Network) => {
@@ -229,7 +269,9 @@ impl Builder<'_> {
                 let dev = mount_point(destination) == "/dev";
                 if (fs_type == "tmpfs" || dev) && mount.attr & RDONLY != 0 {
                     mount.attr &= !RDONLY;
-                    self.read_only.push(target);
+                    let slot = self.slot();
+                    mount.keep = Some(slot);
+                    self.read_only.push((slot, target));
                 }
                 self.steps.push(Step::Mount(mount));
                 Ok(())
@@ -252,6 +294,7 @@ impl Builder<'_> {
         let path = super::absolute(self.options.bundle, source);
         let field_of_source = format!("{field}.source");
         let source = leak_text(&path, &field_of_source)?;
+        options.no_data(field, "a bind mount")?;
         let idmap = self.idmap(field, mount, options)?;
         let base = if shared {
             MountAttr::NONE
@@ -271,31 +314,9 @@ impl Builder<'_> {
             recursive,
             attributes,
         };
-        let inside = path.strip_prefix(self.rootfs.as_str());
-        let inside = inside.filter(|rest| rest.starts_with('/') && rest.len() > 1);
-        // What lies in the root may be mounted by now.
-        let by_child = match inside {
-            _ if idmap.is_some() => None,
-            Some(rest) => Some((leak_text(rest, field)?, true)),
-            // Links in procfs are each process's own.
-            None if self.child_sees_the_host() && !shared && !path.starts_with("/proc/") => {
-                Some((source, false))
-            }
-            None => None,
-        };
-        let tree = match by_child {
-            Some((path, in_root)) => {
-                let slot = self.slot();
-                self.steps.push(Step::Open {
-                    slot,
-                    field: field_of_source.leak(),
-                    tree: Tree { path, ..tree },
-                    in_root,
-                });
-                slot
-            }
-            None => self.open(field_of_source, What::Tree { tree, idmap }),
-        };
+        // A peer of the host's mount is copied where that is; links in procfs are each process's own.
+        let early = shared || path.starts_with("/proc/");
+        let tree = self.tree(field_of_source, tree, idmap, early)?;
         // What was set on the detached tree needs no second call, but for propagation.
         let after = Attributes {
             own: MountAttr {
@@ -325,26 +346,24 @@ impl Builder<'_> {
         target: &'static CStr,
         after: Attributes,
     ) -> Result<()> {
+        options.no_data(field, "what stands in for a file system of the host's")?;
+        // The times of access stay the host's: they are locked.
+        let times = u64::from(MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME);
         let tree = MountAttr {
             propagation: u64::from(MS_SLAVE),
-            set: options.own.set,
-            clear: options.own.clear,
+            set: options.own.set & !times,
+            clear: options.own.clear & !times,
         };
         let attributes = Attributes {
             own: MountAttr::NONE,
             tree,
         };
-        let tree = self.open(
-            field.to_owned(),
-            What::Tree {
-                tree: Tree {
-                    path: source,
-                    recursive: true,
-                    attributes,
-                },
-                idmap: None,
-            },
-        );
+        let host = Tree {
+            path: source,
+            recursive: true,
+            attributes,
+        };
+        let tree = self.tree(field.to_owned(), host, None, true)?;
         self.steps.push(Step::Bind(Bind {
             tree,
             source,
@@ -378,7 +397,7 @@ impl Builder<'_> {
         mount: &SpecMount<'_>,
         options: &Options<'_>,
     ) -> Result<Option<Idmap>> {
-        let own = !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
+        let own = has_mappings(mount);
         if !own && options.idmap.is_none() {
             return Ok(None);
         }
@@ -422,7 +441,7 @@ impl Builder<'_> {
     ) -> Result<Mount<'static>> {
         let field = format!("{field}.options");
         let mut data = Vec::new();
-        for option in &options.data {
+        for (_, option) in &options.data {
             data.push(match option.split_once('=') {
                 Some((key, value)) => {
                     FsOption::Value(leak_text(key, &field)?, leak_text(value, &field)?)
@@ -446,27 +465,24 @@ impl Builder<'_> {
                 leak_text(label, "linux.mountLabel")?,
             ));
         }
-        let long = options
-            .data
-            .iter()
-            .any(|option| option.len() > FSCONFIG_MAX);
-        let joined = options.data.join(",");
+        let long = options.data.iter().any(|(_, o)| o.len() > FSCONFIG_MAX);
+        let text = match long {
+            true => Some(leak_text(&mount_data(&data, &field)?, &field)?),
+            false => None,
+        };
         Ok(Mount {
             fstype: leak_text(fs_type, &field)?,
             source,
             options: leak(data),
-            data: if long {
-                Some(leak_text(&joined, &field)?)
-            } else {
-                None
-            },
+            data: text,
             attr: options.own.set,
             after,
             target,
             plain: matches!(fs_type, "proc" | "sysfs"),
-            copy_up: options.copy_up && fs_type == "tmpfs",
+            copy_up: options.copy_up,
             inherit_mode: fs_type == "tmpfs"
-                && !options.data.iter().any(|o| o.starts_with("mode=")),
+                && !options.data.iter().any(|(_, o)| o.starts_with("mode=")),
+            keep: None,
         })
     }
 
@@ -549,8 +565,8 @@ impl Builder<'_> {
             own,
             ..Attributes::NONE
         };
-        for target in core::mem::take(&mut self.read_only) {
-            self.steps.push(Step::Remount { target, attributes });
+        for (mount, target) in core::mem::take(&mut self.read_only) {
+            self.steps.push(Step::ReadonlyMount { mount, target });
         }
         for (n, path) in spec.linux.readonly_paths.iter().enumerate() {
             self.steps.push(Step::Readonly(plain_path(
@@ -612,6 +628,33 @@ fn plain_path(path: &str, field: &str) -> Result<&'static CStr> {
 
 fn mount_point(destination: &str) -> &str {
     destination.trim_end_matches('/')
+}
+
+fn has_mappings(mount: &SpecMount<'_>) -> bool {
+    !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty()
+}
+
+/// Options as mount(2) takes them. What is for the mount alone is none of them, and a read-only superblock is a flag
+/// there.
+fn mount_data(options: &[FsOption<'_>], field: &str) -> Result<String> {
+    let text = |text: &CStr| String::from_utf8_lossy(text.to_bytes()).into_owned();
+    let words = options.iter().filter_map(|option| match option {
+        FsOption::Flag(key) if *key == c"ro" => None,
+        FsOption::Flag(key) => Some(text(key)),
+        // Its categories are a list too.
+        FsOption::Value(key, label) if *key == c"context" => {
+            Some(format!("context=\"{}\"", text(label)))
+        }
+        FsOption::Value(key, value) => Some(format!("{}={}", text(key), text(value))),
+    });
+    let data = words.collect::<Vec<_>>().join(",");
+    if data.len() > DATA_MAX {
+        fail!(
+            "config.json: {field}: expected at most {DATA_MAX} bytes, found {}",
+            data.len()
+        );
+    }
+    Ok(data)
 }
 
 fn is_bind(mount: &SpecMount<'_>, options: &Options<'_>) -> bool {

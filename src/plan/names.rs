@@ -17,10 +17,11 @@ pub fn capabilities() -> Vec<String> {
 }
 
 pub fn mount_options() -> Vec<String> {
-    let plain = options::ATTRIBUTES.iter().map(|(name, ..)| *name);
-    let plain = plain.chain(options::PROPAGATION.iter().map(|(name, _)| *name));
-    let both = plain.flat_map(|name| [name.into(), format!("r{name}")]);
-    sorted(both.chain(options::OTHERS.iter().map(|name| (*name).into())))
+    let both = options::TABLE.iter().flat_map(|(name, does)| {
+        let recursive = does.has_recursive().then(|| format!("r{name}"));
+        [Some((*name).into()), recursive].into_iter().flatten()
+    });
+    sorted(both)
 }
 
 /// Those whose number is accepted.

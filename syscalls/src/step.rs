@@ -15,6 +15,8 @@ pub enum Point {
     Mappings,
     /// The parent moves the child into the v1 cgroups.
     Cgroup,
+    /// The parent copies trees in the child's mount namespace, and hands them over.
+    Trees,
     /// The parent runs the prestart and createRuntime hooks.
     Hooks,
     /// The parent has written everything down: from here on the container outlives it.
@@ -50,7 +52,7 @@ pub struct Mount<'a> {
     pub fstype: &'a CStr,
     pub source: Option<&'a CStr>,
     pub options: &'a [FsOption<'a>],
-    /// Set where an option is too long for fsconfig (255 bytes): the same options for mount(2).
+    /// Set where an option is too long for fsconfig(2): the same options for mount(2).
     pub data: Option<&'a CStr>,
     /// `MOUNT_ATTR_*` of the new mount.
     pub attr: u64,
@@ -63,6 +65,8 @@ pub struct Mount<'a> {
     pub copy_up: bool,
     /// tmpfs without `mode=`: its root gets the mode of the target, if that was there, as in runc.
     pub inherit_mode: bool,
+    /// Where the mount is kept for a later step.
+    pub keep: Option<Slot>,
 }
 
 /// A tree of mounts to be attached elsewhere: copied, and given its attributes while it is detached.
@@ -264,6 +268,11 @@ pub enum Step<'a> {
     },
     /// Make what is at `path`, and all below, read-only.
     Readonly(&'a CStr),
+    /// Make a mount of an earlier step read-only, now that everything in it is in place.
+    ReadonlyMount {
+        mount: Slot,
+        target: &'a CStr,
+    },
     /// Attributes and propagation of the root mount.
     RootAttributes(Attributes),
     /// Make a pseudo terminal, send its master over `socket`, and make it stdio, and /dev/console unless it
@@ -467,6 +476,7 @@ impl fmt::Display for Step<'_> {
         match self {
             Step::Meet(Point::Mappings) => f.write_str("wait for the id mappings"),
             Step::Meet(Point::Cgroup) => f.write_str("wait for the cgroup"),
+            Step::Meet(Point::Trees) => f.write_str("wait for the trees that are bound"),
             Step::Meet(Point::Hooks) => {
                 f.write_str("wait for the prestart and createRuntime hooks")
             }
@@ -502,6 +512,9 @@ impl fmt::Display for Step<'_> {
             }
             Step::Hooks { kind, .. } => write!(f, "run the {} hooks", Lossy(kind)),
             Step::Mask { path, .. } => write!(f, "mask {}", Lossy(path)),
+            Step::ReadonlyMount { target, .. } => {
+                write!(f, "make the mount on {} read-only", Lossy(target))
+            }
             Step::Readonly(path) => write!(f, "make {} read-only", Lossy(path)),
             Step::RootAttributes(_) => f.write_str("set the attributes of the root mount"),
             Step::Console { name, .. } => write!(f, "set up the terminal for {}", Lossy(name)),

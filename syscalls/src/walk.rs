@@ -147,6 +147,7 @@ impl<'a> Child<'a> {
             Step::Hooks { kind, hooks, state } => self.hooks(kind, hooks, *state),
             Step::Mask { path, null, empty } => self.mask(path, *null, *empty),
             Step::Readonly(path) => self.readonly(path),
+            Step::ReadonlyMount { mount, .. } => mounts::readonly_mount(self.slot(*mount)?),
             Step::RootAttributes(attributes) => mounts::apply(self.root()?, *attributes),
             Step::Console {
                 socket,
@@ -194,6 +195,9 @@ impl<'a> Child<'a> {
     /// Says that it is here and waits for the parent's byte. A parent that is gone ends us.
     fn meet(&self, point: Point) -> Walked {
         self.report(Kind::Meet)?;
+        if point == Point::Trees {
+            return self.take_trees();
+        }
         let mut byte = [0u8; 1];
         match rustix::io::retry_on_intr(|| rustix::io::read(&self.channel, &mut byte[..]))
             .at(Call::recv)?

@@ -2,6 +2,7 @@
 //! meets the child at the agreed points, and undoes everything when anything fails.
 
 mod made;
+mod trees;
 mod why;
 
 use crate::Context;
@@ -9,31 +10,29 @@ use crate::cgroup::Cgroup;
 use crate::cgroup::systemd::Manager;
 use crate::container::{Container, Directory};
 use crate::files::Replacement;
-use crate::process::{self, reap};
+use crate::process;
 use crate::sd_notify::{self, Ready};
 use crate::socket::PidfdSocket;
 use crate::{container, hooks, mappings, oom, seccomp_agent, signal, socket};
-use alloc::ffi::CString;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::Cell;
-use core::ffi::CStr;
 use runtime::cli::Flag;
 use runtime::error::{During, Error, Result, fail};
 use runtime::facts::Facts;
 use runtime::limits;
-use runtime::plan::{Idmap, IdmapBy, Open, Plan, What};
+use runtime::plan::Plan;
 use runtime::state::{self};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::Pid;
 use rustix::thread::CpuSet;
-use syscalls::calls::{self, MountAttr};
+use syscalls::calls;
 use syscalls::report::{Fault, Kind, Report, Text};
 use syscalls::slots::{Slot, Slots};
 use syscalls::spawn::{Spawn, Spawned, spawn};
@@ -78,10 +77,7 @@ pub fn launch(
 ) -> Result<Launched> {
     let cells = vec![Slots::empty(); usize::from(plan.slots) + 1];
     let slots = Slots::new(&cells);
-    // Before anything is made: what can be missing.
-    for open in plan.opens.iter().filter(|open| !open.in_cgroup) {
-        open_into(open, &slots)?;
-    }
+    trees::open_first(plan, &slots)?;
     let console = connect_console(plan, &slots, request.console_socket)?;
     let stop = signal::hold()?;
     let directory = Directory::make(request.root, &plan.state.id)?;
@@ -121,9 +117,6 @@ fn bring_up<'a>(
     let mut born_in = None;
     if let Some(planned) = &plan.cgroup {
         cgroup = made.make_cgroup(planned)?;
-        for open in plan.opens.iter().filter(|open| open.in_cgroup) {
-            open_into(open, &slots)?;
-        }
         if let Some(directory) = cgroup
             .as_ref()
             .filter(|_| planned.unit.is_none())
@@ -192,6 +185,7 @@ fn bring_up<'a>(
             spread(pid);
             Ok(())
         }
+        Point::Trees => trees::hand_over(plan, pid, pidfd, channel.as_fd()),
         Point::Hooks => {
             hooks_ran.set(true);
             hooks::run("prestart", &plan.hooks.prestart, state, state::CREATED)?;
@@ -389,66 +383,6 @@ pub fn go_on(channel: BorrowedFd<'_>) -> Result<()> {
             errno,
         )),
     }
-}
-
-fn open_into(open: &Open, slots: &Slots<'_>) -> Result<()> {
-    let fd = match &open.what {
-        What::Namespace { path } => {
-            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-            rustix::fs::openat(CWD, *path, flags, Mode::empty())
-                .during(|| format!("config.json: {}: cannot open {}", open.field, Lossy(path)))?
-        }
-        What::Tree { tree, idmap } => {
-            let copy = syscalls::open_tree(tree, None)
-                .map_err(|fault| no_tree(&open.field, tree, fault))?;
-            if let Some(idmap) = idmap {
-                map_ids(copy.as_fd(), idmap)
-                    .map_err(|e| Error::new(format!("config.json: {}: {e}", open.field)))?;
-            }
-            copy
-        }
-    };
-    slots.fill(open.slot, fd);
-    Ok(())
-}
-
-/// Maps the ids of a detached tree by a user namespace: one that is made for it, in a process that only waits, or the
-/// container's.
-fn map_ids(tree: BorrowedFd<'_>, idmap: &Idmap) -> Result<()> {
-    let map = |path: &CStr| {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let userns = rustix::fs::openat(CWD, path, flags, Mode::empty())
-            .during(|| format!("cannot open {}", Lossy(path)))?;
-        let attr = MountAttr {
-            set: u64::from(linux_raw_sys::general::MOUNT_ATTR_IDMAP),
-            ..MountAttr::NONE
-        };
-        calls::mount_setattr(tree, idmap.recursive, attr, Some(userns.as_fd()))
-            .during(|| "cannot map the ids of the mount".into())
-    };
-    let wanted = match &idmap.by {
-        IdmapBy::Namespace(path) => return map(path),
-        IdmapBy::Mappings(mappings) => mappings,
-    };
-    const NEWUSER: u64 = linux_raw_sys::general::CLONE_NEWUSER as u64;
-    let steps = [Step::Meet(Point::Mappings)];
-    let birth = Spawn {
-        namespaces: NEWUSER,
-        joins: &[],
-        time: None,
-        cgroup: None,
-        steps: &steps,
-    };
-    let none = Slots::new(&[]);
-    let holder = spawn(&birth, &none).map_err(unborn)?;
-    let result = (|| {
-        mappings::write(wanted, holder.pid, None)?;
-        let path = CString::new(format!("/proc/{}/ns/user", holder.pid));
-        map(&path.unwrap_or_default())
-    })();
-    drop(holder.channel);
-    reap(holder.pidfd.as_fd());
-    result
 }
 
 /// The socket the child waits on, and the lock that says it does.

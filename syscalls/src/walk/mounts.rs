@@ -9,13 +9,16 @@ use crate::slots::Slot;
 use crate::step::{Attributes, Bind, FsOption, Mount, Tree};
 use core::ffi::CStr;
 use core::fmt::Write;
+use core::mem::MaybeUninit;
+use linux_raw_sys::general::{MOUNT_ATTR__ATIME, MOUNT_ATTR_RDONLY};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, IoSliceMut};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags,
     UnmountFlags,
 };
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 /// Changes the propagation of every mount of this namespace.
 pub fn propagation(flags: u64) -> Walked {
@@ -26,6 +29,14 @@ pub fn propagation(flags: u64) -> Walked {
         ..MountAttr::NONE
     };
     calls::mount_setattr(root.as_fd(), true, attr, None).at(Call::mount_setattr)
+}
+
+pub fn readonly_mount(mount: BorrowedFd<'_>) -> Walked {
+    let attr = MountAttr {
+        set: u64::from(MOUNT_ATTR_RDONLY),
+        ..MountAttr::NONE
+    };
+    calls::mount_setattr(mount, false, attr, None).at(Call::mount_setattr)
 }
 
 /// Applies attributes to the mount behind `fd`.
@@ -55,7 +66,7 @@ pub fn copy(fd: BorrowedFd<'_>, recursive: bool) -> Walked<OwnedFd> {
     rustix::mount::open_tree(fd, c"", flags).at(Call::open_tree)
 }
 
-/// Copies a tree and sets its attributes. Launch calls this, or where it may not the child; `root` is that of the
+/// Copies a tree and sets its attributes. The plan says who calls this, launch or the child; `root` is that of the
 /// container, for a tree that lies in it.
 pub fn open_tree(tree: &Tree<'_>, root: Option<BorrowedFd<'_>>) -> Walked<OwnedFd> {
     let copy = match root {
@@ -68,34 +79,8 @@ pub fn open_tree(tree: &Tree<'_>, root: Option<BorrowedFd<'_>>) -> Walked<OwnedF
             rustix::mount::open_tree(CWD, tree.path, flags).at(Call::open_tree)?
         }
     };
-    let attributes = [(false, tree.attributes.own), (true, tree.attributes.tree)];
-    for (recursive, attr) in attributes {
-        if attr == MountAttr::NONE {
-            continue;
-        }
-        match calls::mount_setattr(copy.as_fd(), recursive, attr, None) {
-            // In a user namespace what the host's mount has is locked: it stays, as in runc.
-            Err(Errno::PERM) => {
-                calls::mount_setattr(copy.as_fd(), recursive, without_locked(attr), None)
-            }
-            other => other,
-        }
-        .at(Call::mount_setattr)?;
-    }
+    apply(copy.as_fd(), tree.attributes)?;
     Ok(copy)
-}
-
-/// What can be set where nothing that is locked may be cleared, nor the times of access changed
-/// (mount_namespaces(7)).
-fn without_locked(attr: MountAttr) -> MountAttr {
-    use linux_raw_sys::general::{
-        MOUNT_ATTR__ATIME, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOSYMFOLLOW,
-    };
-    MountAttr {
-        set: attr.set & !u64::from(MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME),
-        clear: attr.clear & u64::from(MOUNT_ATTR_NOSYMFOLLOW),
-        ..attr
-    }
 }
 
 /// A new file system, mounted nowhere yet.
@@ -186,43 +171,88 @@ impl Child<'_> {
                 other => other?,
             }
         };
-        if let Some(data) = mount.data {
-            return self.mount_by_data(mount, data, target.as_fd());
-        }
         let mode = match inherit_mode {
             true => Some(paths::stat(target.as_fd())?.st_mode & 0o7777),
             false => None,
         };
-        let new = new_mount(mount.fstype, mount.source, mount.options, mode, mount.attr)?;
+        let new = match mount.data {
+            None => new_mount(mount.fstype, mount.source, mount.options, mode, mount.attr)?,
+            Some(data) => self.new_mount_by_data(mount, data, target.as_fd())?,
+        };
         if mount.copy_up {
             copy_up(target.as_fd(), new.as_fd())?;
         }
         attach(new.as_fd(), target.as_fd())?;
-        apply(new.as_fd(), mount.after)
+        apply(new.as_fd(), mount.after)?;
+        if let Some(slot) = mount.keep {
+            self.slots.fill(slot, new);
+        }
+        Ok(())
     }
 
-    /// mount(2) at the working directory, for options longer than fsconfig takes.
-    fn mount_by_data(&self, mount: &Mount<'_>, data: &CStr, target: BorrowedFd<'_>) -> Walked {
-        rustix::process::fchdir(target).at(Call::fchdir)?;
+    /// The same by mount(2), for options longer than fsconfig(2) takes. What it mounts is attached at once, and its root can
+    /// only be opened by a name. So that nobody else can have to do with that name, it lies in a tmpfs of our own, which
+    /// covers the target meanwhile; a detached copy of it is what stays.
+    fn new_mount_by_data(
+        &self,
+        mount: &Mount<'_>,
+        data: &CStr,
+        target: BorrowedFd<'_>,
+    ) -> Walked<OwnedFd> {
+        let own = new_mount(c"tmpfs", None, &[], None, 0)?;
+        rustix::fs::mkdirat(&own, c"m", Mode::RWXU).at(Call::mkdirat)?;
+        attach(own.as_fd(), target)?;
+        let beneath = ResolveFlags::BENEATH;
+        let point = paths::openat2(own.as_fd(), c"m", OFlags::PATH, beneath)?;
+        rustix::process::fchdir(&point).at(Call::fchdir)?;
+        let flags = match mount.attr & u64::from(MOUNT_ATTR_RDONLY) {
+            0 => MountFlags::empty(),
+            _ => MountFlags::RDONLY,
+        };
         let source = mount.source.unwrap_or(mount.fstype);
-        let result =
-            rustix::mount::mount(source, c".", mount.fstype, MountFlags::empty(), Some(data))
-                .at(Call::mount);
-        rustix::process::fchdir(self.root()?).at(Call::fchdir)?;
-        result?;
-        let new = reach(self.root()?, mount.target, Make::Directory)?;
+        rustix::mount::mount(source, c".", mount.fstype, flags, Some(data)).at(Call::mount)?;
+        let mounted = paths::openat2(own.as_fd(), c"m", OFlags::PATH, beneath)?;
+        let new = copy(mounted.as_fd(), false)?;
         let attr = MountAttr {
             set: mount.attr,
+            clear: u64::from(MOUNT_ATTR__ATIME),
             ..MountAttr::NONE
         };
-        apply(
-            new.as_fd(),
-            Attributes {
-                own: attr,
-                tree: MountAttr::NONE,
-            },
-        )?;
-        apply(new.as_fd(), mount.after)
+        calls::mount_setattr(new.as_fd(), false, attr, None).at(Call::mount_setattr)?;
+        rustix::process::fchdir(&own).at(Call::fchdir)?;
+        rustix::mount::unmount(c".", UnmountFlags::DETACH).at(Call::umount2)?;
+        rustix::process::fchdir(self.root()?).at(Call::fchdir)?;
+        Ok(new)
+    }
+
+    /// Takes the trees that the parent has copied: each comes with the number of its slot, and one byte alone ends them.
+    pub fn take_trees(&self) -> Walked {
+        loop {
+            let mut slot = [0u8; 2];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            let received = rustix::io::retry_on_intr(|| {
+                let mut parts = [IoSliceMut::new(&mut slot)];
+                rustix::net::recvmsg(
+                    &self.channel,
+                    &mut parts,
+                    &mut control,
+                    RecvFlags::CMSG_CLOEXEC,
+                )
+            })
+            .at(Call::recv)?;
+            if received.bytes == 0 {
+                calls::exit(1);
+            }
+            let trees = control.drain().filter_map(|message| match message {
+                RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+                _ => None,
+            });
+            match trees.flatten().next() {
+                Some(tree) => self.slots.fill(Slot::from_ne_bytes(slot), tree),
+                None => return Ok(()),
+            }
+        }
     }
 
     pub fn bind(&self, bind: &Bind<'_>) -> Walked {
@@ -267,7 +297,7 @@ impl Child<'_> {
             FsOption::Value(c"nr_blocks", c"1"),
             FsOption::Value(c"nr_inodes", c"1"),
         ];
-        let attr = linux_raw_sys::general::MOUNT_ATTR_RDONLY;
+        let attr = MOUNT_ATTR_RDONLY;
         let first = new_mount(c"tmpfs", Some(c"tmpfs"), &options, None, u64::from(attr))?;
         attach(first.as_fd(), target.as_fd())?;
         self.slots.fill(empty, first);
@@ -285,7 +315,7 @@ impl Child<'_> {
         };
         let tree = copy(target.as_fd(), true)?;
         let attr = MountAttr {
-            set: u64::from(linux_raw_sys::general::MOUNT_ATTR_RDONLY),
+            set: u64::from(MOUNT_ATTR_RDONLY),
             ..MountAttr::NONE
         };
         calls::mount_setattr(tree.as_fd(), true, attr, None).at(Call::mount_setattr)?;
@@ -334,13 +364,7 @@ impl Child<'_> {
             };
             if rustix::mount::unmount(*hidden, UnmountFlags::DETACH).is_err() {
                 // Locked into this user namespace: an empty directory over it does as well.
-                let cover = new_mount(
-                    c"tmpfs",
-                    None,
-                    &[],
-                    None,
-                    u64::from(linux_raw_sys::general::MOUNT_ATTR_RDONLY),
-                )?;
+                let cover = new_mount(c"tmpfs", None, &[], None, u64::from(MOUNT_ATTR_RDONLY))?;
                 attach(cover.as_fd(), fd.as_fd())?;
             }
         }
@@ -394,7 +418,7 @@ fn copy_directory(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: u32) -> Walke
     }
     let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     let dir = paths::openat2(from, c".", OFlags::RDONLY | OFlags::DIRECTORY, beneath)?;
-    let mut buffer = [core::mem::MaybeUninit::uninit(); 2048];
+    let mut buffer = [MaybeUninit::uninit(); 2048];
     let mut entries = rustix::fs::RawDir::new(dir.as_fd(), &mut buffer);
     while let Some(entry) = entries.next() {
         let entry = entry.at(Call::getdents64)?;

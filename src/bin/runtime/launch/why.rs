@@ -166,7 +166,15 @@ pub fn no_tree(field: &str, tree: &Tree<'_>, fault: Fault) -> Error {
         (Call::open_tree, Errno::INVAL) if !tree.recursive => {
             " (in a user namespace, what has mounts below it is bound with them: rbind)"
         }
+        (Call::mount_setattr, Errno::PERM) => {
+            " (in a user namespace, what the host's mount has of ro, nosuid, nodev, noexec and its times of access stays)"
+        }
         _ => "",
+    };
+    // What is asked for, not where it is from.
+    let field = match (fault.call, field.strip_suffix(".source")) {
+        (Call::mount_setattr, Some(mount)) => format!("{mount}.options"),
+        _ => field.into(),
     };
     Error::new(format!(
         "config.json: {field}: cannot {what} {path}: {reason}{hint}"
