@@ -8,7 +8,7 @@ use crate::hooks;
 use crate::host;
 use alloc::format;
 use alloc::string::{String, ToString};
-use runtime::cli::Flag;
+use runtime::cli::Delete;
 use runtime::error::{Reason, Result, fail};
 use runtime::state::{STOPPED, State, check_id};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -27,10 +27,9 @@ const PATIENCE: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-pub fn run(context: &Context<'_>) -> Result<i32> {
-    let id = context.operands[0];
-    let force = context.flags.has(Flag::Force);
-    if force {
+pub fn run(context: &Context<'_>, args: &Delete<'_>) -> Result<i32> {
+    let id = args.id;
+    if args.force {
         check_id(id)?;
         // Engines delete what may not be there and expect success.
         let Some(directory) = Directory::find(context.root, id)? else {

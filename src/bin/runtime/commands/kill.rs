@@ -4,18 +4,18 @@ use crate::Context;
 use crate::cgroup;
 use crate::container::Directory;
 use crate::host;
-use runtime::cli::Flag;
+use runtime::cli::Kill;
 use runtime::error::{During, Result, fail};
 use rustix::fd::AsFd;
 
-pub fn run(context: &Context<'_>) -> Result<i32> {
-    let id = context.operands[0];
-    let signal = runtime::signal::parse(context.operands.get(1).unwrap_or(&"TERM"))? as i32;
+pub fn run(context: &Context<'_>, args: &Kill<'_>) -> Result<i32> {
+    let id = args.id;
+    let signal = runtime::signal::parse(args.signal.unwrap_or("TERM"))? as i32;
     let directory = Directory::open(context.root, id)?;
     let state = directory.read()?;
     let (status, pidfd) = directory.status(&state);
     const SIGKILL: i32 = 9;
-    if context.flags.has(Flag::All) {
+    if args.all {
         // As runc: whoever is left in the cgroup, also when the container has stopped.
         if let Some(path) = &state.cgroup {
             let cgroups = host::cgroups()?;

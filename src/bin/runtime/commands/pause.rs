@@ -10,8 +10,8 @@ use runtime::error::{Error, Result, fail};
 use runtime::facts::Cgroups;
 use runtime::state::{CREATED, PAUSED, RUNNING, State};
 
-pub fn pause(context: &Context<'_>) -> Result<i32> {
-    let (id, state, status, cgroups) = look(context)?;
+pub fn pause(context: &Context<'_>, id: &str) -> Result<i32> {
+    let (state, status, cgroups) = look(context, id)?;
     match status {
         RUNNING | CREATED => {}
         PAUSED => fail!("cannot pause container {id:?}: it is already paused"),
@@ -20,21 +20,20 @@ pub fn pause(context: &Context<'_>) -> Result<i32> {
     freeze(&cgroups, &state, true)
 }
 
-pub fn resume(context: &Context<'_>) -> Result<i32> {
-    let (id, state, status, cgroups) = look(context)?;
+pub fn resume(context: &Context<'_>, id: &str) -> Result<i32> {
+    let (state, status, cgroups) = look(context, id)?;
     if status != PAUSED {
         fail!("cannot resume container {id:?}: it is not paused, but {status}");
     }
     freeze(&cgroups, &state, false)
 }
 
-fn look<'a>(context: &Context<'a>) -> Result<(&'a str, State, &'static str, Cgroups)> {
-    let id = context.operands[0];
+fn look(context: &Context<'_>, id: &str) -> Result<(State, &'static str, Cgroups)> {
     let directory = Directory::open(context.root, id)?;
     let state = directory.read()?;
     let cgroups = host::cgroups()?;
     let status = status(&directory, &state, &cgroups);
-    Ok((id, state, status, cgroups))
+    Ok((state, status, cgroups))
 }
 
 fn freeze(cgroups: &Cgroups, state: &State, frozen: bool) -> Result<i32> {

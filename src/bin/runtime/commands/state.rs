@@ -8,13 +8,13 @@ use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use runtime::cli::Flag;
+use runtime::cli::List;
 use runtime::error::{Error, Result};
 use runtime::state::{STOPPED, Shown, State};
 use rustix::fs::{AtFlags, CWD};
 
-pub fn state(context: &Context<'_>) -> Result<i32> {
-    let directory = Directory::open(context.root, context.operands[0])?;
+pub fn state(context: &Context<'_>, id: &str) -> Result<i32> {
+    let directory = Directory::open(context.root, id)?;
     let state = directory.read()?;
     let status = pause::status(&directory, &state, &host::cgroups()?);
     print(&(json(&state.shown(status))? + "\n"))
@@ -32,7 +32,7 @@ struct Row<'a> {
     owner: &'a str,
 }
 
-pub fn list(context: &Context<'_>) -> Result<i32> {
+pub fn list(context: &Context<'_>, args: &List<'_>) -> Result<i32> {
     let mut containers: Vec<(State, &'static str, String)> = Vec::new();
     let cgroups = host::cgroups()?;
     for id in Directory::list(context.root)? {
@@ -46,7 +46,7 @@ pub fn list(context: &Context<'_>) -> Result<i32> {
         let status = pause::status(&directory, &state, &cgroups);
         containers.push((state, status, owner(context.root, &id)));
     }
-    if context.flags.has(Flag::Quiet) {
+    if args.quiet {
         return print(
             &containers
                 .iter()
@@ -54,7 +54,7 @@ pub fn list(context: &Context<'_>) -> Result<i32> {
                 .collect::<String>(),
         );
     }
-    if context.flags.text(Flag::ListFormat) == Some("json") {
+    if args.format == Some("json") {
         let rows: Vec<Row<'_>> = containers
             .iter()
             .map(|(state, status, owner)| Row {
