@@ -5,6 +5,8 @@
 //! allows: `-bundle DIR`. Other than in runc, they may also follow a command's arguments.
 
 mod table;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use alloc::format;

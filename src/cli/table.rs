@@ -171,12 +171,7 @@ const NO_PIVOT: Flag = flag(
     Switch,
     "change the root without pivot_root, for a root on a ramdisk",
 );
-const NO_SUBREAPER: Flag = flag(
-    "no-subreaper",
-    '\0',
-    Switch,
-    "accepted for compatibility and ignored",
-);
+const NO_SUBREAPER: Flag = flag("no-subreaper", '\0', Switch, "accepted and ignored");
 const PIDFD_SOCKET: Flag = flag(
     "pidfd-socket",
     '\0',
@@ -209,7 +204,7 @@ arguments! {
         debug: bool = flag("debug", '\0', Switch, "log each step, not only failures");
         systemd_cgroup: bool = flag("systemd-cgroup", '\0', Switch, "the same as --cgroup-manager systemd");
         cgroup_manager: Option<&'a str> = flag("cgroup-manager", '\0', OneOf("NAME", &["cgroupfs", "systemd", "disabled"]), "who creates cgroups");
-        rootless: () = flag("rootless", '\0', OneOf("WHEN", &["true", "false", "auto"]), "accepted for compatibility and ignored");
+        rootless: () = flag("rootless", '\0', OneOf("WHEN", &["true", "false", "auto"]), "accepted and ignored");
         criu: Option<&'a str> = flag("criu", '\0', File("PATH"), "the criu that checkpoint and restore run");
         help: () = HELP;
         version: () = VERSION;
@@ -427,8 +422,8 @@ arguments! {
         cpu_idle: Option<i64> = flag("cpu-idle", '\0', Integer("N", i64::MIN, i64::MAX), "1 to run only when nobody else wants the CPU, 0 not to");
         cpuset_cpus: Option<&'a str> = flag("cpuset-cpus", '\0', Text("LIST"), "CPUs to use, such as 0-2,5");
         cpuset_mems: Option<&'a str> = flag("cpuset-mems", '\0', Text("LIST"), "memory nodes to use");
-        kernel_memory: () = flag("kernel-memory", '\0', Text("BYTES"), "accepted for compatibility and ignored");
-        kernel_memory_tcp: () = flag("kernel-memory-tcp", '\0', Text("BYTES"), "accepted for compatibility and ignored");
+        kernel_memory: () = flag("kernel-memory", '\0', Text("BYTES"), "accepted and ignored");
+        kernel_memory_tcp: () = flag("kernel-memory-tcp", '\0', Text("BYTES"), "accepted and ignored");
         memory: Option<i64> = flag("memory", '\0', Bytes("BYTES"), "limit of memory, such as 512m; -1 for no limit");
         memory_reservation: Option<i64> = flag("memory-reservation", '\0', Bytes("BYTES"), "soft limit of memory");
         memory_swap: Option<i64> = flag("memory-swap", '\0', Bytes("BYTES"), "limit of memory and swap together; -1 for no limit of swap");
@@ -497,9 +492,9 @@ commands! {
     Features = "features", "print the features of this program and this kernel as JSON", "runtime features";
     Pause = "pause", "freeze every process of a container", "runtime pause box";
     Resume = "resume", "resume the processes of a paused container", "runtime resume box";
-    Ps = "ps", "list the processes of a container with the host's ps (default: -ef)", "runtime ps box -o pid,args";
-    Update = "update", "change the limits of a container; limits that are not given do not change", "runtime update --memory 512m --pids-limit 100 box";
+    Ps = "ps", "list the processes of a container by ps (default: -ef)", "runtime ps box -o pid,args";
+    Update = "update", "change the given limits of a container, and no others", "runtime update --memory 512m --pids-limit 100 box";
     Events = "events", "print statistics every few seconds, and out-of-memory events", "runtime events --stats box";
     Checkpoint = "checkpoint", "save a running container to disk by criu, and end it", "runtime checkpoint --image-path /srv/saved box";
-    Restore = "restore", "restore a container from a checkpoint by criu, and wait for its end", "runtime restore --detach --bundle /srv/box --image-path /srv/saved box";
+    Restore = "restore", "restore a container by criu, and wait for its end", "runtime restore --detach --bundle /srv/box --image-path /srv/saved box";
 }

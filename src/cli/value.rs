@@ -116,7 +116,7 @@ impl Takes {
             }
             Self::Time(_) => format!("expected a time such as 5s or 1m30s, found {text:?}"),
             Self::Id(_) | Self::User(_) => {
-                // As before, the part that is wrong.
+                // Of UID:GID, the part that is wrong.
                 let part = text
                     .split(':')
                     .find(|part| integer(part, u32::MAX - 1).is_none());
