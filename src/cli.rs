@@ -5,6 +5,9 @@
 //! allows: `-bundle DIR`. Other than in runc, they may also follow a command's arguments.
 
 mod table;
+#[cfg(test)]
+mod tests;
+mod value;
 
 use alloc::format;
 use alloc::string::String;
@@ -13,89 +16,35 @@ use core::fmt::Write;
 
 use crate::error::{Error, Result};
 use table::Operand::{Optional, Raw, Required, Rest};
-use table::Takes::{Number, OneOf, Switch, Text};
-use table::{COMMANDS, Entry, GLOBALS, HELP, Info};
-pub use table::{Command, Flag};
+pub use table::*;
+pub use value::integer;
+use value::{Store, Value};
 
 /// What the command line asks for.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one, once")]
 pub enum Request<'a> {
     /// Print this and succeed.
     Help(String),
     /// Print the version and succeed.
     Version,
-    /// The operands are as many as the table allows: for most commands the container's id alone.
-    Run {
-        command: Command,
-        operands: Vec<&'a str>,
-    },
-}
-
-/// The flags that were given.
-#[derive(Debug, Default)]
-pub struct Flags<'a>(Vec<(Flag, Value<'a>)>);
-
-#[derive(Clone, Copy, Debug)]
-enum Value<'a> {
-    Switch(bool),
-    Text(&'a str),
-    Number(u32),
-}
-
-impl<'a> Flags<'a> {
-    fn last(&self, flag: Flag) -> Option<Value<'a>> {
-        self.0
-            .iter()
-            .rev()
-            .find(|(given, _)| *given == flag)
-            .map(|(_, value)| *value)
-    }
-
-    /// Whether a switch is on.
-    pub fn has(&self, flag: Flag) -> bool {
-        matches!(self.last(flag), Some(Value::Switch(true)))
-    }
-
-    /// The text of a flag; of several the last.
-    pub fn text(&self, flag: Flag) -> Option<&'a str> {
-        match self.last(flag) {
-            Some(Value::Text(text)) => Some(text),
-            _ => None,
-        }
-    }
-
-    /// The texts of a flag that may be given several times, in order.
-    pub fn texts(&self, flag: Flag) -> impl Iterator<Item = &'a str> {
-        self.0
-            .iter()
-            .filter(move |(given, _)| *given == flag)
-            .filter_map(|(_, value)| match value {
-                Value::Text(text) => Some(*text),
-                _ => None,
-            })
-    }
-
-    /// The number of a flag; of several the last.
-    pub fn number(&self, flag: Flag) -> Option<u32> {
-        match self.last(flag) {
-            Some(Value::Number(number)) => Some(number),
-            _ => None,
-        }
-    }
+    Run(Command<'a>),
 }
 
 /// Parses the arguments that follow the program's own name.
 ///
-/// `flags` is an argument and not a part of the result because an error needs it too: the flags before the mistake say
-/// to which log the error goes. Errors are one line, and name the help that tells more.
-pub fn parse<'a>(args: &[&'a str], flags: &mut Flags<'a>) -> Result<Request<'a>> {
+/// `globals` is an argument and not a part of the result because an error needs it too: the flags before the mistake
+/// say to which log the error goes. Errors are one line, and name the help that tells more.
+pub fn parse<'a>(args: &[&'a str], globals: &mut Globals<'a>) -> Result<Request<'a>> {
     let mut words = Words {
         rest: args,
         command: None,
+        flags: Globals::FLAGS,
         only_operands: false,
     };
-
-    let name = match words.next(flags)? {
+    let mut places = Vec::new();
+    globals.places(&mut places);
+    let name = match words.next(&mut places)? {
         Some(Word::Operand(name)) => name,
         Some(Word::Help) | None => return Ok(Request::Help(help_on_all())),
         Some(Word::Version) => return Ok(Request::Version),
@@ -103,50 +52,50 @@ pub fn parse<'a>(args: &[&'a str], flags: &mut Flags<'a>) -> Result<Request<'a>>
     if name == "help" {
         return match words.rest {
             [] => Ok(Request::Help(help_on_all())),
-            [name, ..] => Ok(Request::Help(help_on(find(name)?))),
+            [name, ..] => Ok(Request::Help(help_on(find(name)?.0))),
         };
     }
 
-    let entry = find(name)?;
+    let (entry, mut command) = find(name)?;
     words.command = Some(entry);
-    let mut operands = Vec::new();
+    words.flags = entry.flags;
+    let mut places = Vec::new();
+    command.places(&mut places);
+    let (operands, flags) = places.split_at_mut(entry.operands.len());
+    let mut count = 0;
     while let Some(word) = words.next(flags)? {
-        match word {
-            Word::Operand(operand)
-                if matches!(entry.operands.get(operands.len()), Some(Rest(_))) =>
-            {
-                operands.push(operand);
-                operands.extend(words.rest);
-                break;
-            }
-            Word::Operand(operand) if operands.len() < entry.operands.len() => {
-                operands.push(operand);
-                if let Some(Raw(_)) = entry.operands.get(operands.len()) {
-                    operands.extend(words.rest);
-                    break;
-                }
-            }
-            Word::Operand(operand) => {
-                return Err(wrong(
-                    Some(entry),
-                    &format!("unexpected argument {operand:?}"),
-                ));
-            }
+        let operand = match word {
+            Word::Operand(operand) => operand,
             Word::Help | Word::Version => return Ok(Request::Help(help_on(entry))),
+        };
+        let Some(place) = operands.get_mut(count) else {
+            let what = format!("unexpected argument {operand:?}");
+            return Err(wrong(Some(entry), &what));
+        };
+        place.store(Value::Text(operand));
+        let is_rest = matches!(entry.operands[count], Rest(_));
+        if !is_rest {
+            count += 1;
+        }
+        if is_rest || matches!(entry.operands.get(count), Some(Raw(_))) {
+            words
+                .rest
+                .iter()
+                .for_each(|word| operands[count].store(Value::Text(word)));
+            count = entry.operands.len();
+            break;
         }
     }
-    if let Some(Required(missing)) = entry.operands.get(operands.len()) {
+    if let Some(Required(missing)) = entry.operands.get(count) {
         return Err(wrong(Some(entry), &format!("missing argument {missing}")));
     }
-    Ok(Request::Run {
-        command: entry.command,
-        operands,
-    })
+    drop(places);
+    Ok(Request::Run(command))
 }
 
-fn find(name: &str) -> Result<&'static Entry> {
+fn find<'a>(name: &str) -> Result<(&'static Entry, Command<'a>)> {
     let entry = COMMANDS.iter().find(|entry| entry.name == name);
-    entry.ok_or_else(|| {
+    entry.zip(Command::named(name)).ok_or_else(|| {
         Error::new(format!(
             "unknown command {name:?}: No help topic for '{name}' (see runtime --help)"
         ))
@@ -157,6 +106,7 @@ fn find(name: &str) -> Result<&'static Entry> {
 struct Words<'r, 'a> {
     rest: &'r [&'a str],
     command: Option<&'static Entry>,
+    flags: &'static [&'static [Flag]],
     /// After `--`.
     only_operands: bool,
 }
@@ -174,8 +124,8 @@ impl<'a> Words<'_, 'a> {
         Some(first)
     }
 
-    /// The next argument that is not a flag; the flags before it go to `flags`.
-    fn next(&mut self, flags: &mut Flags<'a>) -> Result<Option<Word<'a>>> {
+    /// The next argument that is not a flag; the values of the flags before it go to their places.
+    fn next(&mut self, places: &mut [&mut dyn Store<'a>]) -> Result<Option<Word<'a>>> {
         while let Some(word) = self.shift() {
             if self.only_operands || !word.starts_with('-') || word == "-" {
                 return Ok(Some(Word::Operand(word)));
@@ -189,67 +139,49 @@ impl<'a> Words<'_, 'a> {
                 Some((name, value)) => (name, Some(value)),
                 None => (written, None),
             };
-            let info = self.info(name)?;
-            let value = self.value(info, given)?;
-            match (info.flag, value) {
-                (Flag::Help, Value::Switch(true)) => return Ok(Some(Word::Help)),
-                (Flag::Version, Value::Switch(true)) => return Ok(Some(Word::Version)),
-                (flag, value) => flags.0.push((flag, value)),
+            let matches = |flag: &&Flag| {
+                flag.long == name || flag.short.is_some_and(|short| is_char(name, short))
+            };
+            let mut rows = self.flags.iter().copied().flatten().zip(places.iter_mut());
+            let (flag, place) = match rows.find(|(flag, _)| matches(flag)) {
+                Some((flag, place)) => (flag, Some(place)),
+                None if matches(&&HELP) => (&HELP, None),
+                None => {
+                    let what = format!("unknown flag {}", dashed(name));
+                    return Err(wrong(self.command, &what));
+                }
+            };
+            let value = self.value(flag, given)?;
+            match (flag.long, value) {
+                ("help", Value::Switch(true)) => return Ok(Some(Word::Help)),
+                ("version", Value::Switch(true)) => return Ok(Some(Word::Version)),
+                _ => {}
+            }
+            if let Some(place) = place {
+                place.store(value);
             }
         }
         Ok(None)
     }
 
-    fn info(&self, name: &str) -> Result<&'static Info> {
-        let known = self.command.map_or(GLOBALS, |entry| entry.flags);
-        let matches = |info: &&&'static Info| {
-            info.long == name || info.short.is_some_and(|short| is_char(name, short))
+    fn value(&mut self, flag: &Flag, given: Option<&'a str>) -> Result<Value<'a>> {
+        let name = dashed(flag.long);
+        let text = match (flag.takes, given) {
+            (_, Some(text)) => text,
+            (Takes::Switch, None) => return Ok(Value::Switch(true)),
+            (_, None) => self.shift().ok_or_else(|| {
+                // Podman matches "requires an argument".
+                wrong(self.command, &format!("flag {name} requires an argument"))
+            })?,
         };
-        let info = known.iter().chain(&[&HELP]).find(matches);
-        info.copied()
-            .ok_or_else(|| wrong(self.command, &format!("unknown flag {}", dashed(name))))
-    }
-
-    fn value(&mut self, info: &Info, given: Option<&'a str>) -> Result<Value<'a>> {
-        let name = dashed(info.long);
-        if let Switch = info.takes {
-            return match given {
-                None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(Value::Switch(true)),
-                Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(Value::Switch(false)),
-                Some(other) => Err(wrong(
-                    self.command,
-                    &format!("flag {name} is true or false, not {other:?}"),
-                )),
-            };
-        }
-        let Some(text) = given.or_else(|| self.shift()) else {
-            // Podman matches "requires an argument".
-            return Err(wrong(
-                self.command,
-                &format!("flag {name} requires an argument"),
-            ));
-        };
-        match info.takes {
-            Switch | Text(_) => Ok(Value::Text(text)),
-            OneOf(_, words) if words.contains(&text) => Ok(Value::Text(text)),
-            OneOf(_, words) => {
-                let words = words.join(", ");
-                Err(wrong(
-                    self.command,
-                    &format!("flag {name} is one of {words}, not {text:?}"),
-                ))
-            }
-            Number(_) => match integer(text, i32::MAX as u32) {
-                Some(number) => Ok(Value::Number(number)),
-                None => {
-                    let max = i32::MAX;
-                    Err(wrong(
-                        self.command,
-                        &format!("flag {name} is an integer from 0 to {max}, not {text:?}"),
-                    ))
+        flag.takes
+            .value(text)
+            .map_err(|expected| match self.command {
+                Some(command) if expected.starts_with("expected") => {
+                    Error::new(format!("{}: {name}: {expected}", command.name))
                 }
-            },
-        }
+                command => wrong(command, &format!("flag {name} {expected}")),
+            })
     }
 }
 
@@ -274,14 +206,6 @@ fn wrong(command: Option<&Entry>, what: &str) -> Error {
     })
 }
 
-/// A decimal integer up to `max`: digits and nothing else. Rust's own parser would take a plus sign.
-pub fn integer(text: &str, max: u32) -> Option<u32> {
-    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    text.parse().ok().filter(|number| *number <= max)
-}
-
 fn help_on_all() -> String {
     let mut help = String::from(
         "runtime: runs OCI containers on Linux\n\nusage: runtime [FLAGS] COMMAND [FLAGS] [ARGUMENTS]\n\ncommands:\n",
@@ -292,7 +216,7 @@ fn help_on_all() -> String {
         .collect();
     align(&mut help, &rows);
     help.push_str("\nflags:\n");
-    flag_rows(&mut help, GLOBALS.iter());
+    flag_rows(&mut help, Globals::FLAGS.iter().copied().flatten());
     help.push_str("\nruntime COMMAND --help tells more.\nexample: runtime spec; runtime run box\n");
     help
 }
@@ -302,7 +226,7 @@ fn help_on(entry: &Entry) -> String {
         "runtime {}: {}\n\nusage: runtime {}",
         entry.name, entry.help, entry.name
     );
-    if !entry.flags.is_empty() {
+    if entry.flags.iter().any(|group| !group.is_empty()) {
         help.push_str(" [FLAGS]");
     }
     for operand in entry.operands {
@@ -313,35 +237,48 @@ fn help_on(entry: &Entry) -> String {
         };
     }
     help.push_str("\n\nflags:\n");
-    flag_rows(&mut help, entry.flags.iter().chain(&[&HELP]));
+    let flags = entry.flags.iter().copied().flatten();
+    flag_rows(&mut help, flags.chain([&HELP]));
     let _ = write!(help, "\nexample: {}\n", entry.example);
     help
 }
 
-fn flag_rows<'i>(help: &mut String, flags: impl Iterator<Item = &'i &'i Info>) {
-    let rows = flags.map(|info| {
-        let mut left = info
+fn flag_rows<'i>(help: &mut String, flags: impl Iterator<Item = &'i Flag>) {
+    let rows = flags.map(|flag| {
+        let mut left = flag
             .short
             .map_or(String::from("    "), |short| format!("-{short}, "));
         left += "--";
-        left += info.long;
-        let mut right = String::from(info.help);
-        match info.takes {
-            Switch => {}
-            Text(name) | Number(name) => left += &format!(" {name}"),
-            OneOf(name, words) => {
-                left += &format!(" {name}");
-                right += &format!(": {}", words.join(", "));
-            }
+        left += flag.long;
+        if let Some(name) = flag.takes.name() {
+            left.push(' ');
+            left += name;
+        }
+        let mut right = String::from(flag.help);
+        if let Takes::OneOf(_, words) = flag.takes {
+            right += ": ";
+            right += &words.join(", ");
         }
         (left, right)
     });
     align(help, &rows.collect::<Vec<_>>());
 }
 
+/// Two columns, the right one wrapped at 80.
 fn align(text: &mut String, rows: &[(String, String)]) {
     let width = rows.iter().map(|(left, _)| left.len()).max().unwrap_or(0);
     for (left, right) in rows {
-        let _ = writeln!(text, "  {left:width$}  {right}");
+        let _ = write!(text, "  {left:width$} ");
+        let mut column = width + 3;
+        for word in right.split(' ') {
+            if column + 1 + word.len() > 80 {
+                let _ = write!(text, "\n   {:width$}", "");
+                column = width + 3;
+            }
+            text.push(' ');
+            text.push_str(word);
+            column += 1 + word.len();
+        }
+        text.push('\n');
     }
 }

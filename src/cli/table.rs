@@ -1,148 +1,57 @@
-//! The table of commands and flags: their names, what they take, and the words that help has for them. It is read by the
-//! parser and by help; nothing else knows how a flag is spelled.
+//! The table of commands and flags, each declared once: where its value is kept, how it is spelled, what it takes, and its
+//! help text. The parser and the help read it; nothing else knows how a flag is spelled.
 //!
-//! A new command is a variant of `Command`, an entry of `COMMANDS`, and a `Flag` with its `Info` for each new flag.
+//! A new flag is one line in the struct of its command. A new command is a struct and one line in `commands!`.
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    Spec,
-    Create,
-    Start,
-    Run,
-    State,
-    Kill,
-    Delete,
-    List,
-    Features,
-    Exec,
-    Seccomp,
-    Pause,
-    Resume,
-    Ps,
-    Update,
-    Events,
-    Checkpoint,
-    Restore,
-}
+use super::value::Store;
+use alloc::vec::Vec;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flag {
-    Help,
-    Version,
-    // of the program
-    Root,
-    Log,
-    LogFormat,
-    Debug,
-    SystemdCgroup,
-    CgroupManager,
-    Rootless,
-    Criu,
-    // of the commands
-    Bundle,
-    Config,
-    ConsoleSocket,
-    PidfdSocket,
-    PidFile,
-    NoPivot,
-    NoNewKeyring,
-    PreserveFds,
-    DryRun,
-    Detach,
-    Keep,
-    NoSubreaper,
-    All,
-    Force,
-    ListFormat,
-    Quiet,
-    RootlessSpec,
-    Process,
-    Cwd,
-    Env,
-    User,
-    AdditionalGids,
-    Tty,
-    Cap,
-    NoNewPrivs,
-    Apparmor,
-    ProcessLabel,
-    SubCgroup,
-    IgnorePaused,
-    Explain,
-    Resources,
-    BlkioWeight,
-    CpuPeriod,
-    CpuQuota,
-    CpuBurst,
-    CpuShare,
-    CpuRtPeriod,
-    CpuRtRuntime,
-    CpuIdle,
-    CpusetCpus,
-    CpusetMems,
-    KernelMemory,
-    KernelMemoryTcp,
-    Memory,
-    MemoryReservation,
-    MemorySwap,
-    PidsLimit,
-    L3CacheSchema,
-    MemBwSchema,
-    Interval,
-    Stats,
-    ImagePath,
-    WorkPath,
-    ParentPath,
-    LeaveRunning,
-    PreDump,
-    TcpEstablished,
-    ExtUnixSk,
-    ShellJob,
-    FileLocks,
-    AutoDedup,
-    LazyPages,
-    LinkRemap,
-    StatusFd,
-    PageServer,
-    ManageCgroupsMode,
-    EmptyNs,
-    LsmProfile,
-    LsmMountContext,
-}
-
-/// What a flag takes.
-#[derive(Clone, Copy)]
+/// The kind of a flag's value. Each but `Switch` begins with the name that the help gives the value.
+#[derive(Clone, Copy, Debug)]
 pub enum Takes {
     /// Nothing, or `=true` and `=false`.
     Switch,
-    /// Any text, which the help calls so.
     Text(&'static str),
-    /// A decimal integer from 0 to `i32::MAX`, which the help calls so.
+    File(&'static str),
+    Dir(&'static str),
+    /// A decimal integer from 0 to `i32::MAX`.
     Number(&'static str),
-    /// One of these words; the help calls it so.
+    /// An integer from the first number to the second. An empty text leaves the flag unset.
+    Integer(&'static str, i64, i64),
+    /// Bytes such as `512m`; -1 is no limit. An empty text leaves the flag unset.
+    Bytes(&'static str),
+    /// A duration as Go writes it (`1m30s`), kept in milliseconds.
+    Time(&'static str),
+    /// A user or group id.
+    Id(&'static str),
+    /// `UID[:GID]`
+    User(&'static str),
+    /// One of these words.
     OneOf(&'static str, &'static [&'static str]),
 }
 
-/// A flag's entry in the table.
-pub struct Info {
-    pub flag: Flag,
+/// A row of the table.
+#[derive(Debug)]
+pub struct Flag {
     pub long: &'static str,
     pub short: Option<char>,
     pub takes: Takes,
     pub help: &'static str,
 }
 
-/// A command's entry in the table.
+/// A command's row in the table.
+#[derive(Debug)]
 pub struct Entry {
-    pub command: Command,
     pub name: &'static str,
     pub help: &'static str,
     pub operands: &'static [Operand],
-    pub flags: &'static [&'static Info],
+    /// The command's own flags, then those of each group.
+    pub flags: &'static [&'static [Flag]],
     pub example: &'static str,
 }
 
 /// An argument that is not a flag.
+#[derive(Debug)]
 pub enum Operand {
     Required(&'static str),
     Optional(&'static str),
@@ -153,278 +62,439 @@ pub enum Operand {
 }
 
 use Operand::{Optional, Raw, Required, Rest};
-use Takes::{Number, OneOf, Switch, Text};
+use Takes::{Bytes, Dir, File, Id, Integer, Number, OneOf, Switch, Text, Time, User};
 
-const fn info(
-    flag: Flag,
-    long: &'static str,
-    short: Option<char>,
-    takes: Takes,
-    help: &'static str,
-) -> Info {
-    Info {
-        flag,
+/// `short` is NUL for none.
+const fn flag(long: &'static str, short: char, takes: Takes, help: &'static str) -> Flag {
+    Flag {
         long,
-        short,
+        short: if short == '\0' { None } else { Some(short) },
         takes,
         help,
     }
 }
 
-pub const HELP: Info = info(Flag::Help, "help", Some('h'), Switch, "print this text");
+/// Where values go, in the order of the table: operands, flags, the flags of the groups.
+pub type Places<'s, 'a> = Vec<&'s mut dyn Store<'a>>;
 
-#[rustfmt::skip]
-pub const GLOBALS: &[&Info] = &[
-    &info(Flag::Root, "root", None, Text("DIR"), "where the state of the containers is kept"),
-    &info(Flag::Log, "log", None, Text("FILE"), "append messages to this file as well"),
-    &info(Flag::LogFormat, "log-format", None, OneOf("FORMAT", &["text", "json"]), "how messages are written to it"),
-    &info(Flag::Debug, "debug", None, Switch, "log what is done, not only what fails"),
-    &info(Flag::SystemdCgroup, "systemd-cgroup", None, Switch, "the same as --cgroup-manager systemd"),
-    &info(Flag::CgroupManager, "cgroup-manager", None, OneOf("NAME", &["cgroupfs", "systemd", "disabled"]), "who makes the cgroups"),
-    &info(Flag::Rootless, "rootless", None, OneOf("WHEN", &["true", "false", "auto"]), "accepted and ignored"),
-    &info(Flag::Criu, "criu", None, Text("PATH"), "the criu that checkpoint and restore run"),
-    &HELP,
-    &info(Flag::Version, "version", Some('v'), Switch, "print the version"),
-];
+/// A struct of arguments and its rows in the table.
+macro_rules! arguments {
+    ($(#[$doc:meta])* $name:ident {
+        $($operand:ident: $operand_type:ty = $takes:expr;)*
+    } flags {
+        $($flag:ident: $flag_type:ty = $row:expr;)*
+    } groups {
+        $($group:ident: $group_type:ident;)*
+    }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default, PartialEq, Eq)]
+        pub struct $name<'a> {
+            $(pub $operand: $operand_type,)*
+            $(pub $flag: $flag_type,)*
+            $(pub $group: $group_type<'a>,)*
+            /// Not every command borrows from the command line.
+            pub lifetime: core::marker::PhantomData<&'a ()>,
+        }
 
-#[rustfmt::skip]
-mod flags {
-    use super::*;
+        impl<'a> $name<'a> {
+            pub const OPERANDS: &'static [Operand] = &[$($takes),*];
+            pub const OWN: &'static [Flag] = &[$($row),*];
+            pub const FLAGS: &'static [&'static [Flag]] = &[Self::OWN, $($group_type::OWN),*];
 
-    pub const BUNDLE: Info = info(Flag::Bundle, "bundle", Some('b'), Text("DIR"), "the directory of config.json (default: the current one)");
-    pub const CONFIG: Info = info(Flag::Config, "config", Some('f'), Text("FILE"), "instead of the config.json of the bundle");
-    pub const PIDFD_SOCKET: Info = info(Flag::PidfdSocket, "pidfd-socket", None, Text("PATH"), "send a file descriptor of the process to this unix socket");
-    pub const CONSOLE_SOCKET: Info = info(Flag::ConsoleSocket, "console-socket", None, Text("PATH"), "send the terminal's file descriptor to this unix socket");
-    pub const PID_FILE: Info = info(Flag::PidFile, "pid-file", None, Text("FILE"), "write the pid of the container's first process here");
-    pub const NO_PIVOT: Info = info(Flag::NoPivot, "no-pivot", None, Switch, "change the root without pivot_root, for a root on a ramdisk");
-    pub const NO_NEW_KEYRING: Info = info(Flag::NoNewKeyring, "no-new-keyring", None, Switch, "keep the caller's session keyring");
-    pub const PRESERVE_FDS: Info = info(Flag::PreserveFds, "preserve-fds", None, Number("N"), "pass on N file descriptors, from 3 upwards");
-    pub const DRY_RUN: Info = info(Flag::DryRun, "dry-run", None, Switch, "print the steps that would be taken, and take none");
-    pub const DETACH: Info = info(Flag::Detach, "detach", Some('d'), Switch, "return once the container runs");
-    pub const KEEP: Info = info(Flag::Keep, "keep", None, Switch, "do not delete the container when it has ended");
-    pub const NO_SUBREAPER: Info = info(Flag::NoSubreaper, "no-subreaper", None, Switch, "accepted and ignored");
-    pub const ALL: Info = info(Flag::All, "all", Some('a'), Switch, "signal every process of the container");
-    pub const FORCE: Info = info(Flag::Force, "force", Some('f'), Switch, "kill it first if it still runs; succeed if there is none");
-    pub const LIST_FORMAT: Info = info(Flag::ListFormat, "format", Some('f'), OneOf("FORMAT", &["table", "json"]), "what to print");
-    pub const QUIET: Info = info(Flag::Quiet, "quiet", Some('q'), Switch, "print the ids only");
-    pub const EXPLAIN: Info = info(Flag::Explain, "explain", None, Switch, "say what happens to one call, and which rule says so");
-    pub const PROCESS: Info = info(Flag::Process, "process", Some('p'), Text("FILE"), "the process as JSON, as in config.json, instead of a command line");
-    pub const CWD: Info = info(Flag::Cwd, "cwd", None, Text("DIR"), "the working directory in the container");
-    pub const ENV: Info = info(Flag::Env, "env", Some('e'), Text("NAME=VALUE"), "a variable of the environment (may be repeated)");
-    pub const USER: Info = info(Flag::User, "user", Some('u'), Text("UID[:GID]"), "the user and the group");
-    pub const ADDITIONAL_GIDS: Info = info(Flag::AdditionalGids, "additional-gids", Some('g'), Text("GID"), "one more group (may be repeated)");
-    pub const TTY: Info = info(Flag::Tty, "tty", Some('t'), Switch, "give the process a terminal");
-    pub const CAP: Info = info(Flag::Cap, "cap", Some('c'), Text("CAP"), "one more capability (may be repeated)");
-    pub const NO_NEW_PRIVS: Info = info(Flag::NoNewPrivs, "no-new-privs", None, Switch, "the process can gain no privileges");
-    pub const APPARMOR: Info = info(Flag::Apparmor, "apparmor", None, Text("PROFILE"), "the AppArmor profile of the process");
-    pub const PROCESS_LABEL: Info = info(Flag::ProcessLabel, "process-label", None, Text("LABEL"), "the SELinux label of the process");
-    pub const SUB_CGROUP: Info = info(Flag::SubCgroup, "cgroup", None, Text("PATH"), "a cgroup below the container's own, which must exist");
-    pub const IGNORE_PAUSED: Info = info(Flag::IgnorePaused, "ignore-paused", None, Switch, "do not refuse a paused container");
-    pub const RESOURCES: Info = info(Flag::Resources, "resources", Some('r'), Text("FILE"), "read the resources as JSON from this file, or from stdin for -; other flags are then ignored");
-    pub const BLKIO_WEIGHT: Info = info(Flag::BlkioWeight, "blkio-weight", None, Text("N"), "weight of block I/O, from 10 to 1000");
-    pub const CPU_PERIOD: Info = info(Flag::CpuPeriod, "cpu-period", None, Text("US"), "period of the CPU quota, in microseconds");
-    pub const CPU_QUOTA: Info = info(Flag::CpuQuota, "cpu-quota", None, Text("US"), "CPU time in a period, in microseconds; -1 for no limit");
-    pub const CPU_BURST: Info = info(Flag::CpuBurst, "cpu-burst", None, Text("US"), "CPU time that may be saved up beyond the quota, in microseconds");
-    pub const CPU_SHARE: Info = info(Flag::CpuShare, "cpu-share", None, Text("N"), "CPU time relative to other containers");
-    pub const CPU_RT_PERIOD: Info = info(Flag::CpuRtPeriod, "cpu-rt-period", None, Text("US"), "period of realtime scheduling, in microseconds (cgroup v1)");
-    pub const CPU_RT_RUNTIME: Info = info(Flag::CpuRtRuntime, "cpu-rt-runtime", None, Text("US"), "realtime CPU time in a period, in microseconds (cgroup v1)");
-    pub const CPU_IDLE: Info = info(Flag::CpuIdle, "cpu-idle", None, Text("N"), "1 to run only when nobody else wants the CPU, 0 not to");
-    pub const CPUSET_CPUS: Info = info(Flag::CpusetCpus, "cpuset-cpus", None, Text("LIST"), "CPUs to use, such as 0-2,5");
-    pub const CPUSET_MEMS: Info = info(Flag::CpusetMems, "cpuset-mems", None, Text("LIST"), "memory nodes to use");
-    pub const KERNEL_MEMORY: Info = info(Flag::KernelMemory, "kernel-memory", None, Text("BYTES"), "accepted and ignored");
-    pub const KERNEL_MEMORY_TCP: Info = info(Flag::KernelMemoryTcp, "kernel-memory-tcp", None, Text("BYTES"), "accepted and ignored");
-    pub const MEMORY: Info = info(Flag::Memory, "memory", None, Text("BYTES"), "limit of memory, such as 512m; -1 for no limit");
-    pub const MEMORY_RESERVATION: Info = info(Flag::MemoryReservation, "memory-reservation", None, Text("BYTES"), "memory to be left to the container when it gets scarce");
-    pub const MEMORY_SWAP: Info = info(Flag::MemorySwap, "memory-swap", None, Text("BYTES"), "limit of memory and swap together; -1 for no limit of swap");
-    pub const PIDS_LIMIT: Info = info(Flag::PidsLimit, "pids-limit", None, Text("N"), "how many processes and threads there may be; -1 for no limit");
-    pub const L3_CACHE_SCHEMA: Info = info(Flag::L3CacheSchema, "l3-cache-schema", None, Text("TEXT"), "not supported");
-    pub const MEM_BW_SCHEMA: Info = info(Flag::MemBwSchema, "mem-bw-schema", None, Text("TEXT"), "not supported");
-    pub const INTERVAL: Info = info(Flag::Interval, "interval", None, Text("TIME"), "time between statistics (default: 5s)");
-    pub const STATS: Info = info(Flag::Stats, "stats", None, Switch, "print the statistics once and return");
-    pub const IMAGE_PATH: Info = info(Flag::ImagePath, "image-path", None, Text("DIR"), "where the checkpoint is kept (default: ./checkpoint)");
-    pub const WORK_PATH: Info = info(Flag::WorkPath, "work-path", None, Text("DIR"), "where criu writes its log (default: beside the checkpoint)");
-    pub const PARENT_PATH: Info = info(Flag::ParentPath, "parent-path", None, Text("DIR"), "an earlier --pre-dump, relative to --image-path");
-    pub const LEAVE_RUNNING: Info = info(Flag::LeaveRunning, "leave-running", None, Switch, "let the container run on");
-    pub const PRE_DUMP: Info = info(Flag::PreDump, "pre-dump", None, Switch, "save the memory only, and let the container run on");
-    pub const TCP_ESTABLISHED: Info = info(Flag::TcpEstablished, "tcp-established", None, Switch, "allow open TCP connections");
-    pub const EXT_UNIX_SK: Info = info(Flag::ExtUnixSk, "ext-unix-sk", None, Switch, "allow unix sockets whose other end is outside");
-    pub const SHELL_JOB: Info = info(Flag::ShellJob, "shell-job", None, Switch, "allow a session that is led from outside");
-    pub const FILE_LOCKS: Info = info(Flag::FileLocks, "file-locks", None, Switch, "allow file locks");
-    pub const AUTO_DEDUP: Info = info(Flag::AutoDedup, "auto-dedup", None, Switch, "free what later images of the memory replace");
-    pub const LAZY_PAGES: Info = info(Flag::LazyPages, "lazy-pages", None, Switch, "bring the memory in when it is used (userfaultfd)");
-    pub const LINK_REMAP: Info = info(Flag::LinkRemap, "link-remap", None, Switch, "allow open files that were unlinked, by linking them again");
-    pub const STATUS_FD: Info = info(Flag::StatusFd, "status-fd", None, Number("FD"), "criu writes a zero byte here once it can serve --lazy-pages");
-    pub const PAGE_SERVER: Info = info(Flag::PageServer, "page-server", None, Text("ADDRESS:PORT"), "send the memory to this page server");
-    pub const MANAGE_CGROUPS_MODE: Info = info(Flag::ManageCgroupsMode, "manage-cgroups-mode", None, OneOf("MODE", &["soft", "full", "strict", "ignore"]), "what criu does with cgroups below the container's");
-    pub const EMPTY_NS: Info = info(Flag::EmptyNs, "empty-ns", None, OneOf("TYPE", &["network"]), "restore this namespace empty, as is done anyway");
-    pub const LSM_PROFILE: Info = info(Flag::LsmProfile, "lsm-profile", None, Text("TYPE:NAME"), "another AppArmor profile or SELinux label for the processes");
-    pub const LSM_MOUNT_CONTEXT: Info = info(Flag::LsmMountContext, "lsm-mount-context", None, Text("CONTEXT"), "another SELinux context for the mounts that have one");
-    pub const ROOTLESS_SPEC: Info = info(Flag::RootlessSpec, "rootless", None, Switch, "for a container of an ordinary user");
+            pub(super) fn places<'s>(&'s mut self, places: &mut Places<'s, 'a>) {
+                $(places.push(&mut self.$operand);)*
+                $(places.push(&mut self.$flag);)*
+                $(self.$group.places(places);)*
+                let _ = places;
+            }
+        }
+    };
 }
 
-use flags::*;
+/// The enum of the commands and their table.
+macro_rules! commands {
+    ($($name:ident = $word:literal, $help:literal, $example:literal;)*) => {
+        /// A command and its arguments.
+        #[derive(Debug, PartialEq, Eq)]
+        pub enum Command<'a> {
+            $($name($name<'a>),)*
+        }
 
-#[rustfmt::skip]
-pub const COMMANDS: &[Entry] = &[
-    Entry {
-        command: Command::Spec,
-        name: "spec",
-        help: "write a config.json to start from",
-        operands: &[],
-        flags: &[&BUNDLE, &ROOTLESS_SPEC],
-        example: "runtime spec --bundle /srv/box",
-    },
-    Entry {
-        command: Command::Create,
-        name: "create",
-        help: "create a container, which then waits for start",
-        operands: &[Required("ID")],
-        flags: &[&BUNDLE, &CONFIG, &CONSOLE_SOCKET, &PIDFD_SOCKET, &PID_FILE, &NO_PIVOT, &NO_NEW_KEYRING, &PRESERVE_FDS, &DRY_RUN],
-        example: "runtime create --bundle /srv/box box",
-    },
-    Entry {
-        command: Command::Start,
-        name: "start",
-        help: "start the process of a created container",
-        operands: &[Required("ID")],
-        flags: &[],
-        example: "runtime start box",
-    },
-    Entry {
-        command: Command::Run,
-        name: "run",
-        help: "create a container, start it, wait for its end and delete it",
-        operands: &[Required("ID")],
-        flags: &[
-            &BUNDLE, &CONFIG, &DETACH, &KEEP, &CONSOLE_SOCKET, &PIDFD_SOCKET, &PID_FILE, &NO_PIVOT, &NO_NEW_KEYRING, &PRESERVE_FDS, &NO_SUBREAPER,
-            &DRY_RUN,
-        ],
-        example: "runtime run --bundle /srv/box box",
-    },
-    Entry {
-        command: Command::State,
-        name: "state",
-        help: "print the state of a container as JSON",
-        operands: &[Required("ID")],
-        flags: &[],
-        example: "runtime state box",
-    },
-    Entry {
-        command: Command::Kill,
-        name: "kill",
-        help: "send a signal to a container (default: TERM)",
-        operands: &[Required("ID"), Optional("SIGNAL")],
-        flags: &[&ALL],
-        example: "runtime kill box KILL",
-    },
-    Entry {
-        command: Command::Delete,
-        name: "delete",
-        help: "delete a container that has ended",
-        operands: &[Required("ID")],
-        flags: &[&FORCE],
-        example: "runtime delete --force box",
-    },
-    Entry {
-        command: Command::List,
-        name: "list",
-        help: "list the containers",
-        operands: &[],
-        flags: &[&LIST_FORMAT, &QUIET],
-        example: "runtime list --format json",
-    },
-    Entry {
-        command: Command::Exec,
-        name: "exec",
-        help: "run one more process in a container",
-        operands: &[Required("ID"), Rest("COMMAND")],
-        flags: &[
-            &PROCESS, &CWD, &ENV, &USER, &ADDITIONAL_GIDS, &TTY, &CONSOLE_SOCKET, &PIDFD_SOCKET, &DETACH, &PID_FILE, &CAP, &NO_NEW_PRIVS,
-            &APPARMOR, &PROCESS_LABEL, &PRESERVE_FDS, &SUB_CGROUP, &IGNORE_PAUSED, &NO_SUBREAPER,
-        ],
-        example: "runtime exec --tty box sh",
-    },
-    Entry {
-        command: Command::Seccomp,
-        name: "seccomp",
-        help: "print a seccomp profile as the program that it becomes",
-        operands: &[Required("FILE"), Rest("CALL")],
-        flags: &[&EXPLAIN],
-        example: "runtime seccomp config.json --explain openat 0 2",
-    },
-    Entry {
-        command: Command::Features,
-        name: "features",
-        help: "print as JSON what this program and this kernel can do",
-        operands: &[],
-        flags: &[],
-        example: "runtime features",
-    },
-    Entry {
-        command: Command::Pause,
-        name: "pause",
-        help: "stop every process of a container where it is",
-        operands: &[Required("ID")],
-        flags: &[],
-        example: "runtime pause box",
-    },
-    Entry {
-        command: Command::Resume,
-        name: "resume",
-        help: "let the processes of a paused container go on",
-        operands: &[Required("ID")],
-        flags: &[],
-        example: "runtime resume box",
-    },
-    Entry {
-        command: Command::Ps,
-        name: "ps",
-        help: "list the processes of a container, by the host's ps (default: -ef)",
-        operands: &[Required("ID"), Raw("PS-ARGUMENTS")],
-        flags: &[&LIST_FORMAT],
-        example: "runtime ps box -o pid,args",
-    },
-    Entry {
-        command: Command::Update,
-        name: "update",
-        help: "change the limits of a container; those not given stay",
-        operands: &[Required("ID")],
-        flags: &[
-            &RESOURCES, &BLKIO_WEIGHT, &CPU_PERIOD, &CPU_QUOTA, &CPU_BURST, &CPU_SHARE, &CPU_RT_PERIOD, &CPU_RT_RUNTIME,
-            &CPU_IDLE, &CPUSET_CPUS, &CPUSET_MEMS, &KERNEL_MEMORY, &KERNEL_MEMORY_TCP, &MEMORY, &MEMORY_RESERVATION,
-            &MEMORY_SWAP, &PIDS_LIMIT, &L3_CACHE_SCHEMA, &MEM_BW_SCHEMA,
-        ],
-        example: "runtime update --memory 512m --pids-limit 100 box",
-    },
-    Entry {
-        command: Command::Events,
-        name: "events",
-        help: "print what a container uses every few seconds, and when it runs out of memory",
-        operands: &[Required("ID")],
-        flags: &[&INTERVAL, &STATS],
-        example: "runtime events --stats box",
-    },
-    Entry {
-        command: Command::Checkpoint,
-        name: "checkpoint",
-        help: "save a running container to disk by criu, and end it",
-        operands: &[Required("ID")],
-        flags: &[
-            &IMAGE_PATH, &WORK_PATH, &PARENT_PATH, &LEAVE_RUNNING, &PRE_DUMP, &TCP_ESTABLISHED, &EXT_UNIX_SK, &SHELL_JOB,
-            &FILE_LOCKS, &AUTO_DEDUP, &LAZY_PAGES, &LINK_REMAP, &STATUS_FD, &PAGE_SERVER, &MANAGE_CGROUPS_MODE, &EMPTY_NS,
-        ],
-        example: "runtime checkpoint --image-path /srv/saved box",
-    },
-    Entry {
-        command: Command::Restore,
-        name: "restore",
-        help: "bring a container back from a checkpoint by criu, and wait for its end",
-        operands: &[Required("ID")],
-        flags: &[
-            &BUNDLE, &DETACH, &PID_FILE, &CONSOLE_SOCKET, &NO_SUBREAPER, &NO_PIVOT, &IMAGE_PATH, &WORK_PATH,
-            &TCP_ESTABLISHED, &EXT_UNIX_SK, &SHELL_JOB, &FILE_LOCKS, &AUTO_DEDUP, &LAZY_PAGES, &LINK_REMAP,
-            &MANAGE_CGROUPS_MODE, &EMPTY_NS, &LSM_PROFILE, &LSM_MOUNT_CONTEXT,
-        ],
-        example: "runtime restore --detach --bundle /srv/box --image-path /srv/saved box",
-    },
-];
+        pub const COMMANDS: &[Entry] = &[$(Entry {
+            name: $word,
+            help: $help,
+            operands: $name::OPERANDS,
+            flags: $name::FLAGS,
+            example: $example,
+        },)*];
+
+        impl<'a> Command<'a> {
+            /// The command of this name, without arguments.
+            pub(super) fn named(name: &str) -> Option<Self> {
+                match name {
+                    $($word => Some(Self::$name($name::default())),)*
+                    _ => None,
+                }
+            }
+
+            pub(super) fn places<'s>(&'s mut self, places: &mut Places<'s, 'a>) {
+                match self {
+                    $(Self::$name(arguments) => arguments.places(places),)*
+                }
+            }
+        }
+    };
+}
+
+const BUNDLE: Flag = flag(
+    "bundle",
+    'b',
+    Dir("DIR"),
+    "the directory of config.json (default: the current one)",
+);
+const CONSOLE_SOCKET: Flag = flag(
+    "console-socket",
+    '\0',
+    File("PATH"),
+    "send the terminal's file descriptor to this unix socket",
+);
+const DETACH: Flag = flag("detach", 'd', Switch, "return once the container runs");
+const LIST_FORMAT: Flag = flag(
+    "format",
+    'f',
+    OneOf("FORMAT", &["table", "json"]),
+    "what to print",
+);
+const NO_PIVOT: Flag = flag(
+    "no-pivot",
+    '\0',
+    Switch,
+    "change the root without pivot_root, for a root on a ramdisk",
+);
+const NO_SUBREAPER: Flag = flag("no-subreaper", '\0', Switch, "accepted and ignored");
+const PIDFD_SOCKET: Flag = flag(
+    "pidfd-socket",
+    '\0',
+    File("PATH"),
+    "send a file descriptor of the process to this unix socket",
+);
+const PID_FILE: Flag = flag(
+    "pid-file",
+    '\0',
+    File("FILE"),
+    "write the pid of the container's first process here",
+);
+const PRESERVE_FDS: Flag = flag(
+    "preserve-fds",
+    '\0',
+    Number("N"),
+    "pass on N file descriptors, from 3 upwards",
+);
+
+pub const HELP: Flag = flag("help", 'h', Switch, "print this text");
+pub const VERSION: Flag = flag("version", 'v', Switch, "print the version");
+
+arguments! {
+    /// The flags of the program, before the command.
+    Globals {
+    } flags {
+        root: Option<&'a str> = flag("root", '\0', Dir("DIR"), "the directory of the containers' state");
+        log: Option<&'a str> = flag("log", '\0', File("FILE"), "append messages to this file as well");
+        log_format: Option<&'a str> = flag("log-format", '\0', OneOf("FORMAT", &["text", "json"]), "the format of messages in the log");
+        debug: bool = flag("debug", '\0', Switch, "log each step, not only failures");
+        systemd_cgroup: bool = flag("systemd-cgroup", '\0', Switch, "the same as --cgroup-manager systemd");
+        cgroup_manager: Option<&'a str> = flag("cgroup-manager", '\0', OneOf("NAME", &["cgroupfs", "systemd", "disabled"]), "who creates cgroups");
+        rootless: () = flag("rootless", '\0', OneOf("WHEN", &["true", "false", "auto"]), "accepted and ignored");
+        criu: Option<&'a str> = flag("criu", '\0', File("PATH"), "the criu that checkpoint and restore run");
+        help: () = HELP;
+        version: () = VERSION;
+    } groups {
+    }
+}
+
+arguments! {
+    /// What `create` and `run` share.
+    Launch {
+    } flags {
+        bundle: Option<&'a str> = BUNDLE;
+        config: Option<&'a str> = flag("config", 'f', File("FILE"), "read this file instead of config.json in the bundle");
+        console_socket: Option<&'a str> = CONSOLE_SOCKET;
+        pidfd_socket: Option<&'a str> = PIDFD_SOCKET;
+        pid_file: Option<&'a str> = PID_FILE;
+        no_pivot: bool = NO_PIVOT;
+        no_new_keyring: bool = flag("no-new-keyring", '\0', Switch, "keep the caller's session keyring");
+        preserve_fds: Option<i64> = PRESERVE_FDS;
+        dry_run: bool = flag("dry-run", '\0', Switch, "print the steps and do nothing");
+    } groups {
+    }
+}
+
+arguments! {
+    /// What `checkpoint` and `restore` share.
+    Images {
+    } flags {
+        image_path: Option<&'a str> = flag("image-path", '\0', Dir("DIR"), "where the checkpoint is kept (default: ./checkpoint)");
+        work_path: Option<&'a str> = flag("work-path", '\0', Dir("DIR"), "where criu writes its log (default: beside the checkpoint)");
+        tcp_established: bool = flag("tcp-established", '\0', Switch, "allow open TCP connections");
+        ext_unix_sk: bool = flag("ext-unix-sk", '\0', Switch, "allow unix sockets whose other end is outside");
+        shell_job: bool = flag("shell-job", '\0', Switch, "allow a process whose session leader is outside the container");
+        file_locks: bool = flag("file-locks", '\0', Switch, "allow file locks");
+        auto_dedup: bool = flag("auto-dedup", '\0', Switch, "free parts of earlier images that a later image replaces");
+        lazy_pages: bool = flag("lazy-pages", '\0', Switch, "restore memory on first access, by userfaultfd");
+        link_remap: bool = flag("link-remap", '\0', Switch, "allow open files that were unlinked, by linking them again");
+        manage_cgroups_mode: Option<&'a str> = flag("manage-cgroups-mode", '\0', OneOf("MODE", &["soft", "full", "strict", "ignore"]), "what criu does with cgroups below the container's");
+        empty_ns: () = flag("empty-ns", '\0', OneOf("TYPE", &["network"]), "accepted for compatibility; network namespaces are always restored empty");
+    } groups {
+    }
+}
+
+arguments! {
+    /// `spec`
+    Spec {
+    } flags {
+        bundle: Option<&'a str> = BUNDLE;
+        rootless: bool = flag("rootless", '\0', Switch, "for a container of an ordinary user");
+    } groups {
+    }
+}
+
+arguments! {
+    /// `create`
+    Create {
+        id: &'a str = Required("ID");
+    } flags {
+    } groups {
+        launch: Launch;
+    }
+}
+
+arguments! {
+    /// `start`
+    Start {
+        id: &'a str = Required("ID");
+    } flags {
+    } groups {
+    }
+}
+
+arguments! {
+    /// `run`
+    Run {
+        id: &'a str = Required("ID");
+    } flags {
+        detach: bool = DETACH;
+        keep: bool = flag("keep", '\0', Switch, "do not delete the container when its process has ended");
+        no_subreaper: () = NO_SUBREAPER;
+    } groups {
+        launch: Launch;
+    }
+}
+
+arguments! {
+    /// `state`
+    State {
+        id: &'a str = Required("ID");
+    } flags {
+    } groups {
+    }
+}
+
+arguments! {
+    /// `kill`
+    Kill {
+        id: &'a str = Required("ID");
+        signal: Option<&'a str> = Optional("SIGNAL");
+    } flags {
+        all: bool = flag("all", 'a', Switch, "signal every process of the container");
+    } groups {
+    }
+}
+
+arguments! {
+    /// `delete`
+    Delete {
+        id: &'a str = Required("ID");
+    } flags {
+        force: bool = flag("force", 'f', Switch, "kill the container first if it is running; succeed if it does not exist");
+    } groups {
+    }
+}
+
+arguments! {
+    /// `list`
+    List {
+    } flags {
+        format: Option<&'a str> = LIST_FORMAT;
+        quiet: bool = flag("quiet", 'q', Switch, "print the ids only");
+    } groups {
+    }
+}
+
+arguments! {
+    /// `exec`
+    Exec {
+        id: &'a str = Required("ID");
+        command: Vec<&'a str> = Rest("COMMAND");
+    } flags {
+        process: Option<&'a str> = flag("process", 'p', File("FILE"), "the process as JSON, as in config.json, instead of a command line");
+        cwd: Option<&'a str> = flag("cwd", '\0', Text("DIR"), "the working directory in the container");
+        env: Vec<&'a str> = flag("env", 'e', Text("NAME=VALUE"), "set an environment variable (may be repeated)");
+        user: Option<(u32, Option<u32>)> = flag("user", 'u', User("UID[:GID]"), "the user and the group");
+        additional_gids: Vec<u32> = flag("additional-gids", 'g', Id("GID"), "add a supplementary group (may be repeated)");
+        tty: bool = flag("tty", 't', Switch, "give the process a terminal");
+        console_socket: Option<&'a str> = CONSOLE_SOCKET;
+        pidfd_socket: Option<&'a str> = PIDFD_SOCKET;
+        detach: bool = DETACH;
+        pid_file: Option<&'a str> = PID_FILE;
+        cap: Vec<&'a str> = flag("cap", 'c', Text("CAP"), "add a capability (may be repeated)");
+        no_new_privs: bool = flag("no-new-privs", '\0', Switch, "set no_new_privs: execve grants no privileges");
+        apparmor: Option<&'a str> = flag("apparmor", '\0', Text("PROFILE"), "the AppArmor profile of the process");
+        process_label: Option<&'a str> = flag("process-label", '\0', Text("LABEL"), "the SELinux label of the process");
+        preserve_fds: Option<i64> = PRESERVE_FDS;
+        cgroup: Vec<&'a str> = flag("cgroup", '\0', Text("PATH"), "a cgroup below the container's own, which must exist");
+        ignore_paused: bool = flag("ignore-paused", '\0', Switch, "do not refuse a paused container");
+        no_subreaper: () = NO_SUBREAPER;
+    } groups {
+    }
+}
+
+arguments! {
+    /// `seccomp`
+    Seccomp {
+        file: &'a str = Required("FILE");
+        call: Vec<&'a str> = Rest("CALL");
+    } flags {
+        explain: bool = flag("explain", '\0', Switch, "print the action for one system call and the rule behind it");
+    } groups {
+    }
+}
+
+arguments! {
+    /// `features`
+    Features {
+    } flags {
+    } groups {
+    }
+}
+
+arguments! {
+    /// `pause`
+    Pause {
+        id: &'a str = Required("ID");
+    } flags {
+    } groups {
+    }
+}
+
+arguments! {
+    /// `resume`
+    Resume {
+        id: &'a str = Required("ID");
+    } flags {
+    } groups {
+    }
+}
+
+arguments! {
+    /// `ps`
+    Ps {
+        id: &'a str = Required("ID");
+        arguments: Vec<&'a str> = Raw("PS-ARGUMENTS");
+    } flags {
+        format: Option<&'a str> = LIST_FORMAT;
+    } groups {
+    }
+}
+
+arguments! {
+    /// `update`
+    Update {
+        id: &'a str = Required("ID");
+    } flags {
+        resources: Option<&'a str> = flag("resources", 'r', File("FILE"), "read the limits as JSON from this file, or from stdin for -; other flags are then ignored");
+        blkio_weight: Option<i64> = flag("blkio-weight", '\0', Integer("N", 0, 65535), "weight of block I/O, from 10 to 1000");
+        cpu_period: Option<i64> = flag("cpu-period", '\0', Integer("US", 0, i64::MAX), "period of the CPU quota, in microseconds");
+        cpu_quota: Option<i64> = flag("cpu-quota", '\0', Integer("US", i64::MIN, i64::MAX), "CPU time in a period, in microseconds; -1 for no limit");
+        cpu_burst: Option<i64> = flag("cpu-burst", '\0', Integer("US", 0, i64::MAX), "CPU time that may be saved up beyond the quota, in microseconds");
+        cpu_share: Option<i64> = flag("cpu-share", '\0', Integer("N", 0, i64::MAX), "CPU time relative to other containers");
+        cpu_rt_period: Option<i64> = flag("cpu-rt-period", '\0', Integer("US", 0, i64::MAX), "period of realtime scheduling, in microseconds (cgroup v1)");
+        cpu_rt_runtime: Option<i64> = flag("cpu-rt-runtime", '\0', Integer("US", i64::MIN, i64::MAX), "realtime CPU time in a period, in microseconds (cgroup v1)");
+        cpu_idle: Option<i64> = flag("cpu-idle", '\0', Integer("N", i64::MIN, i64::MAX), "1 to run only when nobody else wants the CPU, 0 not to");
+        cpuset_cpus: Option<&'a str> = flag("cpuset-cpus", '\0', Text("LIST"), "CPUs to use, such as 0-2,5");
+        cpuset_mems: Option<&'a str> = flag("cpuset-mems", '\0', Text("LIST"), "memory nodes to use");
+        kernel_memory: () = flag("kernel-memory", '\0', Text("BYTES"), "accepted and ignored");
+        kernel_memory_tcp: () = flag("kernel-memory-tcp", '\0', Text("BYTES"), "accepted and ignored");
+        memory: Option<i64> = flag("memory", '\0', Bytes("BYTES"), "limit of memory, such as 512m; -1 for no limit");
+        memory_reservation: Option<i64> = flag("memory-reservation", '\0', Bytes("BYTES"), "soft limit of memory");
+        memory_swap: Option<i64> = flag("memory-swap", '\0', Bytes("BYTES"), "limit of memory and swap together; -1 for no limit of swap");
+        pids_limit: Option<i64> = flag("pids-limit", '\0', Integer("N", i64::MIN, i64::MAX), "how many processes and threads there may be; -1 for no limit");
+        l3_cache_schema: Option<&'a str> = flag("l3-cache-schema", '\0', Text("TEXT"), "not supported (Intel RDT)");
+        mem_bw_schema: Option<&'a str> = flag("mem-bw-schema", '\0', Text("TEXT"), "not supported (Intel RDT)");
+    } groups {
+    }
+}
+
+arguments! {
+    /// `events`
+    Events {
+        id: &'a str = Required("ID");
+    } flags {
+        interval: Option<i64> = flag("interval", '\0', Time("TIME"), "time between statistics (default: 5s)");
+        stats: bool = flag("stats", '\0', Switch, "print the statistics once and return");
+    } groups {
+    }
+}
+
+arguments! {
+    /// `checkpoint`
+    Checkpoint {
+        id: &'a str = Required("ID");
+    } flags {
+        parent_path: Option<&'a str> = flag("parent-path", '\0', Dir("DIR"), "an earlier --pre-dump, relative to --image-path");
+        leave_running: bool = flag("leave-running", '\0', Switch, "let the container run on");
+        pre_dump: bool = flag("pre-dump", '\0', Switch, "save the memory only, and let the container run on");
+        status_fd: Option<i64> = flag("status-fd", '\0', Number("FD"), "criu writes a zero byte here once it can serve --lazy-pages");
+        page_server: Option<&'a str> = flag("page-server", '\0', Text("ADDRESS:PORT"), "send the memory to this page server");
+    } groups {
+        images: Images;
+    }
+}
+
+arguments! {
+    /// `restore`
+    Restore {
+        id: &'a str = Required("ID");
+    } flags {
+        bundle: Option<&'a str> = BUNDLE;
+        detach: bool = DETACH;
+        pid_file: Option<&'a str> = PID_FILE;
+        console_socket: Option<&'a str> = CONSOLE_SOCKET;
+        no_subreaper: () = NO_SUBREAPER;
+        no_pivot: bool = NO_PIVOT;
+        lsm_profile: Option<&'a str> = flag("lsm-profile", '\0', Text("TYPE:NAME"), "use another AppArmor profile or SELinux label");
+        lsm_mount_context: Option<&'a str> = flag("lsm-mount-context", '\0', Text("CONTEXT"), "use another SELinux context for mounts that have one");
+    } groups {
+        images: Images;
+    }
+}
+
+commands! {
+    Spec = "spec", "write a config.json to start from", "runtime spec --bundle /srv/box";
+    Create = "create", "create a container, which then waits for start", "runtime create --bundle /srv/box box";
+    Start = "start", "start the process of a created container", "runtime start box";
+    Run = "run", "create a container, start it, wait for its end and delete it", "runtime run --bundle /srv/box box";
+    State = "state", "print the state of a container as JSON", "runtime state box";
+    Kill = "kill", "send a signal to a container (default: TERM)", "runtime kill box KILL";
+    Delete = "delete", "delete a container that has ended", "runtime delete --force box";
+    List = "list", "list the containers", "runtime list --format json";
+    Exec = "exec", "run one more process in a container", "runtime exec --tty box sh";
+    Seccomp = "seccomp", "print a seccomp profile as the program that it becomes", "runtime seccomp config.json --explain openat 0 2";
+    Features = "features", "print the features of this program and this kernel as JSON", "runtime features";
+    Pause = "pause", "freeze every process of a container", "runtime pause box";
+    Resume = "resume", "resume the processes of a paused container", "runtime resume box";
+    Ps = "ps", "list the processes of a container by ps (default: -ef)", "runtime ps box -o pid,args";
+    Update = "update", "change the given limits of a container, and no others", "runtime update --memory 512m --pids-limit 100 box";
+    Events = "events", "print statistics every few seconds, and out-of-memory events", "runtime events --stats box";
+    Checkpoint = "checkpoint", "save a running container to disk by criu, and end it", "runtime checkpoint --image-path /srv/saved box";
+    Restore = "restore", "restore a container by criu, and wait for its end", "runtime restore --detach --bundle /srv/box --image-path /srv/saved box";
+}

@@ -20,48 +20,42 @@ use crate::Context;
 use crate::files;
 use crate::host;
 use alloc::format;
-use runtime::cli::{Command, Flag};
+use runtime::cli::{self, Command};
 use runtime::error::{During, Result, fail};
 use runtime::facts::{Cgroups, join};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 /// Runs one command; the result is the exit status.
-pub fn run(command: Command, context: &Context<'_>) -> Result<i32> {
+pub fn run(command: &Command<'_>, context: &Context<'_>) -> Result<i32> {
     match command {
-        Command::Spec => write_spec(context),
-        Command::Create => create::create(context),
-        Command::Run => create::run(context),
-        Command::Start => start::run(context),
-        Command::State => state::state(context),
-        Command::List => state::list(context),
-        Command::Kill => kill::run(context),
-        Command::Delete => delete::run(context),
-        Command::Exec => exec::run(context),
-        Command::Seccomp => seccomp::run(context),
-        Command::Features => features::run(context),
-        Command::Pause => pause::pause(context),
-        Command::Resume => pause::resume(context),
-        Command::Ps => ps::run(context),
-        Command::Update => update::run(context),
-        Command::Events => events::run(context),
-        Command::Checkpoint => checkpoint::run(context),
-        Command::Restore => restore::run(context),
+        Command::Spec(args) => write_spec(context, args),
+        Command::Create(args) => create::create(context, args),
+        Command::Run(args) => create::run(context, args),
+        Command::Start(args) => start::run(context, args.id),
+        Command::State(args) => state::state(context, args.id),
+        Command::List(args) => state::list(context, args),
+        Command::Kill(args) => kill::run(context, args),
+        Command::Delete(args) => delete::run(context, args),
+        Command::Exec(args) => exec::run(context, args),
+        Command::Seccomp(args) => seccomp::run(args),
+        Command::Features(_) => features::run(),
+        Command::Pause(args) => pause::pause(context, args.id),
+        Command::Resume(args) => pause::resume(context, args.id),
+        Command::Ps(args) => ps::run(context, args),
+        Command::Update(args) => update::run(context, args),
+        Command::Events(args) => events::run(context, args),
+        Command::Checkpoint(args) => checkpoint::run(context, args),
+        Command::Restore(args) => restore::run(context, args),
     }
 }
 
 /// `spec`: writes the default config.json, and never over one that is there.
-fn write_spec(context: &Context<'_>) -> Result<i32> {
+fn write_spec(context: &Context<'_>, args: &cli::Spec<'_>) -> Result<i32> {
     let euid = context.start.euid();
-    let rootless = context
-        .flags
-        .has(Flag::RootlessSpec)
-        .then(|| (euid, context.start.egid()));
+    let rootless = args.rootless.then(|| (euid, context.start.egid()));
     let text = spec::default_spec(host::cgroups()? == Cgroups::V2, rootless);
-    let path = join(
-        context.flags.text(Flag::Bundle).unwrap_or("."),
-        "config.json",
-    );
+    let path = join(args.bundle.unwrap_or("."), "config.json");
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     match rustix::fs::openat(CWD, path.as_str(), flags, Mode::from_raw_mode(0o666)) {
         Err(Errno::EXIST) => fail!("{}", spec::EXISTS),

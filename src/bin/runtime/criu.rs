@@ -9,7 +9,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::CStr;
-use runtime::cli::{Flag, Flags};
+use runtime::cli::{Checkpoint, Images, Restore};
 use runtime::error::{Error, Result, fail};
 use runtime::plan::Plan;
 use rustix::fd::RawFd;
@@ -27,18 +27,6 @@ pub const NEW_MOUNTS: u64 = linux_raw_sys::general::CLONE_NEWNS as u64;
 pub const NO_TERMINAL: &str =
     "it has a terminal (process.terminal of config.json), which the program criu cannot pass on";
 
-/// What criu has under the same name.
-const SAME: [(Flag, &str); 8] = [
-    (Flag::LeaveRunning, "--leave-running"),
-    (Flag::TcpEstablished, "--tcp-established"),
-    (Flag::ExtUnixSk, "--ext-unix-sk"),
-    (Flag::ShellJob, "--shell-job"),
-    (Flag::FileLocks, "--file-locks"),
-    (Flag::AutoDedup, "--auto-dedup"),
-    (Flag::LazyPages, "--lazy-pages"),
-    (Flag::LinkRemap, "--link-remap"),
-];
-
 /// Where criu reads and writes.
 pub struct Places<'a> {
     pub images: &'a str,
@@ -48,11 +36,11 @@ pub struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    pub fn of(flags: &Flags<'a>, log: &'static str) -> Self {
-        let images = flags.text(Flag::ImagePath).unwrap_or("checkpoint");
+    pub fn of(args: &Images<'a>, log: &'static str) -> Self {
+        let images = args.image_path.unwrap_or("checkpoint");
         Self {
             images,
-            work: flags.text(Flag::WorkPath).unwrap_or(images),
+            work: args.work_path.unwrap_or(images),
             log,
         }
     }
@@ -91,7 +79,11 @@ pub fn outer_namespace(name: &str) -> Option<(&'static str, &'static str)> {
     }
 }
 
-fn common(flags: &Flags<'_>, places: &Places<'_>, annotations: &[(String, String)]) -> Vec<String> {
+fn common(
+    images: &Images<'_>,
+    places: &Places<'_>,
+    annotations: &[(String, String)],
+) -> Vec<String> {
     let mut args: Vec<String> = [
         "-v4",
         "--log-file",
@@ -106,8 +98,17 @@ fn common(flags: &Flags<'_>, places: &Places<'_>, annotations: &[(String, String
     ]
     .map(str::to_owned)
     .into();
-    let same = SAME.iter().filter(|(flag, _)| flags.has(*flag));
-    args.extend(same.map(|(_, name)| (*name).to_owned()));
+    let same = [
+        (images.tcp_established, "--tcp-established"),
+        (images.ext_unix_sk, "--ext-unix-sk"),
+        (images.shell_job, "--shell-job"),
+        (images.file_locks, "--file-locks"),
+        (images.auto_dedup, "--auto-dedup"),
+        (images.lazy_pages, "--lazy-pages"),
+        (images.link_remap, "--link-remap"),
+    ];
+    let given = same.iter().filter(|(given, _)| *given);
+    args.extend(given.map(|(_, name)| (*name).to_owned()));
     // A file of criu's own options, for what engines have no flag for.
     let config = annotations.iter().find(|(key, _)| key == "org.criu.config");
     if let Some((_, path)) = config {
@@ -131,24 +132,27 @@ pub struct Running<'a> {
 
 /// The arguments of `checkpoint`.
 pub fn dump(
-    flags: &Flags<'_>,
+    checkpoint: &Checkpoint<'_>,
     places: &Places<'_>,
     annotations: &[(String, String)],
     running: &Running<'_>,
 ) -> Result<Vec<String>> {
-    let pre = flags.has(Flag::PreDump);
-    let mut args = common(flags, places, annotations);
+    let pre = checkpoint.pre_dump;
+    let mut args = common(&checkpoint.images, places, annotations);
     args.insert(0, if pre { "pre-dump" } else { "dump" }.to_owned());
+    if checkpoint.leave_running {
+        args.push("--leave-running".to_owned());
+    }
     args.extend(["--tree".to_owned(), format!("{}", running.pid)]);
     if let Some(rootfs) = running.rootfs {
         args.extend(["--root".to_owned(), rootfs.to_owned()]);
     }
-    let mode = flags.text(Flag::ManageCgroupsMode).unwrap_or("soft");
+    let mode = checkpoint.images.manage_cgroups_mode.unwrap_or("soft");
     args.push(format!("--manage-cgroups={mode}"));
     if let Some(freezer) = &running.freezer {
         args.extend(["--freeze-cgroup".to_owned(), freezer.clone()]);
     }
-    let parent = flags.text(Flag::ParentPath);
+    let parent = checkpoint.parent_path;
     if pre || parent.is_some() {
         args.push("--track-mem".to_owned());
     }
@@ -158,13 +162,13 @@ pub fn dump(
         }
         args.extend(["--prev-images-dir".to_owned(), parent.to_owned()]);
     }
-    if let Some(server) = flags.text(Flag::PageServer) {
+    if let Some(server) = checkpoint.page_server {
         let Some((address, port)) = server.rsplit_once(':') else {
             fail!("--page-server: expected ADDRESS:PORT, found {server:?}");
         };
         args.extend(["--page-server", "--address", address, "--port", port].map(str::to_owned));
     }
-    if let Some(fd) = flags.number(Flag::StatusFd) {
+    if let Some(fd) = checkpoint.status_fd {
         args.extend(["--status-fd".to_owned(), format!("{fd}")]);
     }
     for (point, name) in running.mounts {
@@ -190,13 +194,13 @@ pub struct Restored<'a> {
 
 /// The arguments of `restore`.
 pub fn restore(
-    flags: &Flags<'_>,
+    arguments: &Restore<'_>,
     places: &Places<'_>,
     annotations: &[(String, String)],
     plan: &Plan,
     restored: &Restored<'_>,
 ) -> Vec<String> {
-    let mut args = common(flags, places, annotations);
+    let mut args = common(&arguments.images, places, annotations);
     args.insert(0, "restore".to_owned());
     // Our child, as one that we started ourselves, and not criu's.
     args.extend(["--restore-detached", "--restore-sibling"].map(str::to_owned));
@@ -206,18 +210,18 @@ pub fn restore(
     }
     // criu is in the cgroup already. Those below it come back there, wherever they were.
     let mode = match restored.cgroup {
-        Some(_) => flags.text(Flag::ManageCgroupsMode).unwrap_or("soft"),
+        Some(_) => arguments.images.manage_cgroups_mode.unwrap_or("soft"),
         None => "ignore",
     };
     args.push(format!("--manage-cgroups={mode}"));
     if let Some(path) = restored.cgroup.filter(|_| mode != "ignore") {
         args.extend(["--cgroup-root".to_owned(), path.to_owned()]);
     }
-    for (flag, name) in [
-        (Flag::LsmProfile, "--lsm-profile"),
-        (Flag::LsmMountContext, "--lsm-mount-context"),
+    for (value, name) in [
+        (arguments.lsm_profile, "--lsm-profile"),
+        (arguments.lsm_mount_context, "--lsm-mount-context"),
     ] {
-        if let Some(value) = flags.text(flag) {
+        if let Some(value) = value {
             args.extend([name.to_owned(), value.to_owned()]);
         }
     }
@@ -268,7 +272,7 @@ pub fn run(
     let log = runtime::facts::join(places.work, places.log);
     // One of an earlier run would tell of other errors.
     let _ = rustix::fs::unlink(log.as_str());
-    let name = context.flags.text(Flag::Criu).unwrap_or("criu");
+    let name = context.globals.criu.unwrap_or("criu");
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let path = context.start.var("PATH");
     program::run_with(name, &args, path, Stream::Stderr, needs)

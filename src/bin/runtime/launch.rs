@@ -19,7 +19,6 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::Cell;
-use runtime::cli::Flag;
 use runtime::error::{During, Error, Result, fail};
 use runtime::facts::Facts;
 use runtime::limits;
@@ -440,7 +439,7 @@ pub fn connect_console(
 pub fn told(plan: &Plan, context: &Context<'_>) {
     let log = context.log();
     plan.warnings.iter().for_each(|text| log.warning(text));
-    if context.flags.has(Flag::Debug) {
+    if context.globals.debug {
         shown(plan).lines().for_each(|line| log.debug(line.trim()));
     }
 }

@@ -30,7 +30,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use log::Log;
-use runtime::cli::{self, Command, Flag, Flags, Request};
+use runtime::cli::{self, Command, Globals, Request};
 use runtime::error::{Error, Result, Why};
 use syscalls::Start;
 
@@ -39,8 +39,7 @@ syscalls::entry!(main);
 /// What every command gets: the command line and where containers are kept.
 pub struct Context<'a> {
     pub start: Start,
-    pub flags: &'a Flags<'a>,
-    pub operands: &'a [&'a str],
+    pub globals: &'a Globals<'a>,
     /// The directory of all containers.
     pub root: &'a str,
 }
@@ -54,26 +53,26 @@ impl Context<'_> {
     }
 
     pub fn log(&self) -> Log<'_> {
-        log(self.flags)
+        log(self.globals)
     }
 }
 
-fn log<'a>(flags: &Flags<'a>) -> Log<'a> {
+fn log<'a>(globals: &Globals<'a>) -> Log<'a> {
     Log {
-        file: flags.text(Flag::Log),
-        json: flags.text(Flag::LogFormat) == Some("json"),
+        file: globals.log,
+        json: globals.log_format == Some("json"),
     }
 }
 
 fn main(start: Start) -> i32 {
-    let mut flags = Flags::default();
+    let mut globals = Globals::default();
     // The status of our own errors: exec's is one that programs do not use.
     let mut failed = 1;
-    let result = run(start, &mut flags, &mut failed);
+    let result = run(start, &mut globals, &mut failed);
     match result {
         Ok(status) => status,
         Err(error) => {
-            log(&flags).error(&error.to_string());
+            log(&globals).error(&error.to_string());
             match error.why() {
                 // As a shell has it.
                 Why::Interrupted(signal) => 128 + signal,
@@ -83,7 +82,7 @@ fn main(start: Start) -> i32 {
     }
 }
 
-fn run(start: Start, flags: &mut Flags<'static>, failed: &mut i32) -> Result<i32> {
+fn run(start: Start, globals: &mut Globals<'static>, failed: &mut i32) -> Result<i32> {
     // What engines ask most often needs neither table nor memory.
     if start.args().nth(1) == Some(c"--version") {
         return commands::print(commands::VERSION);
@@ -98,29 +97,28 @@ fn run(start: Start, flags: &mut Flags<'static>, failed: &mut i32) -> Result<i32
             ))
         })?);
     }
-    match cli::parse(&args, flags)? {
+    match cli::parse(&args, globals)? {
         Request::Help(text) => commands::print(&text),
         Request::Version => commands::print(commands::VERSION),
-        Request::Run { command, operands } => {
-            if command == Command::Exec {
+        Request::Run(command) => {
+            if let Command::Exec(_) = command {
                 *failed = 255;
             }
-            let root = root_directory(start, flags);
+            let root = root_directory(start, globals);
             let context = Context {
                 start,
-                flags,
-                operands: &operands,
+                globals,
                 root: &root,
             };
-            commands::run(command, &context)
+            commands::run(&command, &context)
         }
     }
 }
 
 /// `--root`, or where runc's users expect it: below /run for root, below $XDG_RUNTIME_DIR for others, to whom the
 /// root of a user namespace belongs unless $USER says otherwise.
-fn root_directory(start: Start, flags: &Flags<'_>) -> String {
-    if let Some(root) = flags.text(Flag::Root) {
+fn root_directory(start: Start, globals: &Globals<'_>) -> String {
+    if let Some(root) = globals.root {
         return root.into();
     }
     let Some(directory) = start.var("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) else {

@@ -4,7 +4,7 @@
 use crate::container::Container;
 use crate::criu::{self, External, Places, Running};
 use crate::program::Needs;
-use crate::{Context, cli::Flag, files};
+use crate::{Context, cli::Checkpoint, files};
 use crate::{host, log};
 use alloc::format;
 use alloc::string::String;
@@ -20,8 +20,8 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use syscalls::step::Lossy;
 
-pub fn run(context: &Context<'_>) -> Result<i32> {
-    let (id, flags) = (context.operands[0], context.flags);
+pub fn run(context: &Context<'_>, args: &Checkpoint<'_>) -> Result<i32> {
+    let id = args.id;
     let container = Container::open(context.root, id)?;
     let (directory, state) = (&container.directory, &container.state);
     let cgroups = host::cgroups()?;
@@ -72,7 +72,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
             namespaces.push((name, stat.st_ino));
         }
     }
-    let places = Places::of(flags, "dump.log");
+    let places = Places::of(&args.images, "dump.log");
     Places::make(places.images)?;
     Places::make(places.work)?;
     let new_mounts = criu::NEW_MOUNTS & plan.namespaces != 0;
@@ -83,19 +83,18 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         mounts: &mounts,
         namespaces: &namespaces,
     };
-    let args = criu::dump(flags, &places, &state.annotations, &running)?;
-    let pre_dump = flags.has(Flag::PreDump);
-    if !pre_dump {
+    let arguments = criu::dump(args, &places, &state.annotations, &running)?;
+    if !args.pre_dump {
         keep_descriptors(state, places.images)?;
     }
-    let status_fd = flags.number(Flag::StatusFd).map(|fd| fd as RawFd);
+    let status_fd = args.status_fd.map(|fd| fd as RawFd);
     let needs = Needs {
         descriptors: status_fd.as_slice(),
         ..Needs::default()
     };
-    criu::run(context, &args, &places, &needs)
+    criu::run(context, &arguments, &places, &needs)
         .map_err(|error| Error::new(format!("cannot checkpoint container {id:?}: {error}")))?;
-    if pre_dump || flags.has(Flag::LeaveRunning) {
+    if args.pre_dump || args.leave_running {
         return Ok(0);
     }
     // As runc does it: what is on disk now is the container.

@@ -6,7 +6,7 @@ use crate::socket::PidfdSocket;
 use crate::{Context, commands, console, files, hooks, host, log, process, seal};
 use alloc::format;
 use alloc::string::String;
-use runtime::cli::Flag;
+use runtime::cli::{Create, Launch, Run};
 use runtime::error::{During, Error, Result, fail};
 use runtime::facts::Facts;
 use runtime::limits::Driver;
@@ -27,17 +27,17 @@ pub enum Mode {
     Foreground,
 }
 
-pub fn create(context: &Context<'_>) -> Result<i32> {
-    begin(context, Mode::Create).map(|_| 0)
+pub fn create(context: &Context<'_>, args: &Create<'_>) -> Result<i32> {
+    begin(context, args.id, &args.launch, Mode::Create).map(|_| 0)
 }
 
-pub fn run(context: &Context<'_>) -> Result<i32> {
-    let mode = if context.flags.has(Flag::Detach) {
+pub fn run(context: &Context<'_>, args: &Run<'_>) -> Result<i32> {
+    let mode = if args.detach {
         Mode::Detach
     } else {
         Mode::Foreground
     };
-    let Some(launched) = begin(context, mode)? else {
+    let Some(launched) = begin(context, args.id, &args.launch, mode)? else {
         return Ok(0);
     };
     let Launched {
@@ -69,7 +69,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     // Hooks need what the jail takes away, and would inherit it; systemd is asked over a socket.
     let jail = state.poststop.is_empty() && state.unit.is_none();
     let status = console::supervise(pidfd.as_fd(), console, ready.map(|r| (r, state.pid)), jail);
-    if !context.flags.has(Flag::Keep) {
+    if !args.keep {
         container.remove(context.start)?;
     }
     status
@@ -86,10 +86,15 @@ pub struct Planned {
 }
 
 /// Reads the bundle that the command line names, and makes its plan.
-pub fn planned(context: &Context<'_>, mode: Mode, preserve_fds: u32) -> Result<Planned> {
-    let flags = context.flags;
-    let (bundle, directory) = open_bundle(flags.text(Flag::Bundle).unwrap_or("."))?;
-    let text = match flags.text(Flag::Config) {
+pub fn planned(
+    context: &Context<'_>,
+    id: &str,
+    args: &Launch<'_>,
+    mode: Mode,
+    preserve_fds: u32,
+) -> Result<Planned> {
+    let (bundle, directory) = open_bundle(args.bundle.unwrap_or("."))?;
+    let text = match args.config {
         Some(path) => files::read(CWD, path)?,
         None => files::read(&directory, "config.json").map_err(|e| no_config(&bundle, e))?,
     };
@@ -97,8 +102,8 @@ pub fn planned(context: &Context<'_>, mode: Mode, preserve_fds: u32) -> Result<P
     let text: &'static [u8] = text.leak();
     let spec = Spec::read(text)?;
     let facts = host::probe(context.start, spec.names_labels())?;
-    let by_systemd = match flags.text(Flag::CgroupManager) {
-        None => flags.has(Flag::SystemdCgroup),
+    let by_systemd = match context.globals.cgroup_manager {
+        None => context.globals.systemd_cgroup,
         Some(name) => name == "systemd",
     };
     let manager = by_systemd
@@ -106,28 +111,25 @@ pub fn planned(context: &Context<'_>, mode: Mode, preserve_fds: u32) -> Result<P
         .transpose()?;
     let cgroups = match &manager {
         Some(manager) => Driver::Systemd(manager.root.clone()),
-        None if flags.text(Flag::CgroupManager) == Some("disabled") => Driver::Disabled,
+        None if context.globals.cgroup_manager == Some("disabled") => Driver::Disabled,
         None => Driver::Cgroupfs,
     };
     let options = Options {
-        id: context.operands[0],
+        id,
         bundle: &bundle,
         wait: mode == Mode::Create,
-        no_pivot: flags
-            .has(Flag::NoPivot)
-            .then(host::pseudo_mounts)
-            .transpose()?,
-        no_new_keyring: flags.has(Flag::NoNewKeyring),
+        no_pivot: args.no_pivot.then(host::pseudo_mounts).transpose()?,
+        no_new_keyring: args.no_new_keyring,
         preserve_fds,
         listen_fds: listen_fds(context),
-        relays: flags.text(Flag::ConsoleSocket).is_none(),
+        relays: args.console_socket.is_none(),
         console_size: (mode == Mode::Foreground).then(console::size).flatten(),
         cgroups: &cgroups,
         created: &log::now(),
         notify: context.notify_socket().is_some(),
     };
     let plan = plan(&spec, &facts, &options)?;
-    let console_socket = flags.text(Flag::ConsoleSocket);
+    let console_socket = args.console_socket;
     if plan.console.is_some() && console_socket.is_none() && mode != Mode::Foreground {
         fail!(
             "config.json: process.terminal: needs --console-socket, unless the container runs in the foreground"
@@ -147,16 +149,24 @@ pub fn planned(context: &Context<'_>, mode: Mode, preserve_fds: u32) -> Result<P
 }
 
 /// Reads the bundle, plans and launches; `None` after a dry run.
-fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
-    let flags = context.flags;
-    let dry = flags.has(Flag::DryRun);
-    let preserve_fds = if dry { 0 } else { protect(context)? };
+fn begin(
+    context: &Context<'_>,
+    id: &str,
+    args: &Launch<'_>,
+    mode: Mode,
+) -> Result<Option<Launched>> {
+    let dry = args.dry_run;
+    let preserve_fds = if dry {
+        0
+    } else {
+        protect(context, args.preserve_fds)?
+    };
     let Planned {
         text,
         facts,
         manager,
         plan,
-    } = planned(context, mode, preserve_fds)?;
+    } = planned(context, id, args, mode, preserve_fds)?;
     if dry {
         plan.warnings.iter().for_each(|warning| log::warn(warning));
         return commands::print(&shown(&plan)).map(|_| None);
@@ -164,12 +174,9 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
     let request = Request {
         config: text,
         root: context.root,
-        console_socket: flags.text(Flag::ConsoleSocket),
-        pidfd_socket: flags
-            .text(Flag::PidfdSocket)
-            .map(PidfdSocket::connect)
-            .transpose()?,
-        pid_file: flags.text(Flag::PidFile),
+        console_socket: args.console_socket,
+        pidfd_socket: args.pidfd_socket.map(PidfdSocket::connect).transpose()?,
+        pid_file: args.pid_file,
         notify_socket: context.notify_socket(),
         path: context.start.var("PATH"),
     };
@@ -181,12 +188,12 @@ fn begin(context: &Context<'_>, mode: Mode) -> Result<Option<Launched>> {
 /// What comes before anything that has to do with a container: the program's own file and memory are out
 /// of its reach, and what our caller leaked to us goes no further. Returns how many descriptors from 3 are meant
 /// for the container.
-pub fn protect(context: &Context<'_>) -> Result<u32> {
+pub fn protect(context: &Context<'_>, preserve_fds: Option<i64>) -> Result<u32> {
     seal::ensure(context.start)?;
     let _ = rustix::thread::set_name(c"runtime");
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .during(|| "cannot become undumpable".into())?;
-    let preserve_fds = context.flags.number(Flag::PreserveFds).unwrap_or(0) + listen_fds(context);
+    let preserve_fds = preserve_fds.unwrap_or(0) as u32 + listen_fds(context);
     syscalls::calls::mark_close_on_exec(3 + preserve_fds, u32::MAX)
         .during(|| "cannot close inherited descriptors (close_range)".into())?;
     Ok(preserve_fds)

@@ -2,12 +2,12 @@
 
 use crate::Context;
 use crate::container::Container;
-use runtime::cli::Flag;
+use runtime::cli::Delete;
 use runtime::error::{Result, fail};
 
-pub fn run(context: &Context<'_>) -> Result<i32> {
-    let id = context.operands[0];
-    if context.flags.has(Flag::Force) {
+pub fn run(context: &Context<'_>, args: &Delete<'_>) -> Result<i32> {
+    let id = args.id;
+    if args.force {
         // Engines delete what may not be there and expect success.
         if let Some(container) = Container::find(context.root, id)? {
             container.kill_and_wait()?;

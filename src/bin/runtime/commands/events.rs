@@ -6,18 +6,15 @@ use crate::cgroup::stats::{Oom, Source};
 use crate::container::Container;
 use crate::host;
 use core::fmt::{self, Write};
-use runtime::cli::Flag;
+use runtime::cli::Events;
 use runtime::error::{Error, Result, fail};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
-pub fn run(context: &Context<'_>) -> Result<i32> {
-    let id = context.operands[0];
-    let interval = context.flags.text(Flag::Interval).unwrap_or("5s");
-    let Some(interval) = milliseconds(interval).filter(|n| *n > 0) else {
-        fail!("events: --interval: expected a time such as 5s or 1m30s, found {interval:?}");
-    };
+pub fn run(context: &Context<'_>, args: &Events<'_>) -> Result<i32> {
+    let id = args.id;
+    let interval = args.interval.unwrap_or(5000);
     let container = Container::open(context.root, id)?;
     let cgroups = host::cgroups()?;
     let (_, Some(process)) = container.process()? else {
@@ -28,7 +25,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
         text: [0; 8192],
         used: 0,
     };
-    if context.flags.has(Flag::Stats) {
+    if args.stats {
         return tell(&mut out, |out| source.write(id, out)).map(|()| 0);
     }
     // From here on nothing is allocated: this goes on for as long as the container.
@@ -119,27 +116,4 @@ impl Write for Out {
 fn uptime() -> i64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec * 1000 + now.tv_nsec / 1_000_000
-}
-
-/// A time as Go writes it: numbers with units, one after the other.
-fn milliseconds(text: &str) -> Option<i64> {
-    let (mut rest, mut sum) = (text, 0i64);
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let (number, after) = rest.split_at(digits);
-        let end = after
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(after.len());
-        let (unit, after) = after.split_at(end);
-        let unit = match unit {
-            "ms" => 1,
-            "s" => 1000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return None,
-        };
-        sum = sum.checked_add(number.parse::<i64>().ok()?.checked_mul(unit)?)?;
-        rest = after;
-    }
-    Some(sum)
 }

@@ -13,9 +13,8 @@ use crate::{Context, console, files, host, log, oom, process, seccomp_agent, sig
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::vec;
-use alloc::vec::Vec;
 use core::cell::Cell;
-use runtime::cli::{Flag, integer};
+use runtime::cli::Exec;
 use runtime::error::{During, Error, Result, Why, fail};
 use runtime::limits::Driver;
 use runtime::plan::{Options, plan_exec};
@@ -32,9 +31,9 @@ use syscalls::slots::{Slot, Slots};
 use syscalls::spawn::{Spawn, Spawned, Unborn, spawn};
 use syscalls::step::{Point, Step};
 
-pub fn run(context: &Context<'_>) -> Result<i32> {
-    let preserve_fds = protect(context)?;
-    let id = context.operands[0];
+pub fn run(context: &Context<'_>, args: &Exec<'_>) -> Result<i32> {
+    let preserve_fds = protect(context, args.preserve_fds)?;
+    let id = args.id;
     let container = Container::open(context.root, id)?;
     let init = match container.process()? {
         (CREATED | RUNNING, Some(init)) => init,
@@ -42,7 +41,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
             fail!("cannot exec in container {id:?}: container not running: it is {status}")
         }
     };
-    enter(context, preserve_fds, &container, &init).map_err(|error| {
+    enter(context, args, preserve_fds, &container, &init).map_err(|error| {
         // What fails while the container goes away fails because of that. Its first process ends last of all.
         let patience = match error.why() {
             Why::Interrupted(_) => return error,
@@ -66,29 +65,29 @@ fn ends_within(process: &OwnedFd, seconds: i64) -> bool {
 
 fn enter(
     context: &Context<'_>,
+    args: &Exec<'_>,
     preserve_fds: u32,
     container: &Container,
     init: &OwnedFd,
 ) -> Result<i32> {
-    let flags = context.flags;
-    let id = context.operands[0];
+    let id = args.id;
     let (directory, state) = (&container.directory, &container.state);
     let config = directory.config()?;
-    let file = flags
-        .text(Flag::Process)
+    let file = args
+        .process
         .map(|path| files::read(CWD, path))
         .transpose()?;
     let mut spec = Spec::read(&config)?;
     spec.process = Some(match &file {
-        Some(text) => Process::parse(flags.text(Flag::Process).unwrap_or_default(), text)?,
-        None => described(context, spec.process.take())?,
+        Some(text) => Process::parse(args.process.unwrap_or_default(), text)?,
+        None => described(args, spec.process.take())?,
     });
     let terminal = spec
         .process
         .as_ref()
         .is_some_and(|process| process.terminal);
-    let detach = flags.has(Flag::Detach);
-    let console_socket = flags.text(Flag::ConsoleSocket);
+    let detach = args.detach;
+    let console_socket = args.console_socket;
     if !terminal && console_socket.is_some() {
         fail!("--console-socket: the process has no terminal to send");
     }
@@ -97,7 +96,7 @@ fn enter(
     }
     let facts = host::probe(context.start, spec.names_labels())?;
     let is_paused = || Ok::<_, Error>(container.status(&facts.cgroups)? == PAUSED);
-    if is_paused()? && !flags.has(Flag::IgnorePaused) {
+    if is_paused()? && !args.ignore_paused {
         fail!("cannot exec in a paused container ({id:?}; --ignore-paused waits for resume)");
     }
     if !facts.privileged && container.process()?.0 == CREATED {
@@ -121,15 +120,15 @@ fn enter(
         no_new_keyring: state.no_new_keyring,
         preserve_fds,
         listen_fds: listen_fds(context),
-        relays: flags.text(Flag::ConsoleSocket).is_none(),
+        relays: args.console_socket.is_none(),
         console_size: if detach { None } else { console::size() },
         cgroups: &cgroups,
         created: &log::now(),
         notify: false,
     };
-    let below: Vec<&str> = flags.texts(Flag::SubCgroup).collect();
+    let below = &args.cgroup;
     let mut cgroup = match &state.cgroup {
-        Some(path) => Some(Cgroup::existing(&facts.cgroups, path, &below)?),
+        Some(path) => Some(Cgroup::existing(&facts.cgroups, path, below)?),
         None if below.is_empty() => None,
         None => fail!("--cgroup {}: container {id:?} has no cgroup", below[0]),
     };
@@ -142,10 +141,7 @@ fn enter(
         init.try_clone()
             .during(|| "cannot duplicate a descriptor".into())?,
     );
-    let pidfd_socket = flags
-        .text(Flag::PidfdSocket)
-        .map(PidfdSocket::connect)
-        .transpose()?;
+    let pidfd_socket = args.pidfd_socket.map(PidfdSocket::connect).transpose()?;
     let console = connect_console(&plan, &slots, console_socket)?;
     raise_limits(&plan)?;
     let stop = signal::hold()?;
@@ -197,7 +193,7 @@ fn enter(
         let part = |point| match (point, &cgroup) {
             // Before the program runs: a pid file that cannot be written must not come to light afterwards.
             (Point::Commit, _) => {
-                let path = flags.text(Flag::PidFile);
+                let path = args.pid_file;
                 pid_file.set(path.map(|path| pid_file_of(pid, path)).transpose()?);
                 Ok(())
             }
@@ -258,65 +254,42 @@ fn birthplace(cgroup: Option<&Cgroup<'_>>, slot: Slot, slots: &Slots<'_>) -> Res
 }
 
 /// The process that the flags describe, on the ground of the container's own.
-fn described<'a>(context: &Context<'a>, base: Option<Process<'a>>) -> Result<Process<'a>> {
-    let flags = context.flags;
+fn described<'a>(args: &Exec<'a>, base: Option<Process<'a>>) -> Result<Process<'a>> {
     let mut process = base.unwrap_or_default();
-    let args = &context.operands[1..];
-    if args.is_empty() {
+    if args.command.is_empty() {
         fail!("exec needs a command, or --process");
     }
-    process.args = args.iter().map(|arg| Cow::Borrowed(*arg)).collect();
-    process.terminal = flags.has(Flag::Tty);
+    process.args = args.command.iter().map(|arg| Cow::Borrowed(*arg)).collect();
+    process.terminal = args.tty;
     process.console_size = None;
-    if let Some(cwd) = flags.text(Flag::Cwd) {
+    if let Some(cwd) = args.cwd {
         process.cwd = Cow::Borrowed(cwd);
     }
     process
         .env
-        .extend(flags.texts(Flag::Env).map(Cow::Borrowed));
-    if let Some(user) = flags.text(Flag::User) {
-        let (uid, gid) = user
-            .split_once(':')
-            .map_or((user, None), |(uid, gid)| (uid, Some(gid)));
-        process.user.uid = id(uid, "--user")?;
-        if let Some(gid) = gid {
-            process.user.gid = id(gid, "--user")?;
-        }
+        .extend(args.env.iter().map(|text| Cow::Borrowed(*text)));
+    if let Some((uid, gid)) = args.user {
+        process.user.uid = uid;
+        process.user.gid = gid.unwrap_or(process.user.gid);
     }
-    for gid in flags.texts(Flag::AdditionalGids) {
-        process
-            .user
-            .additional_gids
-            .push(id(gid, "--additional-gids")?);
-    }
-    if flags.has(Flag::NoNewPrivs) {
+    process.user.additional_gids.extend(&args.additional_gids);
+    if args.no_new_privs {
         process.no_new_privileges = Some(true);
     }
-    if let Some(profile) = flags.text(Flag::Apparmor) {
+    if let Some(profile) = args.apparmor {
         process.apparmor_profile = Some(Cow::Borrowed(profile));
     }
-    if let Some(label) = flags.text(Flag::ProcessLabel) {
+    if let Some(label) = args.process_label {
         process.selinux_label = Some(Cow::Borrowed(label));
     }
-    let added: Vec<Cow<'_, str>> = flags.texts(Flag::Cap).map(Cow::Borrowed).collect();
-    if !added.is_empty() {
+    if !args.cap.is_empty() {
         // Never the inheritable ones: a program that is not privileged must not pass them on (CVE-2022-29162).
         let sets = process
             .capabilities
             .get_or_insert_with(Capabilities::default);
         for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
-            set.extend(added.iter().cloned());
+            set.extend(args.cap.iter().map(|name| Cow::Borrowed(*name)));
         }
     }
     Ok(process)
-}
-
-fn id(text: &str, flag: &str) -> Result<u32> {
-    match integer(text, u32::MAX - 1) {
-        Some(id) => Ok(id),
-        None => fail!(
-            "{flag}: expected a number from 0 to {}, found {text:?}",
-            u32::MAX - 1
-        ),
-    }
 }

@@ -2,7 +2,6 @@
 //! that the plan itself goes by; what this host has makes no difference, except for the flags of seccomp.
 
 use super::print;
-use crate::Context;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use bpf::{Action, Arch, Operator};
@@ -87,7 +86,7 @@ struct Annotations<'a> {
 /// Whether cgroups can be made by asking systemd, the system's or a user's.
 const SYSTEMD: bool = true;
 
-pub fn run(_: &Context<'_>) -> Result<i32> {
+pub fn run() -> Result<i32> {
     let enabled = |enabled| Enabled { enabled };
     let [modes, flags] = names::memory_policies();
     let features = Features {

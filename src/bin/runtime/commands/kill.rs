@@ -2,14 +2,14 @@
 
 use crate::Context;
 use crate::container::Container;
-use runtime::cli::Flag;
+use runtime::cli::Kill;
 use runtime::error::Result;
 use runtime::signal;
 
-pub fn run(context: &Context<'_>) -> Result<i32> {
-    let number = signal::parse(context.operands.get(1).unwrap_or(&"TERM"))? as i32;
-    let container = Container::open(context.root, context.operands[0])?;
-    match context.flags.has(Flag::All) {
+pub fn run(context: &Context<'_>, args: &Kill<'_>) -> Result<i32> {
+    let number = signal::parse(args.signal.unwrap_or("TERM"))? as i32;
+    let container = Container::open(context.root, args.id)?;
+    match args.all {
         true => container.signal_all(number)?,
         false => container.signal(number)?,
     }

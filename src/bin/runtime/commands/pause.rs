@@ -6,30 +6,24 @@ use crate::host;
 use runtime::error::{Result, fail};
 use runtime::state::{CREATED, PAUSED, RUNNING};
 
-pub fn pause(context: &Context<'_>) -> Result<i32> {
-    let container = Container::open(context.root, context.operands[0])?;
+pub fn pause(context: &Context<'_>, id: &str) -> Result<i32> {
+    let container = Container::open(context.root, id)?;
     let cgroups = host::cgroups()?;
     match container.status(&cgroups)? {
         RUNNING | CREATED => {}
-        PAUSED => fail!(
-            "cannot pause container {:?}: it is already paused",
-            container.id()
-        ),
-        status => fail!("container not running: {:?} is {status}", container.id()),
+        PAUSED => fail!("cannot pause container {id:?}: it is already paused"),
+        status => fail!("container not running: {id:?} is {status}"),
     }
     container.freeze(&cgroups, true)?;
     Ok(0)
 }
 
-pub fn resume(context: &Context<'_>) -> Result<i32> {
-    let container = Container::open(context.root, context.operands[0])?;
+pub fn resume(context: &Context<'_>, id: &str) -> Result<i32> {
+    let container = Container::open(context.root, id)?;
     let cgroups = host::cgroups()?;
     let status = container.status(&cgroups)?;
     if status != PAUSED {
-        fail!(
-            "cannot resume container {:?}: it is not paused, but {status}",
-            container.id()
-        );
+        fail!("cannot resume container {id:?}: it is not paused, but {status}");
     }
     container.freeze(&cgroups, false)?;
     Ok(0)

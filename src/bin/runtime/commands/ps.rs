@@ -9,23 +9,23 @@ use crate::program::{self, Stream};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use runtime::cli::Flag;
+use runtime::cli::Ps;
 use runtime::error::{Result, fail};
 
-pub fn run(context: &Context<'_>) -> Result<i32> {
-    let container = Container::open(context.root, context.operands[0])?;
+pub fn run(context: &Context<'_>, args: &Ps<'_>) -> Result<i32> {
+    let container = Container::open(context.root, args.id)?;
     let pids = cgroup::processes(&host::cgroups()?, container.cgroup()?)?;
-    if context.flags.text(Flag::ListFormat) == Some("json") {
+    if args.format == Some("json") {
         let list: Vec<String> = pids.iter().map(ToString::to_string).collect();
         return print(&format!("[{}]\n", list.join(",")));
     }
-    let args = match &context.operands[1..] {
+    let arguments = match &args.arguments[..] {
         [] => &["-ef"],
-        args => args,
+        arguments => arguments,
     };
     // Its errors go to our stderr.
     let path = context.start.var("PATH");
-    let output = program::run("ps", args, path, Stream::Stdout)?;
+    let output = program::run("ps", arguments, path, Stream::Stdout)?;
     let Some((title, lines)) = output.split_once('\n') else {
         fail!("ps printed nothing");
     };

@@ -12,7 +12,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::ffi::CStr;
-use runtime::cli::Flag;
+use runtime::cli::{Launch, Restore};
 use runtime::error::{During, Error, Result, fail};
 use runtime::facts::join;
 use runtime::plan::Plan;
@@ -28,18 +28,24 @@ use syscalls::{Make, calls};
 const PID: &str = "criu.pid";
 const ROOT: &str = "criu.root";
 
-pub fn run(context: &Context<'_>) -> Result<i32> {
-    let id = context.operands[0];
-    let mode = match context.flags.has(Flag::Detach) {
+pub fn run(context: &Context<'_>, args: &Restore<'_>) -> Result<i32> {
+    let id = args.id;
+    let mode = match args.detach {
         true => Mode::Detach,
         false => Mode::Foreground,
+    };
+    let launch = Launch {
+        bundle: args.bundle,
+        console_socket: args.console_socket,
+        no_pivot: args.no_pivot,
+        ..Launch::default()
     };
     let Planned {
         text,
         facts,
         manager,
         plan,
-    } = planned(context, mode, 0)?;
+    } = planned(context, id, &launch, mode, 0)?;
     let cannot = |why: &str| {
         Err(Error::new(format!(
             "cannot restore container {id:?}: {why}"
@@ -61,7 +67,7 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
     let stop = signal::hold()?;
     let directory = Directory::make(context.root, &plan.state.id)?;
     let mut made = Made::new(directory, plan.state.clone(), &facts, manager.as_ref());
-    let process = match bring_back(context, text, &plan, &mut made) {
+    let process = match bring_back(context, args, text, &plan, &mut made) {
         Ok(process) => process,
         Err(error) => {
             made.undo();
@@ -82,16 +88,16 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
 }
 
 fn bring_back<'a>(
-    context: &Context<'a>,
+    context: &Context<'_>,
+    arguments: &Restore<'a>,
     config: &[u8],
     plan: &'a Plan,
     made: &mut Made<'a>,
 ) -> Result<OwnedFd> {
-    let flags = context.flags;
     // The state comes first: whatever happens from here on, `delete` finds what to remove.
     made.directory.write(&made.state)?;
     made.directory.keep_config(config)?;
-    let places = Places::of(flags, "restore.log");
+    let places = Places::of(&arguments.images, "restore.log");
     let inherited = inherited(plan, &places)?;
     Places::make(places.work)?;
 
@@ -132,7 +138,7 @@ fn bring_back<'a>(
         cgroup: made.state.cgroup.as_deref(),
         descriptors: &descriptors,
     };
-    let args = criu::restore(flags, &places, &made.state.annotations, plan, &restored);
+    let args = criu::restore(arguments, &places, &made.state.annotations, plan, &restored);
     // Opened one after the other, they are in order.
     let kept: Vec<RawFd> = descriptors.iter().map(|(fd, _)| *fd).collect();
     let needs = Needs {
@@ -164,7 +170,7 @@ fn bring_back<'a>(
     made.state.pid = pid.as_raw_nonzero().get();
     made.state.start_time = process::stat(made.state.pid)?.map_or(0, |stat| stat.started);
     made.directory.write(&made.state)?;
-    if let Some(path) = flags.text(Flag::PidFile) {
+    if let Some(path) = arguments.pid_file {
         files::replace(CWD, path, made.state.pid.to_string().as_bytes(), 0o644)?;
     }
     Ok(process)

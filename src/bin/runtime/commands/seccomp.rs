@@ -2,20 +2,19 @@
 //! the rule behind it.
 
 use super::print;
-use crate::Context;
 use crate::files;
 use alloc::format;
 use alloc::vec::Vec;
 use bpf::{Arch, Data};
 use core::fmt::Write;
-use runtime::cli::Flag;
+use runtime::cli::Seccomp as SeccompArgs;
 use runtime::error::{Error, Result, fail};
 use runtime::plan::{compiled, with_profile};
 use runtime::spec::{ProfileHead, Seccomp, Spec};
 use rustix::fs::CWD;
 
-pub fn run(context: &Context<'_>) -> Result<i32> {
-    let file = context.operands[0];
+pub fn run(args: &SeccompArgs<'_>) -> Result<i32> {
+    let file = args.file;
     let text = files::read(CWD, file)?;
     let place = format!("{file}: seccomp");
     // A profile by itself, or the one in a config.json.
@@ -30,9 +29,9 @@ pub fn run(context: &Context<'_>) -> Result<i32> {
             ),
         }
     };
-    let call = &context.operands[1..];
+    let call = &args.call;
     with_profile(&seccomp, &place, |profile| {
-        if context.flags.has(Flag::Explain) {
+        if args.explain {
             let verdict = bpf::explain(profile, &data(call)?)
                 .map_err(|e| Error::new(format!("{place}: {e}")))?;
             return print(&format!("{verdict}\n"));

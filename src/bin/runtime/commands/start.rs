@@ -12,8 +12,7 @@ use rustix::fd::AsFd;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use syscalls::report::{Kind, Report, Text};
 
-pub fn run(context: &Context<'_>) -> Result<i32> {
-    let id = context.operands[0];
+pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
     let container = Container::open(context.root, id)?;
     let (directory, state) = (&container.directory, &container.state);
     let pidfd = match container.process()? {

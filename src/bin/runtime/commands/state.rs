@@ -8,13 +8,13 @@ use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use runtime::cli::Flag;
+use runtime::cli::List;
 use runtime::error::{Error, Result};
 use runtime::state::{STOPPED, Shown, State};
 use rustix::fs::{AtFlags, CWD};
 
-pub fn state(context: &Context<'_>) -> Result<i32> {
-    let container = Container::open(context.root, context.operands[0])?;
+pub fn state(context: &Context<'_>, id: &str) -> Result<i32> {
+    let container = Container::open(context.root, id)?;
     let status = container.status(&host::cgroups()?)?;
     print(&(json(&container.state.shown(status))? + "\n"))
 }
@@ -31,7 +31,7 @@ struct Row<'a> {
     owner: &'a str,
 }
 
-pub fn list(context: &Context<'_>) -> Result<i32> {
+pub fn list(context: &Context<'_>, args: &List<'_>) -> Result<i32> {
     let mut containers: Vec<(State, &'static str, String)> = Vec::new();
     let cgroups = host::cgroups()?;
     for id in Directory::list(context.root)? {
@@ -42,7 +42,7 @@ pub fn list(context: &Context<'_>) -> Result<i32> {
         let status = container.status(&cgroups)?;
         containers.push((container.state, status, owner(context.root, &id)));
     }
-    if context.flags.has(Flag::Quiet) {
+    if args.quiet {
         return print(
             &containers
                 .iter()
@@ -50,7 +50,7 @@ pub fn list(context: &Context<'_>) -> Result<i32> {
                 .collect::<String>(),
         );
     }
-    if context.flags.text(Flag::ListFormat) == Some("json") {
+    if args.format == Some("json") {
         let rows: Vec<Row<'_>> = containers
             .iter()
             .map(|(state, status, owner)| Row {

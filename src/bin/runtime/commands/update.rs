@@ -8,29 +8,25 @@ use crate::files;
 use crate::host;
 use alloc::borrow::Cow;
 use alloc::format;
-use runtime::cli::{Flag, Flags};
+use runtime::cli::Update;
 use runtime::error::{During, Error, Result, fail};
 use runtime::spec::Resources;
 use runtime::state::STOPPED;
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags};
 
-pub fn run(context: &Context<'_>) -> Result<i32> {
-    let id = context.operands[0];
+pub fn run(context: &Context<'_>, args: &Update<'_>) -> Result<i32> {
+    let id = args.id;
     let container = Container::open(context.root, id)?;
-    let file = context.flags.text(Flag::Resources);
+    let file = args.resources;
     let text = file.map(read).transpose()?;
     let resources = match (&file, &text) {
         (Some("-"), Some(text)) => Resources::parse("stdin", text)?,
         (Some(file), Some(text)) => Resources::parse(file, text)?,
-        _ => from_flags(context.flags)?,
+        _ => from_flags(args),
     };
-    for flag in [Flag::L3CacheSchema, Flag::MemBwSchema] {
-        if context
-            .flags
-            .text(flag)
-            .is_some_and(|text| !text.is_empty())
-        {
+    for schema in [args.l3_cache_schema, args.mem_bw_schema] {
+        if schema.is_some_and(|text| !text.is_empty()) {
             fail!("update: Intel RDT is not supported");
         }
     }
@@ -62,79 +58,25 @@ fn read(file: &str) -> Result<alloc::vec::Vec<u8>> {
         .during(|| "cannot read the resources from stdin".into())
 }
 
-fn from_flags<'a>(flags: &Flags<'a>) -> Result<Resources<'a>> {
+fn from_flags<'a>(args: &Update<'a>) -> Resources<'a> {
+    let unsigned = |value: Option<i64>| value.map(i64::unsigned_abs);
+    let given = |text: Option<&'a str>| text.filter(|text| !text.is_empty()).map(Cow::Borrowed);
     let mut resources = Resources::default();
     let cpu = &mut resources.cpu;
-    cpu.period = number(flags, Flag::CpuPeriod, "cpu-period")?;
-    cpu.quota = number(flags, Flag::CpuQuota, "cpu-quota")?;
-    cpu.burst = number(flags, Flag::CpuBurst, "cpu-burst")?;
-    cpu.shares = number(flags, Flag::CpuShare, "cpu-share")?;
-    cpu.realtime_period = number(flags, Flag::CpuRtPeriod, "cpu-rt-period")?;
-    cpu.realtime_runtime = number(flags, Flag::CpuRtRuntime, "cpu-rt-runtime")?;
-    cpu.idle = number(flags, Flag::CpuIdle, "cpu-idle")?;
-    cpu.cpus = given(flags, Flag::CpusetCpus).map(Cow::Borrowed);
-    cpu.mems = given(flags, Flag::CpusetMems).map(Cow::Borrowed);
+    cpu.period = unsigned(args.cpu_period);
+    cpu.quota = args.cpu_quota;
+    cpu.burst = unsigned(args.cpu_burst);
+    cpu.shares = unsigned(args.cpu_share);
+    cpu.realtime_period = unsigned(args.cpu_rt_period);
+    cpu.realtime_runtime = args.cpu_rt_runtime;
+    cpu.idle = args.cpu_idle;
+    cpu.cpus = given(args.cpuset_cpus);
+    cpu.mems = given(args.cpuset_mems);
     let memory = &mut resources.memory;
-    memory.limit = bytes(flags, Flag::Memory, "memory")?;
-    memory.swap = bytes(flags, Flag::MemorySwap, "memory-swap")?;
-    memory.reservation = bytes(flags, Flag::MemoryReservation, "memory-reservation")?;
-    resources.pids.limit = number(flags, Flag::PidsLimit, "pids-limit")?;
-    resources.block_io.weight = number(flags, Flag::BlkioWeight, "blkio-weight")?;
-    Ok(resources)
-}
-
-fn given<'a>(flags: &Flags<'a>, flag: Flag) -> Option<&'a str> {
-    flags.text(flag).filter(|text| !text.is_empty())
-}
-
-fn number<T: core::str::FromStr>(flags: &Flags<'_>, flag: Flag, name: &str) -> Result<Option<T>> {
-    let Some(text) = given(flags, flag) else {
-        return Ok(None);
-    };
-    match text.parse() {
-        Ok(number) if !text.starts_with('+') => Ok(Some(number)),
-        _ => fail!("update: --{name}: expected an integer, found {text:?}"),
-    }
-}
-
-fn bytes(flags: &Flags<'_>, flag: Flag, name: &str) -> Result<Option<i64>> {
-    let Some(text) = given(flags, flag) else {
-        return Ok(None);
-    };
-    match size(text) {
-        Some(size) => Ok(Some(size)),
-        None => {
-            fail!("update: --{name}: expected a number of bytes such as 512m or -1, found {text:?}")
-        }
-    }
-}
-
-/// Bytes with an optional unit of 1024, as engines' users write them: `1000`, `512m`, `1.5GiB`; -1 for no limit.
-fn size(text: &str) -> Option<i64> {
-    if text == "-1" {
-        return Some(-1);
-    }
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
-    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
-    let unit = unit.trim_start().to_ascii_lowercase();
-    let letter = unit.trim_end_matches('b').trim_end_matches('i');
-    let known = [letter.into(), format!("{letter}b"), format!("{letter}ib")];
-    let power = ["", "k", "m", "g", "t", "p"]
-        .iter()
-        .position(|u| *u == letter)?;
-    if !known.contains(&unit) || unit == "ib" {
-        return None;
-    }
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let unit = 1u64 << (10 * power);
-    let bytes = whole.parse::<u64>().ok()?.checked_mul(unit)?;
-    // Four digits of a fraction are as many as people write, and as many as fit.
-    let digits = fraction.get(..fraction.len().min(4))?;
-    let parts: u64 = if digits.is_empty() {
-        0
-    } else {
-        digits.parse().ok()?
-    };
-    let part = unit * parts / 10u64.pow(digits.len() as u32);
-    i64::try_from(bytes.checked_add(part)?).ok()
+    memory.limit = args.memory;
+    memory.swap = args.memory_swap;
+    memory.reservation = args.memory_reservation;
+    resources.pids.limit = args.pids_limit;
+    resources.block_io.weight = args.blkio_weight.map(|weight| weight as u16);
+    resources
 }
