@@ -27,6 +27,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::ffi::CStr;
+pub use namespaces::names_of;
 use namespaces::{Kind, Namespaces};
 pub use security::{compiled, with_profile, word};
 use syscalls::calls::Arg;

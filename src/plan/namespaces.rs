@@ -38,6 +38,19 @@ pub const KINDS: [(Kind, &str, u64); 8] = [
     (Kind::User, "user", 0x1000_0000),
 ];
 
+/// The names of the namespaces in these flags, for people: `pid network mount`, or `none`.
+pub fn names_of(flags: u64) -> String {
+    let names: Vec<&str> = KINDS
+        .iter()
+        .filter(|(_, _, flag)| flags & flag != 0)
+        .map(|(_, name, _)| *name)
+        .collect();
+    match names.is_empty() {
+        true => "none".to_owned(),
+        false => names.join(" "),
+    }
+}
+
 /// The list of the spec: for each kind nothing, a new one, or the path of one there is.
 pub struct Namespaces(Vec<(Kind, Option<String>)>);
 

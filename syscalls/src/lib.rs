@@ -15,6 +15,7 @@ pub mod slots;
 pub mod spawn;
 pub mod step;
 mod walk;
+pub mod words;
 
 pub use entry::Start;
 pub use walk::{Make, open_tree, reach};

@@ -4,6 +4,7 @@
 use crate::calls::{Arg, Instruction, MountAttr, SchedAttr};
 use crate::hook::Hook;
 use crate::slots::Slot;
+use crate::words;
 use core::cell::Cell;
 use core::ffi::CStr;
 use core::fmt;
@@ -374,27 +375,49 @@ impl fmt::Display for Shown<'_> {
 }
 
 impl fmt::Display for Attributes {
-    /// ` (set 0x1, clear 0x2, propagation 0x40000)` and ` recursively (…)`, whatever is not empty.
+    /// ` (ro, nosuid)` and ` recursively (slave)`, whatever is not empty.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (words, attr) in [("", self.own), (" recursively", self.tree)] {
+        for (how, attr) in [("", self.own), (" recursively", self.tree)] {
             if attr == MountAttr::NONE {
                 continue;
             }
-            write!(f, "{words} (")?;
-            let mut comma = "";
-            for (name, value) in [
-                ("set", attr.set),
-                ("clear", attr.clear),
-                ("propagation", attr.propagation),
-            ] {
-                if value != 0 {
-                    write!(f, "{comma}{name} {value:#x}")?;
-                    comma = ", ";
-                }
+            write!(f, "{how}")?;
+            let mut list = List::new(f);
+            words::attributes(attr.set, attr.clear, |word| {
+                list.item(format_args!("{word}"))
+            })?;
+            if attr.propagation != 0 {
+                let word = words::propagation(attr.propagation);
+                list.item(format_args!("{word}"))?;
             }
-            f.write_str(")")?;
+            list.end()?;
         }
         Ok(())
+    }
+}
+
+/// Items in parentheses, ` (a, b)`; nothing when there are none.
+struct List<'f, 'g> {
+    f: &'f mut fmt::Formatter<'g>,
+    empty: bool,
+}
+
+impl<'f, 'g> List<'f, 'g> {
+    fn new(f: &'f mut fmt::Formatter<'g>) -> Self {
+        Self { f, empty: true }
+    }
+
+    fn item(&mut self, item: fmt::Arguments<'_>) -> fmt::Result {
+        let before = if self.empty { " (" } else { ", " };
+        self.empty = false;
+        write!(self.f, "{before}{item}")
+    }
+
+    fn end(self) -> fmt::Result {
+        match self.empty {
+            true => Ok(()),
+            false => self.f.write_str(")"),
+        }
     }
 }
 
@@ -406,17 +429,17 @@ impl fmt::Display for Detailed<'_> {
         write!(f, "{}", self.0)?;
         match self.0 {
             Step::Mount(m) => {
+                let mut list = List::new(f);
+                words::attributes(m.attr, 0, |word| list.item(format_args!("{word}")))?;
                 for option in m.options {
                     match option {
-                        FsOption::Flag(key) => write!(f, " {}", Lossy(key))?,
+                        FsOption::Flag(key) => list.item(format_args!("{}", Lossy(key)))?,
                         FsOption::Value(key, value) => {
-                            write!(f, " {}={}", Lossy(key), Lossy(value))?
+                            list.item(format_args!("{}={}", Lossy(key), Lossy(value)))?;
                         }
                     }
                 }
-                if m.attr != 0 {
-                    write!(f, " attr {:#x}", m.attr)?;
-                }
+                list.end()?;
                 write!(f, "{}", m.after)
             }
             Step::Bind(b) => write!(f, "{}", b.after),
@@ -432,7 +455,14 @@ impl fmt::Display for Detailed<'_> {
                 .iter()
                 .try_for_each(|hook| write!(f, " {}", Lossy(hook.path))),
             Step::Scheduler(attr) => write!(f, " {attr:?}"),
-            Step::IoPriority(priority) => write!(f, " {priority:#x}"),
+            Step::IoPriority(priority) => {
+                let class = match priority >> 13 {
+                    1 => "realtime",
+                    2 => "best-effort",
+                    _ => "idle",
+                };
+                write!(f, " {class} {}", priority & 7)
+            }
             Step::MemoryPolicy { mode, .. } => write!(f, " {mode:#x}"),
             Step::Become(i) => {
                 let c = &i.capabilities;
@@ -441,16 +471,28 @@ impl fmt::Display for Detailed<'_> {
                     .unwrap_or(&[])
                     .iter()
                     .try_for_each(|gid| write!(f, " {}", gid.as_raw()))?;
-                write!(
-                    f,
-                    "; capabilities bounding {:x} permitted {:x} effective {:x}",
-                    c.bounding, c.permitted, c.effective
-                )?;
-                write!(
-                    f,
-                    " inheritable {:x} ambient {:x}",
-                    c.inheritable, c.ambient
-                )
+                f.write_str("; capabilities")?;
+                let sets = [
+                    ("bounding", c.bounding),
+                    ("permitted", c.permitted),
+                    ("effective", c.effective),
+                    ("inheritable", c.inheritable),
+                    ("ambient", c.ambient),
+                ];
+                // Sets that are the same stand together.
+                for (n, (_, set)) in sets.iter().enumerate() {
+                    if sets[..n].iter().any(|(_, earlier)| earlier == set) {
+                        continue;
+                    }
+                    let comma = if n == 0 { "" } else { ";" };
+                    write!(f, "{comma} {}", words::Capabilities(*set))?;
+                    let mut list = List::new(f);
+                    for (name, _) in sets.iter().filter(|(_, other)| other == set) {
+                        list.item(format_args!("{name}"))?;
+                    }
+                    list.end()?;
+                }
+                Ok(())
             }
             Step::Execute(e) => {
                 for arg in e.argv.iter().skip(1).filter_map(|arg| arg.get()) {
@@ -489,7 +531,7 @@ impl fmt::Display for Step<'_> {
             Step::Loopback => f.write_str("bring the loopback interface up"),
             Step::Hostname(name) => write!(f, "set the hostname {}", Lossy(name)),
             Step::Domainname(name) => write!(f, "set the domainname {}", Lossy(name)),
-            Step::Propagation(flags) => write!(f, "set the propagation of all mounts ({flags:#x})"),
+            Step::Propagation(flags) => write!(f, "make all mounts {}", words::propagation(*flags)),
             Step::NullDevice(_) => f.write_str("open the null device"),
             Step::Open { tree, .. } => write!(f, "open {}", Lossy(tree.path)),
             Step::Root(path) => write!(f, "open the root {}", Lossy(path)),

@@ -463,7 +463,8 @@ pub fn shown(plan: &Plan) -> String {
             Lossy(join.path)
         ));
     }
-    lines.push(format!("clone with new namespaces {:#x}", plan.namespaces));
+    let names = runtime::plan::names_of(plan.namespaces);
+    lines.push(format!("clone with new namespaces: {names}"));
     if let Some(mappings) = &plan.mappings {
         for (kind, map) in [("uids", &mappings.uid), ("gids", &mappings.gid)] {
             let helper = if map.helped {
