@@ -9,6 +9,7 @@ mod table;
 mod tests;
 mod value;
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -28,7 +29,7 @@ pub enum Request<'a> {
     Help(String),
     /// Print the version and succeed.
     Version,
-    Run(Command<'a>),
+    Run(Box<Command<'a>>),
 }
 
 /// Parses the arguments that follow the program's own name.
@@ -90,7 +91,7 @@ pub fn parse<'a>(args: &[&'a str], globals: &mut Globals<'a>) -> Result<Request<
         return Err(wrong(Some(entry), &format!("missing argument {missing}")));
     }
     drop(places);
-    Ok(Request::Run(command))
+    Ok(Request::Run(Box::new(command)))
 }
 
 fn find<'a>(name: &str) -> Result<(&'static Entry, Command<'a>)> {

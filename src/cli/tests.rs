@@ -5,7 +5,7 @@ use alloc::string::ToString;
 
 fn command<'a>(args: &[&'a str]) -> Command<'a> {
     match parse(args, &mut Globals::default()) {
-        Ok(Request::Run(command)) => command,
+        Ok(Request::Run(command)) => *command,
         other => panic!("{args:?}: {other:?}"),
     }
 }

@@ -101,7 +101,7 @@ fn run(start: Start, globals: &mut Globals<'static>, failed: &mut i32) -> Result
         Request::Help(text) => commands::print(&text),
         Request::Version => commands::print(commands::VERSION),
         Request::Run(command) => {
-            if let Command::Exec(_) = command {
+            if let Command::Exec(_) = *command {
                 *failed = 255;
             }
             let root = root_directory(start, globals);
