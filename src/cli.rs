@@ -23,7 +23,6 @@ use value::{Store, Value};
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "there is one, once")]
 pub enum Request<'a> {
     /// Print this and succeed.
     Help(String),
