@@ -296,3 +296,118 @@ impl Head {
         Some(message)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    const OBJECT: Object = Object {
+        destination: "org.x",
+        path: "/x",
+        interface: "org.x.I",
+    };
+
+    /// A reply as systemd sends it: the head, and the bytes that follow.
+    fn reply() -> ([u8; 16], Vec<u8>) {
+        let mut body = Body::default();
+        body.text("/job/7");
+        let mut message = Body(Vec::from([b'l', METHOD_RETURN, 1, 1]));
+        message.number((body.0.len() as u32).to_le_bytes());
+        message.number(9u32.to_le_bytes());
+        message.array(8, |fields| {
+            fields.align(8);
+            fields.0.push(5);
+            fields.signature("u");
+            fields.number(3u32.to_le_bytes());
+            fields.field(6, "s", ":1.7");
+            fields.field(8, "g", "o");
+        });
+        message.align(8);
+        message.0.extend(body.0);
+        let rest = message.0.split_off(16);
+        (message.0.try_into().unwrap(), rest)
+    }
+
+    #[test]
+    fn a_reply_is_read() {
+        let (head, rest) = reply();
+        let head = Head::parse(&head).unwrap();
+        assert_eq!(head.rest(), rest.len());
+        let message = head.message(rest).unwrap();
+        assert_eq!((message.kind, message.reply_to), (METHOD_RETURN, 3));
+        assert_eq!(Reader::new(&message.body).text(), Some("/job/7"));
+    }
+
+    #[test]
+    fn no_part_of_a_reply_is_a_reply_and_no_byte_makes_us_panic() {
+        let (head, rest) = reply();
+        for n in 0..rest.len() {
+            let cut = Head::parse(&head).unwrap();
+            assert_eq!(cut.message(rest[..n].to_vec()), None, "{n}");
+        }
+        for at in 0..rest.len() {
+            for value in [0, 1, 127, 255] {
+                let mut wrong = rest.clone();
+                wrong[at] = value;
+                let _ = Head::parse(&head).unwrap().message(wrong);
+            }
+        }
+    }
+
+    #[test]
+    fn a_head_of_another_byte_order_or_of_endless_length_is_refused() {
+        let (mut head, _) = reply();
+        head[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(Head::parse(&head).is_none());
+        let (mut head, _) = reply();
+        head[12..16].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(Head::parse(&head).is_none());
+        let (mut head, _) = reply();
+        head[0] = b'B';
+        assert!(Head::parse(&head).is_none());
+    }
+
+    #[test]
+    fn a_call_is_written_as_the_specification_has_it() {
+        let mut body = Body::default();
+        body.text("hi");
+        let bytes = method_call(1, &OBJECT, "Go", "s", body);
+        assert_eq!(
+            &bytes[..16],
+            [b'l', 1, 0, 1, 7, 0, 0, 0, 1, 0, 0, 0, 71, 0, 0, 0]
+        );
+        assert_eq!(&bytes[16..26], [1, 1, b'o', 0, 2, 0, 0, 0, b'/', b'x']);
+        assert_eq!(&bytes[bytes.len() - 7..], [2, 0, 0, 0, b'h', b'i', 0]);
+        assert_eq!(bytes.len(), 16 + 72 + 7);
+    }
+
+    #[test]
+    fn values_stand_at_multiples_of_their_size() {
+        let mut body = Body::default();
+        body.properties(&[("A".into(), Value::U64(5)), ("B".into(), Value::Bool(true))]);
+        assert_eq!(
+            body.0,
+            [
+                40, 0, 0, 0, 0, 0, 0,
+                0, // the array's length, and padding to its first struct
+                1, 0, 0, 0, b'A', 0, 1, b't', 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0,
+                0, //
+                1, 0, 0, 0, b'B', 0, 1, b'b', 0, 0, 0, 0, 1, 0, 0, 0
+            ][..body.0.len()]
+        );
+    }
+
+    #[test]
+    fn lists_are_written_with_their_length_in_bytes() {
+        let mut body = Body::default();
+        body.numbers(&[7, 8]);
+        assert_eq!(body.0, [8, 0, 0, 0, 7, 0, 0, 0, 8, 0, 0, 0]);
+        let mut body = Body::default();
+        body.value(&Value::Texts(vec!["a".into()]));
+        assert_eq!(body.0, [6, 0, 0, 0, 1, 0, 0, 0, b'a', 0]);
+        let mut body = Body::default();
+        body.value(&Value::Bytes(vec![1, 2, 3]));
+        assert_eq!(body.0, [3, 0, 0, 0, 1, 2, 3]);
+    }
+}

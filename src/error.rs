@@ -160,3 +160,56 @@ impl fmt::Display for Reason {
         f.write_str(text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_failed_and_why_in_the_words_that_docker_looks_for() {
+        let error = Error::from_errno("cannot open /x", Errno::NOENT);
+        assert_eq!(
+            error.to_string(),
+            "cannot open /x: no such file or directory"
+        );
+        assert_eq!(error.errno(), Some(Errno::NOENT));
+        assert_eq!(Reason(Errno::ACCESS).to_string(), "permission denied");
+        assert_eq!(Reason(Errno::ISDIR).to_string(), "is a directory");
+        assert_eq!(Reason(Errno::NOTDIR).to_string(), "not a directory");
+        assert_eq!(
+            Reason(Errno::from_raw_os_error(4000)).to_string(),
+            "error 4000"
+        );
+    }
+
+    #[test]
+    fn a_lack_of_rights_is_told_from_other_errors() {
+        for (errno, denied) in [
+            (Errno::ACCESS, true),
+            (Errno::PERM, true),
+            (Errno::ROFS, true),
+            (Errno::NOENT, false),
+        ] {
+            assert_eq!(Error::from_errno("x", errno).is_denied(), denied);
+        }
+        assert!(!Error::new("permission denied").is_denied());
+    }
+
+    #[test]
+    fn an_interruption_keeps_its_signal() {
+        let error = Error::interrupted("the set-up was", 15);
+        assert_eq!(error.to_string(), "the set-up was interrupted by signal 15");
+        assert_eq!(error.why(), Why::Interrupted(15));
+    }
+
+    #[test]
+    fn a_failed_call_is_described_only_when_it_failed() {
+        let what = || -> String { unreachable!() };
+        assert_eq!(Ok::<_, Errno>(7).during(what).unwrap(), 7);
+        let failed = Err::<(), _>(Errno::IO).during(|| "cannot".into());
+        assert_eq!(
+            failed.unwrap_err().to_string(),
+            "cannot: input/output error"
+        );
+    }
+}

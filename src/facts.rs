@@ -169,3 +169,76 @@ pub fn join(path: &str, name: &str) -> String {
         name.trim_start_matches('/')
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+25 1 0:22 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755
+30 25 0:26 / /sys/fs/cgroup/unified rw,nosuid - cgroup2 cgroup2 rw,nsdelegate
+31 25 0:27 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
+32 25 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
+33 25 0:27 / /sys/fs/cgroup/again rw - cgroup cgroup rw,cpu,cpuacct
+34 25 0:29 / /elsewhere/memory rw - cgroup cgroup rw,memory
+35 1 0:30 / /proc\\040x rw - proc proc rw
+36 1 0:31 / /sys rw - sysfs sysfs rw
+not a line
+";
+
+    #[test]
+    fn hierarchies_are_found_once_each_below_the_mount_point() {
+        let found = Cgroups::of_mountinfo(HYBRID);
+        let Cgroups::V1(hierarchies) = &found else {
+            panic!("{found:?}");
+        };
+        let rows: Vec<String> = hierarchies
+            .iter()
+            .map(|h| format!("{} {}", h.mountpoint, h.controllers.join(",")))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                "/sys/fs/cgroup/unified ",
+                "/sys/fs/cgroup/cpu,cpuacct cpu,cpuacct",
+                "/sys/fs/cgroup/systemd name=systemd"
+            ]
+        );
+        assert!(found.has_v1());
+        assert!(hierarchies[0].is_v2() && hierarchies[1].has("cpuacct"));
+    }
+
+    #[test]
+    fn only_v2_beside_nothing_has_no_v1() {
+        let line = "30 25 0:26 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        assert!(!Cgroups::of_mountinfo(line).has_v1());
+        assert!(!Cgroups::of_mountinfo("").has_v1());
+        assert!(!Cgroups::V2.has_v1());
+    }
+
+    #[test]
+    fn a_cgroup_has_a_directory_in_each_hierarchy() {
+        assert_eq!(Cgroups::V2.directories("/a/b"), ["/sys/fs/cgroup/a/b"]);
+        assert_eq!(
+            Cgroups::of_mountinfo(HYBRID).directories("/a"),
+            [
+                "/sys/fs/cgroup/unified/a",
+                "/sys/fs/cgroup/cpu,cpuacct/a",
+                "/sys/fs/cgroup/systemd/a"
+            ]
+        );
+    }
+
+    #[test]
+    fn pseudo_mounts_are_found_with_their_blanks() {
+        assert_eq!(pseudo_mounts(HYBRID), ["/proc x", "/sys"]);
+        assert_eq!(unescaped(r"/a\134b\011c\012"), "/a\\b\tc\n");
+    }
+
+    #[test]
+    fn paths_are_joined_with_one_slash() {
+        assert_eq!(join("/a", "b"), "/a/b");
+        assert_eq!(join("/a/", "/b"), "/a/b");
+        assert_eq!(join("/", "b"), "/b");
+    }
+}

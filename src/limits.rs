@@ -4,6 +4,8 @@
 pub mod devices;
 mod limit;
 pub mod systemd;
+#[cfg(test)]
+mod tests;
 mod v1;
 mod v2;
 

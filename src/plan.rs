@@ -12,6 +12,8 @@ pub mod notify_socket;
 mod options;
 mod process;
 mod security;
+#[cfg(test)]
+mod tests;
 
 use crate::error::{Error, Result, fail};
 use crate::facts::{Facts, join};

@@ -43,3 +43,49 @@ fn number(text: &str) -> Option<u32> {
     }
     Some(RTMAX - distance(name.strip_prefix("RTMAX")?, '-')?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_read_by_name_and_by_number() {
+        for (text, number) in [
+            ("KILL", 9),
+            ("SIGKILL", 9),
+            ("sigterm", 15),
+            ("9", 9),
+            ("0", 0),
+            ("IOT", 6),
+            ("CLD", 17),
+            ("SYS", 31),
+            ("RTMIN", 34),
+            ("SIGRTMIN+3", 37),
+            ("RTMAX", 64),
+            ("RTMAX-1", 63),
+            ("64", 64),
+        ] {
+            assert_eq!(parse(text).unwrap(), number, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_signal_is_an_error() {
+        for text in [
+            "",
+            "FOO",
+            "65",
+            "-1",
+            "+9",
+            "RTMIN-1",
+            "RTMIN+31",
+            "SIGSIGKILL",
+            " 9",
+        ] {
+            assert_eq!(
+                parse(text).unwrap_err().to_string(),
+                format!("unknown signal {text:?}")
+            );
+        }
+    }
+}

@@ -14,6 +14,7 @@ mod resources;
 mod seccomp;
 
 use alloc::borrow::Cow;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::error::Result;
@@ -60,7 +61,7 @@ macro_rules! documents {
 documents! { Spec Process ProfileHead Resources Seccomp }
 
 /// Reads a list of strings.
-pub fn strings(file: &str, json: &[u8]) -> Result<Vec<alloc::string::String>> {
+pub fn strings(file: &str, json: &[u8]) -> Result<Vec<String>> {
     json::read(file, json)
 }
 

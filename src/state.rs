@@ -192,3 +192,118 @@ fn date(days: i64) -> (i64, i64, i64) {
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day_of_year - (153 * march_month + 2) / 5 + 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_a_plain_name() {
+        for id in ["a", "A-b_c.d+9", "..a", &"x".repeat(255)] {
+            assert!(check_id(id).is_ok(), "{id}");
+        }
+        for (id, text) in [
+            ("", "the container id is empty"),
+            (
+                ".",
+                "invalid container id \".\": only letters, digits and _ + - . are allowed",
+            ),
+            (
+                "..",
+                "invalid container id \"..\": only letters, digits and _ + - . are allowed",
+            ),
+            (
+                "a/b",
+                "invalid container id \"a/b\": only letters, digits and _ + - . are allowed",
+            ),
+            (
+                "a\n",
+                "invalid container id \"a\\n\": only letters, digits and _ + - . are allowed",
+            ),
+            (
+                &"x".repeat(256),
+                "invalid container id: 256 characters are more than 255",
+            ),
+        ] {
+            assert_eq!(check_id(id).unwrap_err().to_string(), text);
+        }
+    }
+
+    const OLD: &str = r#"{"ociVersion":"1.2.0","id":"box","pid":7,"startTime":9,"bundle":"/b","rootfs":"/b/r","created":"t",
+        "annotations":[],"poststart":[],"poststop":[],"noNewKeyring":false}"#;
+
+    #[test]
+    fn a_state_without_a_version_or_with_unknown_fields_is_read() {
+        let old = State::parse("state.json", OLD.as_bytes()).unwrap();
+        assert_eq!((old.version, old.pid, old.start_time), (0, 7, 9));
+        let newer = OLD.replace("{\"oci", "{\"version\":9,\"later\":[{}],\"oci");
+        assert_eq!(
+            State::parse("state.json", newer.as_bytes())
+                .unwrap()
+                .version,
+            9
+        );
+    }
+
+    #[test]
+    fn a_state_that_is_written_is_read_again() {
+        let state = State::parse("state.json", OLD.as_bytes()).unwrap();
+        let text = serde_json::to_string(&state).unwrap();
+        let again = State::parse("state.json", text.as_bytes()).unwrap();
+        assert_eq!(serde_json::to_string(&again).unwrap(), text);
+    }
+
+    #[test]
+    fn no_part_of_a_state_is_a_state() {
+        for n in 0..OLD.len() {
+            assert!(
+                State::parse("state.json", &OLD.as_bytes()[..n]).is_err(),
+                "{n}"
+            );
+        }
+        assert_eq!(
+            State::parse("state.json", b"[]").unwrap_err().to_string(),
+            "state.json: expected an object, found a list"
+        );
+    }
+
+    #[test]
+    fn a_stopped_container_has_pid_0() {
+        let state = State::parse("state.json", OLD.as_bytes()).unwrap();
+        assert_eq!(
+            serde_json::to_string(&state.shown(STOPPED)).unwrap(),
+            r#"{"ociVersion":"1.2.0","id":"box","pid":0,"status":"stopped","bundle":"/b","rootfs":"/b/r","created":"t"}"#
+        );
+        assert_eq!(state.shown(RUNNING).pid, 7);
+    }
+
+    #[test]
+    fn a_stat_is_read_whatever_the_name_of_the_process() {
+        let line = |name: &str, state: char, flags: u32, pending: u64| {
+            format!(
+                "7 ({name}) {state} 1 7 7 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0 0 0 0 0 0 0 {pending} 0 0 0"
+            )
+        };
+        let stat = |text: &str| Stat::parse(text).map(|s| (s.status, s.started, s.dying));
+        assert_eq!(stat(&line("sh", 'S', 0, 0)), Some(('S', 4711, false)));
+        assert_eq!(stat(&line("a) R (b", 'Z', 0, 0)), Some(('Z', 4711, false)));
+        assert_eq!(stat(&line("sh", 'R', 0x4, 0)), Some(('R', 4711, true)));
+        assert_eq!(stat(&line("sh", 'R', 0x400, 0)), Some(('R', 4711, true)));
+        assert_eq!(stat(&line("sh", 'D', 0, 1 << 8)), Some(('D', 4711, true)));
+        assert_eq!(stat("7 (sh) R 1"), None);
+        assert_eq!(stat(""), None);
+    }
+
+    #[test]
+    fn times_are_of_the_gregorian_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00.000000005Z"),
+            (951_782_400, "2000-02-29T00:00:00.000000005Z"),
+            (1_709_251_199, "2024-02-29T23:59:59.000000005Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000000005Z"),
+            (-1, "1969-12-31T23:59:59.000000005Z"),
+        ] {
+            assert_eq!(rfc3339(seconds, 5), text);
+        }
+    }
+}
