@@ -34,7 +34,7 @@ pub enum Request<'a> {
 /// Parses the arguments that follow the program's own name.
 ///
 /// `globals` is an argument and not a part of the result because an error needs it too: the flags before the mistake
-/// say to which log the error goes. Errors are one line, and name the help that tells more.
+/// say to which log the error goes, and the command says its exit status. Errors are one line, and name the help that tells more.
 pub fn parse<'a>(args: &[&'a str], globals: &mut Globals<'a>) -> Result<Request<'a>> {
     let mut words = Words {
         rest: args,
@@ -44,7 +44,8 @@ pub fn parse<'a>(args: &[&'a str], globals: &mut Globals<'a>) -> Result<Request<
     };
     let mut places = Vec::new();
     globals.places(&mut places);
-    let name = match words.next(&mut places)? {
+    let (operands, flags) = places.split_at_mut(Globals::OPERANDS.len());
+    let name = match words.next(flags)? {
         Some(Word::Operand(name)) => name,
         Some(Word::Help) | None => return Ok(Request::Help(help_on_all())),
         Some(Word::Version) => return Ok(Request::Version),
@@ -57,6 +58,7 @@ pub fn parse<'a>(args: &[&'a str], globals: &mut Globals<'a>) -> Result<Request<
     }
 
     let (entry, mut command) = find(name)?;
+    operands[0].store(Value::Text(name));
     words.command = Some(entry);
     words.flags = entry.flags;
     let mut places = Vec::new();

@@ -174,7 +174,7 @@ fn attack_on_the_binary_of(owner: fn(&mut Bundle), words: &[&str], prepare: fn(&
     owner(&mut first);
     first.capabilities(&ATTACKER);
     let copy = first.file("copy");
-    fs::copy(&first.runtime, &copy).unwrap();
+    host::copy(&first.runtime, &copy);
     let binary = fs::metadata(&first.runtime).unwrap();
     chown(&copy, Some(binary.uid()), Some(binary.gid())).unwrap();
     let size = fs::metadata(&copy).unwrap().len().to_string();
@@ -227,11 +227,10 @@ fn the_binary_cannot_be_overwritten_through_an_elf_interpreter() {
     let interpreted = host::program_interpreted_by_its_parent();
     assert!(interpreted.exists());
     attack_on_the_binary(|b| {
-        fs::copy(
+        host::copy(
             host::program_interpreted_by_its_parent(),
             b.rootfs().join("bin/interpreted"),
-        )
-        .unwrap();
+        );
         b.args(&["/bin/interpreted", "--log=/tmp/fifo", "nonsense"]);
     });
 }
@@ -266,7 +265,7 @@ fn an_ordinary_users_binary_cannot_be_overwritten() {
     });
     attack_on_the_binary_of(owner, &[], |b| {
         let interpreted = b.rootfs().join("bin/interpreted");
-        fs::copy(host::program_interpreted_by_its_parent(), interpreted).unwrap();
+        host::copy(host::program_interpreted_by_its_parent(), interpreted);
         b.args(&["/bin/interpreted", "--log=/tmp/fifo", "nonsense"]);
     });
 }

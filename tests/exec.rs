@@ -1020,7 +1020,7 @@ fn hash(path: &std::path::Path) -> u64 {
 fn the_binary_cannot_be_overwritten_through_exec() {
     let mut b = Bundle::new();
     let copy = b.file("copy");
-    fs::copy(host::runtime(), &copy).unwrap();
+    host::copy(host::runtime(), &copy);
     let before = hash(&copy);
     let size = fs::metadata(&copy).unwrap().len().to_string();
     b.capabilities(&["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_KILL"])
@@ -1032,7 +1032,7 @@ fn the_binary_cannot_be_overwritten_through_exec() {
     fs::write(&script, "#!/proc/self/exe --log=/tmp/fifo\n").unwrap();
     fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
     let interpreted = b.rootfs().join("bin/interpreted");
-    fs::copy(host::program_interpreted_by_its_parent(), interpreted).unwrap();
+    host::copy(host::program_interpreted_by_its_parent(), interpreted);
     let (input, hold) = std::io::pipe().unwrap();
     let input = fs::File::from(OwnedFd::from(input));
     let running = b.launch("run", &[]).stdin(input).spawn();

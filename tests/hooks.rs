@@ -177,7 +177,7 @@ fn start_container_hooks_run_in_the_root_of_the_container() {
 /// Adds a hook of every kind that runs the helper with `args` and `env`; it is in the scratch directory and in the root.
 fn helper_everywhere(b: &mut Bundle, words: &[&str], env: Value) {
     let helper = b.text("log/helper");
-    fs::copy(runtime_tests::host::helper(), &helper).unwrap();
+    runtime_tests::host::copy(runtime_tests::host::helper(), &helper);
     for kind in KINDS {
         // The helper prints to stdout, which only the hook's own shell can send elsewhere.
         let mut args = vec!["sh", "-c", "exec \"$@\" >> \"$0\""];

@@ -64,7 +64,7 @@ fn the_first_argument_is_looked_up_in_the_path_of_the_specification() {
     let mut b = Bundle::new();
     let dir = b.rootfs().join("own");
     fs::create_dir(&dir).unwrap();
-    fs::copy(host::helper(), dir.join("mine")).unwrap();
+    host::copy(host::helper(), dir.join("mine"));
     b.set("/process/env", json!(["PATH=/nowhere:/own:/bin"]))
         .args(&["mine", "args"]);
     b.run_ok().prints("[mine][args]\n");

@@ -234,7 +234,7 @@ fn a_program_on_a_noexec_mount_is_told() {
     let mut b = Bundle::new();
     let dir = b.file("programs");
     fs::create_dir(&dir).unwrap();
-    fs::copy(host::busybox(), dir.join("true")).unwrap();
+    host::copy(host::busybox(), dir.join("true"));
     b.bind(&dir, "/programs", &["bind", "noexec"]);
     only_the_exec_fails(
         b.args(&["/programs/true"]),

@@ -195,8 +195,9 @@ pub const HELP: Flag = flag("help", 'h', Switch, "print this text");
 pub const VERSION: Flag = flag("version", 'v', Switch, "print the version");
 
 arguments! {
-    /// The flags of the program, before the command.
+    /// The flags of the program, and the name of the command that follows them.
     Globals {
+        command: &'a str = Required("COMMAND");
     } flags {
         root: Option<&'a str> = flag("root", '\0', Dir("DIR"), "the directory of the containers' state");
         log: Option<&'a str> = flag("log", '\0', File("FILE"), "append messages to this file as well");

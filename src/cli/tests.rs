@@ -189,7 +189,7 @@ fn criu_is_a_global_flag() {
 
 #[test]
 fn rootless_is_accepted_and_ignored() {
-    assert_eq!(globals(&["--rootless=auto"]), Globals::default());
+    assert_eq!(globals(&["--rootless=auto"]), globals(&[]));
 }
 
 #[test]
@@ -201,6 +201,17 @@ fn the_global_flags_before_a_mistake_are_known() {
         "unknown flag --nope (see runtime --help)"
     );
     assert_eq!((globals.log, globals.debug), (Some("/l"), false));
+}
+
+#[test]
+fn the_command_before_a_mistake_is_known() {
+    let mut globals = Globals::default();
+    let result = parse(&["exec", "--user=-1", "box", "true"], &mut globals);
+    assert_eq!(
+        result.expect_err("an error").to_string(),
+        "exec: --user: expected a number from 0 to 4294967294, found \"-1\""
+    );
+    assert_eq!(globals.command, "exec");
 }
 
 #[test]

@@ -200,12 +200,28 @@ pub fn program(name: &str) -> PathBuf {
     crate::skip!("no {name} on this machine")
 }
 
+/// Copies a program in a process of its own. Were it written by us, a process that another test starts meanwhile would hold it
+/// open for writing until its exec, and whoever executes the copy by then would get ETXTBSY.
+#[track_caller]
+pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) {
+    let status = Command::new("cp")
+        .arg("-p")
+        .args([from.as_ref(), to.as_ref()])
+        .status()
+        .unwrap();
+    assert!(
+        status.success(),
+        "cp to {}: {status}",
+        to.as_ref().display()
+    );
+}
+
 /// A copy of busybox that containers may spoil, shared by all roots of this run.
 pub fn busybox() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
         let path = scratch().join("busybox");
-        fs::copy(program("busybox"), &path).unwrap();
+        copy(program("busybox"), &path);
         path
     })
 }
@@ -226,7 +242,7 @@ fn compile(name: &str, source: &str, flags: &[&str]) -> PathBuf {
     let (source_path, path) = (scratch().join(format!("{name}.c")), scratch().join(name));
     // In a guest, which has no compiler.
     if let Some(compiled) = std::env::var_os("RUNTIME_COMPILED") {
-        fs::copy(Path::new(&compiled).join(name), &path).unwrap();
+        copy(Path::new(&compiled).join(name), &path);
         return path;
     }
     fs::write(&source_path, source).unwrap();

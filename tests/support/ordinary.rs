@@ -17,7 +17,7 @@ impl Bundle {
     /// The user maps only his own id, which is root in the container.
     pub fn ordinary(&mut self) -> &mut Bundle {
         self.runtime = self.file("runtime");
-        fs::copy(host::runtime(), &self.runtime).unwrap();
+        host::copy(host::runtime(), &self.runtime);
         chown(&self.runtime, Some(UID), Some(UID)).unwrap();
         for dir in ["state", "run", "bundle"] {
             fs::create_dir_all(self.file(dir)).unwrap();

@@ -30,7 +30,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use log::Log;
-use runtime::cli::{self, Command, Globals, Request};
+use runtime::cli::{self, Globals, Request};
 use runtime::error::{Error, Result, Why};
 use syscalls::Start;
 
@@ -66,23 +66,22 @@ fn log<'a>(globals: &Globals<'a>) -> Log<'a> {
 
 fn main(start: Start) -> i32 {
     let mut globals = Globals::default();
-    // The status of our own errors: exec's is one that programs do not use.
-    let mut failed = 1;
-    let result = run(start, &mut globals, &mut failed);
-    match result {
+    match run(start, &mut globals) {
         Ok(status) => status,
         Err(error) => {
             log(&globals).error(&error.to_string());
             match error.why() {
                 // As a shell has it.
                 Why::Interrupted(signal) => 128 + signal,
-                _ => failed,
+                // One that programs do not use.
+                _ if globals.command == "exec" => 255,
+                _ => 1,
             }
         }
     }
 }
 
-fn run(start: Start, globals: &mut Globals<'static>, failed: &mut i32) -> Result<i32> {
+fn run(start: Start, globals: &mut Globals<'static>) -> Result<i32> {
     // What engines ask most often needs neither table nor memory.
     if start.args().nth(1) == Some(c"--version") {
         return commands::print(commands::VERSION);
@@ -101,9 +100,6 @@ fn run(start: Start, globals: &mut Globals<'static>, failed: &mut i32) -> Result
         Request::Help(text) => commands::print(&text),
         Request::Version => commands::print(commands::VERSION),
         Request::Run(command) => {
-            if let Command::Exec(_) = *command {
-                *failed = 255;
-            }
             let root = root_directory(start, globals);
             let context = Context {
                 start,

@@ -17,7 +17,8 @@ pub fn alive(pid: i32, start_time: u64) -> Result<Option<OwnedFd>> {
         return Ok(None);
     };
     let pidfd = match rustix::process::pidfd_open(number, PidfdFlags::empty()) {
-        Err(Errno::SRCH) => return Ok(None),
+        // A number that is no process's: of nobody, of one that is being reaped (EINVAL before Linux 6.9), or of a thread by now.
+        Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
         pidfd => pidfd.during(|| format!("cannot look at process {pid} (pidfd_open)"))?,
     };
     // Read after the pidfd is held: the text is of the process behind it, or of none.
