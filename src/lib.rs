@@ -13,6 +13,8 @@ pub mod error;
 pub mod facts;
 pub mod limits;
 pub mod plan;
+#[cfg(test)]
+mod rooms;
 pub mod signal;
 pub mod spec;
 pub mod state;

@@ -16,7 +16,7 @@ mod start;
 mod state;
 mod update;
 
-use crate::Context;
+use crate::context::Context;
 use crate::files;
 use crate::host;
 use alloc::format;

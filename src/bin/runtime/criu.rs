@@ -1,7 +1,7 @@
 //! criu(8), which saves processes to disk and brings them back: what it is told about a container of ours, as a list
 //! of arguments made from the plan and the command line, and how it is run.
 
-use crate::Context;
+use crate::context::Context;
 use crate::files;
 use crate::program::{self, Needs, Stream};
 use alloc::borrow::{Cow, ToOwned};

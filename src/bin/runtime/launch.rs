@@ -5,10 +5,10 @@ mod made;
 mod trees;
 mod why;
 
-use crate::Context;
 use crate::cgroup::Cgroup;
 use crate::cgroup::systemd::Manager;
 use crate::container::{Container, Directory};
+use crate::context::Context;
 use crate::files::Replacement;
 use crate::process;
 use crate::sd_notify::{self, Ready};

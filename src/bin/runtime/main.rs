@@ -8,6 +8,7 @@ mod cgroup;
 mod commands;
 mod console;
 mod container;
+mod context;
 mod criu;
 mod dbus;
 mod files;
@@ -29,47 +30,19 @@ mod socket;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use log::Log;
+use context::{Context, log as log_of};
 use runtime::cli::{self, Globals, Request};
 use runtime::error::{Error, Result, Why};
 use syscalls::Start;
 
 syscalls::entry!(main);
 
-/// What every command gets: the command line and where containers are kept.
-pub struct Context<'a> {
-    pub start: Start,
-    pub globals: &'a Globals<'a>,
-    /// The directory of all containers.
-    pub root: &'a str,
-}
-
-impl Context<'_> {
-    /// The socket of the service manager that started us.
-    pub fn notify_socket(&self) -> Option<&'static str> {
-        self.start
-            .var("NOTIFY_SOCKET")
-            .filter(|path| !path.is_empty())
-    }
-
-    pub fn log(&self) -> Log<'_> {
-        log(self.globals)
-    }
-}
-
-fn log<'a>(globals: &Globals<'a>) -> Log<'a> {
-    Log {
-        file: globals.log,
-        json: globals.log_format == Some("json"),
-    }
-}
-
 fn main(start: Start) -> i32 {
     let mut globals = Globals::default();
     match run(start, &mut globals) {
         Ok(status) => status,
         Err(error) => {
-            log(&globals).error(&error.to_string());
+            log_of(&globals).error(&error.to_string());
             match error.why() {
                 // As a shell has it.
                 Why::Interrupted(signal) => 128 + signal,

@@ -2,13 +2,15 @@
 //! the container.
 
 use crate::container::Container;
+use crate::context::Context;
 use crate::criu::{self, External, Places, Running};
+use crate::files;
 use crate::program::Needs;
-use crate::{Context, cli::Checkpoint, files};
 use crate::{host, log};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use runtime::cli::Checkpoint;
 use runtime::error::{During, Error, Result, fail};
 use runtime::facts::{CGROUPS, Cgroups, join};
 use runtime::limits::Driver;

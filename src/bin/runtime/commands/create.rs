@@ -1,9 +1,10 @@
 //! `create` and `run`: from a bundle to a container that waits, or runs in the foreground or detached.
 
 use crate::cgroup::systemd::Manager;
+use crate::context::Context;
 use crate::launch::{Launched, Request, launch, shown, told};
 use crate::socket::PidfdSocket;
-use crate::{Context, commands, console, files, hooks, host, log, process, seal};
+use crate::{commands, console, files, hooks, host, log, process, seal};
 use alloc::format;
 use alloc::string::String;
 use runtime::cli::{Create, Launch, Run};

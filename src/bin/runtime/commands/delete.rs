@@ -1,7 +1,7 @@
 //! `delete`: removes what is left of a container, also of one that was never finished.
 
-use crate::Context;
 use crate::container::Container;
+use crate::context::Context;
 use runtime::cli::Delete;
 use runtime::error::{Result, fail};
 

@@ -1,9 +1,9 @@
 //! `events`: what a container uses, every few seconds until it ends or once, and when the kernel kills one of
 //! its processes for memory. One JSON object a line, as runc's.
 
-use crate::Context;
 use crate::cgroup::stats::{Oom, Source};
 use crate::container::Container;
+use crate::context::Context;
 use crate::host;
 use core::fmt::{self, Write};
 use runtime::cli::Events;

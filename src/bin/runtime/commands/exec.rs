@@ -4,12 +4,13 @@ use crate::cgroup::Cgroup;
 use crate::cgroup::systemd::Manager;
 use crate::commands::create::{listen_fds, protect};
 use crate::container::Container;
+use crate::context::Context;
 use crate::files::Replacement;
 use crate::launch::{
     Ends, connect_console, converse, pid_file_of, raise_limits, spread, told, unborn,
 };
 use crate::socket::PidfdSocket;
-use crate::{Context, console, files, host, log, oom, process, seccomp_agent, signal};
+use crate::{console, files, host, log, oom, process, seccomp_agent, signal};
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::vec;

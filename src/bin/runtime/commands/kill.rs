@@ -1,7 +1,7 @@
 //! `kill`: a signal to the container's process, or to all its processes.
 
-use crate::Context;
 use crate::container::Container;
+use crate::context::Context;
 use runtime::cli::Kill;
 use runtime::error::Result;
 use runtime::signal;

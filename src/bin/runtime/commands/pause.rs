@@ -1,7 +1,7 @@
 //! `pause` and `resume`: every process of the container stops where it is, and goes on.
 
-use crate::Context;
 use crate::container::Container;
+use crate::context::Context;
 use crate::host;
 use runtime::error::{Result, fail};
 use runtime::state::{CREATED, PAUSED, RUNNING};

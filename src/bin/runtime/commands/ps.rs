@@ -1,9 +1,9 @@
 //! `ps`: the processes of a container, as numbers in JSON or as the lines that the host's ps has for them.
 
 use super::print;
-use crate::Context;
 use crate::cgroup;
 use crate::container::Container;
+use crate::context::Context;
 use crate::host;
 use crate::program::{self, Stream};
 use alloc::format;

@@ -3,10 +3,11 @@
 
 use crate::commands::create::{Mode, Planned, planned};
 use crate::container::Directory;
+use crate::context::Context;
 use crate::criu::{self, Places, Restored};
 use crate::launch::{Made, enter, spread, told};
 use crate::program::Needs;
-use crate::{Context, console, files, process, signal};
+use crate::{console, files, process, signal};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;

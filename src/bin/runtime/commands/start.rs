@@ -1,7 +1,7 @@
 //! `start`: wakes the waiting child and hears from it whether its exec worked.
 
-use crate::Context;
 use crate::container::Container;
+use crate::context::Context;
 use crate::launch::{failure, go_on, start_address};
 use crate::sd_notify::Ready;
 use crate::{hooks, process, seccomp_agent};

@@ -1,8 +1,8 @@
 //! `state` and `list`: what is written down, and what the kernel says now.
 
 use super::print;
-use crate::Context;
 use crate::container::{Container, Directory};
+use crate::context::Context;
 use crate::host;
 use alloc::borrow::ToOwned;
 use alloc::format;

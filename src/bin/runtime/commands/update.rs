@@ -1,9 +1,9 @@
 //! `update`: new limits for a container, from a file or from flags. What is not given stays as it is.
 
-use crate::Context;
 use crate::cgroup;
 use crate::cgroup::systemd::Manager;
 use crate::container::Container;
+use crate::context::Context;
 use crate::files;
 use crate::host;
 use alloc::borrow::Cow;
