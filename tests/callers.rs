@@ -482,7 +482,7 @@ fn every_failure_is_one_object_in_the_json_log() {
         (&["create", "--bundle", "/nowhere", "x"], 1),
         (&["create", "--preserve-fds", "x", "y"], 1),
         (&["start", "x", "y"], 1),
-        (&["exec", "--nonsense", "x"], 1),
+        (&["exec", "--nonsense", "x"], 255),
         (&["exec", "x"], 255),
         (&["exec", "x", "y"], 255),
         (&["state", "x"], 1),
