@@ -48,7 +48,7 @@ mod vm;
 use runtime_tests::{Trial, harness, host, machine};
 
 /// All tests. The first of each area come first, then the second: an engine runs one case at a time, and its other cases
-/// would keep threads waiting. The guests, which take longest, begin at once.
+/// would keep threads waiting.
 fn tests() -> Vec<Trial> {
     let mut areas = [
         vm::tests(),
@@ -116,9 +116,9 @@ fn choose(tests: &mut Vec<Trial>, only: &str) {
 
 fn main() {
     let mut arguments = libtest_mimic::Arguments::from_args();
-    // Most tests wait for something most of the time, three for the guests.
+    // Most tests wait for something most of the time; but some with engines want their events in time.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    arguments.test_threads.get_or_insert(3 + 2 * cores);
+    arguments.test_threads.get_or_insert(cores + 1);
     let mut tests = tests();
     if let Ok(only) = std::env::var("RUNTIME_ONLY") {
         choose(&mut tests, &only);
