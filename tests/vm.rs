@@ -65,11 +65,11 @@ fn boot(name: &str, flags: &[&str], files: &[PathBuf], line: &str) -> Output {
         &guest(name),
         concat!(env!("CARGO_MANIFEST_DIR"), "/vm/guest"),
     )
-    .args(["-t", "1500"])
+    .args(["-t", "2400"])
     .args(flags)
     .arg(format!("{}:usr/bin/runtime", host::runtime().display()))
     .arg(format!("{}:usr/bin/runtime-tests", own.display()))
-    .deadline(1800);
+    .deadline(2700);
     for file in host::compiled() {
         let name = file.file_name().unwrap().to_string_lossy();
         command = command.arg(format!("{}:compiled/{name}", file.display()));
