@@ -46,7 +46,7 @@ pub struct Cgroup {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     pub values: Vec<Limit>,
-    /// The device rules as systemd is told of them; `None` where the spec has none.
+    /// The device rules in the form systemd takes; `None` if the spec has none.
     pub rules: Option<Vec<bpf::DeviceRule>>,
     /// The same rules as the kernel takes them; `None` also for those who cannot set any: only the host's root can.
     pub devices: Option<Filter>,

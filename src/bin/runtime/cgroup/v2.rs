@@ -52,8 +52,8 @@ pub fn enable(path: &str, limits: &[Limit]) -> Result<()> {
     let is_there = |limit: &Limit| {
         rustix::fs::access(join(&directory, &limit.file).as_str(), Access::EXISTS).is_ok()
     };
-    // What every start asks first, since on most hosts they have been handed down before. The files come last: while
-    // somebody else is handing down, controllers are told of that have none yet.
+    // On most hosts the controllers are enabled already, so every start checks this first. The files are checked last: while
+    // another process enables controllers, the kernel lists some whose files do not exist yet.
     if lacks(&join(&directory, "cgroup.controllers"))?.is_empty() && limits.iter().all(is_there) {
         return Ok(());
     }
@@ -62,7 +62,7 @@ pub fn enable(path: &str, limits: &[Limit]) -> Result<()> {
         let file = join(&at, "cgroup.subtree_control");
         let lacking = lacks(&file)?;
         let may = may_hand_down(&at);
-        // What is needed once more where it is told of: the write waits for whoever is handing down.
+        // A needed controller is written even where it is listed: the write waits for a process that is enabling it.
         let asked = |c: &&String| needed(c).is_some() || may && lacking.contains(c);
         let asked: Vec<&String> = wanted.iter().filter(asked).collect();
         let enable = |controllers: &[&String]| {

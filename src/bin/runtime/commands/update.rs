@@ -1,4 +1,4 @@
-//! `update`: new limits for a container, from a file or from flags. What is not given stays as it is.
+//! `update`: new limits for a container, from a file or from flags. Limits that are not given do not change.
 
 use crate::cgroup;
 use crate::cgroup::systemd::Manager;
