@@ -29,6 +29,7 @@ runtime_tests::tests![
     a_bind_ignores_the_mode_and_owner_of_a_new_root,
     an_option_that_a_mount_cannot_honour_is_refused_by_its_place,
     what_the_hosts_mount_forbids_is_locked_in_a_user_namespace,
+    a_mount_with_long_options_has_its_flags,
     a_bind_keeps_the_flags_of_its_source,
     a_bind_with_ro_keeps_nosuid_nodev_noexec_of_its_source,
     the_mode_of_a_mount_point_is_not_copied_onto_the_mounted_root,
@@ -510,6 +511,38 @@ fn what_the_hosts_mount_forbids_is_locked_in_a_user_namespace() {
         &format!("config.json: mounts[{n}].options"),
         "Operation not permitted",
     ]);
+    b.left_nothing();
+}
+
+fn a_mount_with_long_options_has_its_flags() {
+    // Longer than one value of fsconfig(2) may be: several directories whose names are long.
+    let mut b = Bundle::new();
+    let lower: Vec<String> = (0..4)
+        .map(|n| {
+            let path = b.file(&format!("{}{n}", "d".repeat(100)));
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join(format!("file{n}")), "").unwrap();
+            path.to_str().unwrap().to_owned()
+        })
+        .collect();
+    let option = format!("lowerdir={}", lower.join(":"));
+    assert!(option.len() > 256);
+    b.mount(
+        "/to",
+        "overlay",
+        "overlay",
+        &[&option, "ro", "nosuid", "nodev", "noexec"],
+    );
+    let entry = entry(&table(&mut b), "/to");
+    for flag in ["ro", "nosuid", "nodev", "noexec"] {
+        assert!(
+            entry.options.iter().any(|o| o == flag),
+            "{:?}",
+            entry.options
+        );
+    }
+    b.sh("ls /to; touch /to/x || echo refused");
+    assert_eq!(b.run_ok().out, "file0\nfile1\nfile2\nfile3\nrefused\n");
     b.left_nothing();
 }
 

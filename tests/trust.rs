@@ -13,6 +13,7 @@ runtime_tests::tests![
     a_state_of_another_version_is_still_read,
     a_cgroup_with_somebody_elses_processes_below_is_refused_and_untouched,
     a_cgroup_with_an_empty_cgroup_below_is_refused_and_stays,
+    delete_of_a_container_left_half_made_touches_nothing_below_its_cgroup,
     a_go_on_that_cannot_be_sent_ends_create_run_and_start,
     run_with_a_pid_file_that_cannot_be_written_runs_no_program,
     delete_removes_cgroups_nested_deeper_than_a_path_can_name,
@@ -173,6 +174,34 @@ fn a_cgroup_with_an_empty_cgroup_below_is_refused_and_stays() {
         .fails(&["cgroup is not empty", "holds the cgroup \"below\""]);
     b.delete(&["--force"]).ok();
     assert!(below.exists(), "a cgroup of somebody else was removed");
+}
+
+fn delete_of_a_container_left_half_made_touches_nothing_below_its_cgroup() {
+    let mut inner = Bundle::new();
+    let parent = format!("{}-pods", inner.id);
+    let path = format!("/{parent}/a");
+    inner
+        .waits()
+        .set("/linux/cgroupsPath", path.as_str().into());
+    inner.launch("run", &["--detach"]).ok();
+    // What a `create` leaves that is killed between the state and the cgroup.
+    let half = Bundle::new();
+    half.create().ok();
+    let state = half.state_dir().join(&half.id).join("state.json");
+    let mut left: runtime_tests::Value =
+        serde_json::from_str(&fs::read_to_string(&state).unwrap()).unwrap();
+    half.delete(&["--force"]).ok();
+    left["pid"] = 0.into();
+    left["cgroup"] = format!("/{parent}").into();
+    fs::create_dir(state.parent().unwrap()).unwrap();
+    fs::write(&state, left.to_string()).unwrap();
+    half.delete(&["--force"]).ok();
+    half.left_nothing();
+    assert_eq!(inner.status(), "running");
+    inner.delete(&["--force"]).ok();
+    for hierarchy in host::hierarchies() {
+        host::remove_cgroup(&hierarchy.join(&parent));
+    }
 }
 
 /// The first message of a command is lost: it must say so and end, and leave nothing.

@@ -397,6 +397,33 @@ pub fn remove(cgroups: &Cgroups, path: &str) -> Result<()> {
         .try_for_each(|directory| remove_directory(directory))
 }
 
+/// The same for a container that was left before it had a process: hooks may have stayed in the cgroup itself, but it has no
+/// cgroup below. One that is there was made by somebody else, and is left alone with all that is in it.
+pub fn remove_unborn(cgroups: &Cgroups, path: &str) -> Result<()> {
+    for directory in cgroups.directories(path) {
+        let opened = match open(&directory) {
+            Err(error) if error.errno() == Some(Errno::NOENT) => continue,
+            opened => opened?,
+        };
+        if !subdirectories(opened.as_fd())?.is_empty() {
+            continue;
+        }
+        for pid in members(opened.as_fd())? {
+            match syscalls::calls::kill(pid, syscalls::calls::SIGKILL) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(errno) => {
+                    return Err(Error::from_errno(
+                        format!("cannot kill process {pid}"),
+                        errno,
+                    ));
+                }
+            }
+        }
+        remove_directory(&directory)?;
+    }
+    Ok(())
+}
+
 const TRIES: u32 = 200;
 
 fn remove_directory(directory: &str) -> Result<()> {

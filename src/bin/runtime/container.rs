@@ -431,10 +431,9 @@ impl Container {
     /// Whether it has ended, or does so now: one that was killed is waited for, one that was sent another signal for a moment.
     /// Also the status that it has otherwise.
     pub fn has_ended(&self) -> Result<(bool, &'static str)> {
-        let (status, Some(pidfd)) = self.process()? else {
-            return self
-                .process()
-                .map(|(status, _)| (status == STOPPED, status));
+        let (status, pidfd) = self.process()?;
+        let Some(pidfd) = pidfd else {
+            return Ok((status == STOPPED, status));
         };
         let dying = process::stat(self.state.pid)?.is_some_and(|stat| stat.dying);
         let time = if dying { &PATIENCE } else { &MOMENT };
@@ -445,6 +444,10 @@ impl Container {
     pub fn remove(&self, start: Start) -> Result<()> {
         if let Some(path) = &self.state.cgroup {
             let cgroups = host::cgroups()?;
+            if self.state.pid == 0 {
+                // It never had a process, and perhaps not even this cgroup: what lies below is somebody else's.
+                return cgroup::remove_unborn(&cgroups, path).and_then(|()| self.forget());
+            }
             cgroup::kill(&cgroups, path)?;
             if let Some(unit) = &self.state.unit
                 && let Err(error) = Manager::find(start).and_then(|manager| manager.stop(unit))
@@ -454,6 +457,11 @@ impl Container {
             }
             cgroup::remove(&cgroups, path)?;
         }
+        self.forget()
+    }
+
+    /// Removes the state, then runs the poststop hooks.
+    fn forget(&self) -> Result<()> {
         self.directory.remove()?;
         hooks::run_poststop(&self.state);
         Ok(())

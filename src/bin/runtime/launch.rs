@@ -387,13 +387,7 @@ pub fn go_on(channel: BorrowedFd<'_>) -> Result<()> {
 /// The socket the child waits on, and the lock that says it does.
 fn listen(directory: &Directory, [listener, waiting]: [Slot; 2], slots: &Slots<'_>) -> Result<()> {
     let what = || "cannot make the socket for start".into();
-    let socket = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .during(what)?;
+    let socket = socket::of_start().during(what)?;
     rustix::net::bind(&socket, &start_address(directory)?).during(what)?;
     rustix::net::listen(&socket, 8).during(what)?;
     slots.fill(listener, socket);

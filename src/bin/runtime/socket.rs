@@ -31,6 +31,12 @@ pub fn connect(path: &str, name: &str) -> Result<OwnedFd> {
     Ok(socket)
 }
 
+/// A socket of the kind that `start` and the waiting process talk over.
+pub fn of_start() -> rustix::io::Result<OwnedFd> {
+    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)
+}
+
 /// Sends a descriptor with `data`, which must not be empty; how many bytes of that were taken.
 pub fn send(socket: &OwnedFd, fd: BorrowedFd<'_>, data: &[u8]) -> rustix::io::Result<usize> {
     let fds = [fd];

@@ -10,7 +10,7 @@ use crate::launch::{
     Ends, connect_console, converse, pid_file_of, raise_limits, spread, told, unborn,
 };
 use crate::socket::PidfdSocket;
-use crate::{console, files, host, log, oom, process, seccomp_agent, signal};
+use crate::{console, files, host, oom, process, seccomp_agent, signal};
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::vec;
@@ -124,7 +124,8 @@ fn enter(
         relays: args.console_socket.is_none(),
         console_size: if detach { None } else { console::size() },
         cgroups: &cgroups,
-        created: &log::now(),
+        // It is written into the state of a new container alone.
+        created: "",
         notify: false,
     };
     let below = &args.cgroup;

@@ -4,12 +4,11 @@ use crate::container::Container;
 use crate::context::Context;
 use crate::launch::{failure, go_on, start_address};
 use crate::sd_notify::Ready;
-use crate::{hooks, process, seccomp_agent};
+use crate::{hooks, process, seccomp_agent, socket};
 use runtime::error::{During, Error, Result, fail};
 use runtime::state::{CREATED, RUNNING, STOPPED};
 use rustix::event::Timespec;
 use rustix::fd::AsFd;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use syscalls::report::{Kind, Report, Text};
 
 pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
@@ -26,13 +25,7 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
         None => None,
     };
     let what = || alloc::format!("cannot start container {id:?}");
-    let socket = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .during(what)?;
+    let socket = socket::of_start().during(what)?;
     // Somebody else's `start` may be heard before ours: nobody listens any more then, or hangs up.
     let still_created = || match container.process()? {
         (RUNNING, _) => fail!("cannot start container {id:?}: it is already running"),
