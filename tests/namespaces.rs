@@ -143,6 +143,8 @@ fn without_a_mount_namespace_nothing_is_mounted_on_the_host() {
     wait_for("the process runs", || {
         running.out() == "of the container\nup\n"
     });
+    // The runtime warns when it knows that the program runs, which may be after the program's first words.
+    wait_for("both warnings", || running.err().lines().count() == 2);
     assert_eq!(
         running.err().replace("runtime: warning: ", ""),
         "mounts has no effect without a new mount namespace\nroot.readonly has no effect without a new mount namespace\n"
