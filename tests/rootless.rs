@@ -297,7 +297,7 @@ fn devices_are_the_hosts() {
 fn without_a_network_namespace_sysfs_is_the_hosts() {
     let mut b = ordinary();
     b.without_namespace("network")
-        .sh("ls /sys/kernel > /dev/null && ls -d /sys/fs/cgroup/* > /dev/null && touch /sys/x");
+        .sh("ls /sys/kernel /sys/fs/cgroup > /dev/null && touch /sys/x");
     b.run().ends(1).says(&["/sys/x: Read-only file system"]);
 }
 
