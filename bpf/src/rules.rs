@@ -2,6 +2,7 @@
 //! Dropped here: names no table knows, and the effect of rules that say what the default says.
 
 use crate::arch::Arch;
+use crate::first::first_of_each;
 use crate::profile::{Action, Condition, Error, Profile};
 use crate::tables::{self, Multiplexer};
 use alloc::collections::BinaryHeap;
@@ -89,7 +90,6 @@ impl Rules {
                             name: place,
                         });
                     }
-                    None if unknown.contains(&name) => {}
                     None => unknown.push(name),
                 }
             }
@@ -101,6 +101,8 @@ impl Rules {
             });
         }
         rules.multiplexed = BinaryHeap::from(rules.multiplexed).into_sorted_vec();
+        let mut first = first_of_each(unknown.iter().copied()).into_iter();
+        unknown.retain(|_| first.next() == Some(true));
         Ok((rules, unknown))
     }
 
