@@ -15,7 +15,7 @@ const LENGTHS: [usize; 4] = [5_000, 10_000, 20_000, 40_000];
 /// A name, and the parts of config.json that hold a list of `n` entries: `process`, `linux`, the top level.
 type Row = (&'static str, fn(usize) -> [String; 3]);
 
-const ROWS: [Row; 22] = [
+const ROWS: [Row; 23] = [
     ("env", |n| {
         process("env", list(n, |i| format!("\"V{i}=x\"")))
     }),
@@ -107,6 +107,10 @@ const ROWS: [Row; 22] = [
     ("seccomp masks", |n| {
         let rules = list(n, |i| rule("[\"read\"]", &condition(i, "MASKED_EQ")));
         seccomp(&rules[1..rules.len() - 1])
+    }),
+    ("seccomp names, values", |n| {
+        let values = list(n / 2, |i| condition(2 * i, "EQ")[1..].replace(']', ""));
+        seccomp(&rule(&list(n / 2, |_| "\"read\"".into()), &values))
     }),
     ("unknown fields", |n| {
         let fields = map(n, |i| (format!("u{i}"), "1".into()));

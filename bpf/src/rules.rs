@@ -67,6 +67,8 @@ impl Rules {
             multiplexed: Vec::new(),
         };
         let mut unknown = Vec::new();
+        // The last rule, counted from one, that named each row: a name that a rule repeats adds nothing.
+        let mut named_by = alloc::vec![0; tables::ROWS];
         for (at, rule) in profile.rules.iter().enumerate() {
             let rows = rules.rows.len();
             for (place, name) in rule.names.iter().enumerate() {
@@ -78,7 +80,9 @@ impl Rules {
                             name: place,
                         });
                     }
+                    Some(row) if named_by[usize::from(row)] == at + 1 => {}
                     Some(row) => {
+                        named_by[usize::from(row)] = at + 1;
                         rules.rows.push(row);
                         if let Some((multiplexer, call)) = tables::multiplexed(row) {
                             rules.multiplexed.push((multiplexer, call, at));
