@@ -64,7 +64,7 @@ impl From<Fault> for Unborn<'_> {
 
 /// Starts the child. All signals should be blocked, so that none is lost and none reaches a half-made
 /// child; it unblocks them before its exec.
-pub fn spawn<'a>(plan: &Spawn<'a>, slots: &Slots<'_>) -> Result<Spawned, Unborn<'a>> {
+pub fn spawn<'a>(plan: &Spawn<'a>, slots: &Slots) -> Result<Spawned, Unborn<'a>> {
     let (ours, theirs) = channel()?;
     let clone = Clone {
         flags: plan.namespaces,
@@ -109,7 +109,7 @@ const CLONE: u16 = u16::MAX - 1;
 fn spawn_by_middle<'a>(
     plan: &Spawn<'a>,
     clone: Clone,
-    slots: &Slots<'_>,
+    slots: &Slots,
     ours: OwnedFd,
     theirs: OwnedFd,
 ) -> Result<Spawned, Unborn<'a>> {
@@ -185,7 +185,7 @@ fn spawn_by_middle<'a>(
 fn middle_process(
     plan: &Spawn<'_>,
     clone: Clone,
-    slots: &Slots<'_>,
+    slots: &Slots,
     ours: OwnedFd,
     theirs: OwnedFd,
     tell: OwnedFd,
