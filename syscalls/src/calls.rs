@@ -1,12 +1,16 @@
 //! The system calls that rustix has not, thin and safe: one function each, under the kernel's name.
 //! The structures and numbers come from linux-raw-sys; the few it lacks stand here with their source.
 
+mod process;
+
 use crate::arch::syscall;
-use core::ffi::{CStr, c_int};
+use core::ffi::CStr;
 use core::marker::PhantomData;
 use linux_raw_sys::general::*;
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::{Errno, Result};
+
+pub use process::*;
 
 /// SIGKILL as kill(2) takes it.
 pub const SIGKILL: i32 = rustix::process::Signal::KILL.as_raw();
@@ -49,54 +53,6 @@ pub fn stdout() -> BorrowedFd<'static> {
 pub fn stderr() -> BorrowedFd<'static> {
     // SAFETY: as for stdin.
     unsafe { rustix::stdio::stderr() }
-}
-
-/// What a clone3 of ours asks for.
-#[derive(Clone, Copy, Default)]
-pub struct Clone {
-    /// `CLONE_*`; neither `CLONE_VM` nor `CLONE_SETTLS`, so the child runs on a copy of everything.
-    pub flags: u64,
-    /// The signal the parent gets when the child ends; 0 with `CLONE_PARENT`.
-    pub exit_signal: u64,
-    /// The cgroup to be born in, with `CLONE_INTO_CGROUP`.
-    pub cgroup: Option<RawFd>,
-}
-
-/// Where a clone3 returned.
-pub enum Cloned {
-    Child,
-    /// The child's pid in our pid namespace, and a pidfd of it.
-    Parent(i32, OwnedFd),
-}
-
-/// clone3(2) without shared memory: returns twice, as fork does.
-pub fn clone3(clone: Clone) -> Result<Cloned> {
-    assert!(clone.flags & u64::from(CLONE_VM | CLONE_SETTLS) == 0);
-    let mut pidfd: c_int = -1;
-    // SAFETY: an all-zero clone_args is valid; the fields are plain numbers.
-    let mut args: clone_args = unsafe { core::mem::zeroed() };
-    args.flags = clone.flags | u64::from(CLONE_PIDFD);
-    args.exit_signal = clone.exit_signal;
-    args.pidfd = &raw mut pidfd as u64;
-    if let Some(cgroup) = clone.cgroup {
-        args.flags |= CLONE_INTO_CGROUP;
-        args.cgroup = cgroup as u64;
-    }
-    // SAFETY: without CLONE_VM the child has its own copy of this stack, and there are no other
-    // threads whose state it could see half-changed.
-    let result = unsafe {
-        syscall(
-            __NR_clone3,
-            [&raw mut args as usize, size_of::<clone_args>(), 0, 0, 0, 0],
-        )
-    };
-    match check(result)? {
-        0 => Ok(Cloned::Child),
-        // SAFETY: the kernel has just stored a new descriptor there, which nobody else owns.
-        pid => Ok(Cloned::Parent(pid as i32, unsafe {
-            OwnedFd::from_raw_fd(pidfd)
-        })),
-    }
 }
 
 /// A change of mount attributes: `MOUNT_ATTR_*` to set and to clear, and a propagation type (`MS_*`).
