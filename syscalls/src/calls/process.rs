@@ -1,10 +1,11 @@
-//! Processes: the one call that returns twice.
+//! Processes: the one call that returns twice, the one that does not return, and what a process inherits.
 
 use super::{check, exit};
 use crate::arch::syscall;
-use core::ffi::c_int;
+use core::ffi::{CStr, c_int};
+use core::marker::PhantomData;
 use linux_raw_sys::general::*;
-use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::{Errno, Result};
 
 /// How a process is born: on a copy of everything, its parent gets SIGCHLD when it ends.
@@ -87,4 +88,141 @@ fn clone3(birth: Birth<'_>) -> Result<Option<(i32, OwnedFd)>> {
         // SAFETY: the kernel has just stored a new descriptor there, which nobody else owns.
         pid => Ok(Some((pid as i32, unsafe { OwnedFd::from_raw_fd(pidfd) }))),
     }
+}
+
+/// One entry of argv or envp: a C string that outlives the array, or the null pointer that ends it.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct Arg<'a>(*const core::ffi::c_char, PhantomData<&'a CStr>);
+
+impl<'a> Arg<'a> {
+    /// The end of an array.
+    pub const END: Self = Self(core::ptr::null(), PhantomData);
+
+    pub const fn new(s: &'a CStr) -> Self {
+        Self(s.as_ptr(), PhantomData)
+    }
+
+    /// An entry whose text may still change; its last byte must be zero and stay so.
+    pub(crate) fn from_cells(cells: &'a [core::cell::Cell<u8>]) -> Self {
+        assert!(cells.last().is_some_and(|last| last.get() == 0));
+        Self(cells.as_ptr().cast(), PhantomData)
+    }
+
+    /// The string, or `None` for the end.
+    pub fn get(self) -> Option<&'a CStr> {
+        // SAFETY: `new` stored a pointer to a C string that lives for 'a.
+        (!self.0.is_null()).then(|| unsafe { CStr::from_ptr(self.0) })
+    }
+}
+
+/// execve(2). Returns only when it fails; an array that does not end with `Arg::END` is EFAULT.
+pub fn execve(path: &CStr, argv: &[Arg<'_>], envp: &[Arg<'_>]) -> Errno {
+    if !argv.last().is_some_and(|a| a.0.is_null()) || !envp.last().is_some_and(|a| a.0.is_null()) {
+        return Errno::FAULT;
+    }
+    // SAFETY: both arrays hold valid strings and end with a null pointer.
+    let result = unsafe {
+        syscall(
+            __NR_execve,
+            [
+                path.as_ptr() as usize,
+                argv.as_ptr() as usize,
+                envp.as_ptr() as usize,
+                0,
+                0,
+                0,
+            ],
+        )
+    };
+    Errno::from_raw_os_error(-result as i32)
+}
+
+/// unshare(2) of namespaces alone (`CLONE_NEW*`).
+pub fn unshare(flags: rustix::thread::UnshareFlags) -> Result<()> {
+    // SAFETY: only flags of namespaces exist in this type besides FILES, FS and SYSVSEM, which harm no
+    // one in a process with one thread.
+    unsafe { rustix::thread::unshare_unsafe(flags) }
+}
+
+/// The user namespace that owns another namespace (NS_GET_USERNS, ioctl_nsfs(2)); EPERM where it lies outside
+/// our own and what is below it.
+pub fn owner_of_namespace(namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
+    const NS_GET_USERNS: usize = 0xb701; // include/uapi/linux/nsfs.h
+    // SAFETY: takes no argument.
+    let fd = check(unsafe {
+        syscall(
+            __NR_ioctl,
+            [namespace.as_raw_fd() as usize, NS_GET_USERNS, 0, 0, 0, 0],
+        )
+    })?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// personality(2): sets the execution domain.
+pub fn personality(persona: u32) -> Result<()> {
+    // SAFETY: takes a number.
+    check(unsafe { syscall(__NR_personality, [persona as usize, 0, 0, 0, 0, 0]) })?;
+    Ok(())
+}
+
+/// ioprio_set(2) for the calling process; `priority` is class << 13 | level.
+pub fn ioprio_set(priority: u32) -> Result<()> {
+    const IOPRIO_WHO_PROCESS: usize = 1; // include/uapi/linux/ioprio.h
+    // SAFETY: takes numbers.
+    check(unsafe {
+        syscall(
+            __NR_ioprio_set,
+            [IOPRIO_WHO_PROCESS, 0, priority as usize, 0, 0, 0],
+        )
+    })?;
+    Ok(())
+}
+
+/// set_mempolicy(2); `mode` holds the flags as well, `nodes` is a mask of which nothing is a null pointer.
+pub fn set_mempolicy(mode: u32, nodes: &[u64]) -> Result<()> {
+    let (pointer, bits) = match nodes {
+        [] => (core::ptr::null(), 0),
+        // The kernel counts one bit less than it is told.
+        nodes => (nodes.as_ptr(), nodes.len() * 64 + 1),
+    };
+    // SAFETY: the mask lives until the call returns, and the kernel reads no more than `bits` says.
+    check(unsafe {
+        syscall(
+            __NR_set_mempolicy,
+            [mode as usize, pointer as usize, bits, 0, 0, 0],
+        )
+    })?;
+    Ok(())
+}
+
+/// `struct sched_attr` (include/uapi/linux/sched/types.h): policy, nice, priorities and deadlines in ns.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct SchedAttr {
+    pub size: u32,
+    pub policy: u32,
+    pub flags: u64,
+    pub nice: i32,
+    pub priority: u32,
+    pub runtime: u64,
+    pub deadline: u64,
+    pub period: u64,
+}
+
+/// sched_setattr(2) for the calling thread.
+pub fn sched_setattr(attr: &SchedAttr) -> Result<()> {
+    let attr = SchedAttr {
+        size: size_of::<SchedAttr>() as u32,
+        ..*attr
+    };
+    // SAFETY: the kernel reads as many bytes as `size` says.
+    check(unsafe {
+        syscall(
+            __NR_sched_setattr,
+            [0, &raw const attr as usize, 0, 0, 0, 0],
+        )
+    })?;
+    Ok(())
 }
