@@ -12,7 +12,7 @@ use linux_raw_sys::general::{
     __NR_mount_setattr, AT_EMPTY_PATH, AT_RECURSIVE, CLOCK_REALTIME, F_OFD_GETLK, F_OFD_SETLK,
     F_UNLCK, F_WRLCK, mount_attr,
 };
-use rustix::fd::{AsRawFd, BorrowedFd};
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::{Errno, Result};
 
 pub use bpf::*;
@@ -25,6 +25,21 @@ fn check(result: isize) -> Result<usize> {
     } else {
         Ok(result as usize)
     }
+}
+
+/// The descriptor that a call has returned.
+///
+/// # Safety
+/// The call has made it, and nobody else owns it.
+unsafe fn descriptor(result: isize) -> Result<OwnedFd> {
+    let fd = RawFd::try_from(check(result)?).map_err(|_| Errno::BADF)?;
+    // SAFETY: the caller vouches for it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A descriptor in a structure that the kernel reads.
+fn number<T: TryFrom<RawFd>>(fd: BorrowedFd<'_>) -> Result<T> {
+    T::try_from(fd.as_raw_fd()).map_err(|_| Errno::BADF)
 }
 
 /// Ends the process (exit_group(2)).
@@ -86,7 +101,7 @@ pub fn mount_setattr(
         attr_set: attr.set,
         attr_clr: attr.clear,
         propagation: attr.propagation,
-        userns_fd: userns.map_or(0, |fd| fd.as_raw_fd() as u64),
+        userns_fd: userns.map_or(Ok(0), number)?,
     };
     let flags = AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
     // SAFETY: the kernel reads an empty string and a structure of the size given.

@@ -1,57 +1,50 @@
 //! BPF of both kinds: seccomp filters, and the device programs of cgroups.
 
-use super::check;
+use super::{check, descriptor, number};
 use crate::arch::syscall;
-use linux_raw_sys::general::*;
-use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use linux_raw_sys::general::{__NR_bpf, __NR_seccomp};
+use linux_raw_sys::ptrace::{SECCOMP_SET_MODE_FILTER, sock_filter, sock_fprog};
+use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::{Errno, Result};
 
 /// One instruction of classic BPF, laid out as `struct sock_filter`: `code | jt << 16 | jf << 24`
 /// in the low half, `k` in the high half (little-endian), see include/uapi/linux/filter.h.
 pub type Instruction = u64;
 
-/// SECCOMP_FILTER_FLAG_NEW_LISTENER, include/uapi/linux/seccomp.h
-pub const NEW_LISTENER: u32 = 1 << 3;
+/// The result of such a filter is a descriptor.
+pub const NEW_LISTENER: u32 = linux_raw_sys::ptrace::SECCOMP_FILTER_FLAG_NEW_LISTENER;
 
-/// Loads a seccomp filter (seccomp(2), SECCOMP_SET_MODE_FILTER); with SECCOMP_FILTER_FLAG_NEW_LISTENER
-/// the result is the listener's descriptor.
+/// seccomp(2), SECCOMP_SET_MODE_FILTER.
+///
+/// # Safety
+/// `filter` is null, or it and the program that it names live until this returns.
+unsafe fn set_mode_filter(flags: u32, filter: *const sock_fprog) -> isize {
+    let (operation, flags) = (SECCOMP_SET_MODE_FILTER as usize, flags as usize);
+    // SAFETY: the kernel copies the filter, whose lifetime is the caller's to see to.
+    unsafe { syscall(__NR_seccomp, [operation, flags, filter as usize, 0, 0, 0]) }
+}
+
+/// Loads a seccomp filter; with `NEW_LISTENER` the result is the listener's descriptor.
 pub fn seccomp(program: &[Instruction], flags: u32) -> Result<Option<OwnedFd>> {
-    #[repr(C)]
-    struct Fprog {
-        len: u16,
-        filter: *const Instruction,
-    }
-    const SET_MODE_FILTER: usize = 1; // include/uapi/linux/seccomp.h
-    let len = u16::try_from(program.len()).map_err(|_| Errno::INVAL)?;
-    let prog = Fprog {
-        len,
-        filter: program.as_ptr(),
+    let filter = sock_fprog {
+        len: u16::try_from(program.len()).map_err(|_| Errno::INVAL)?,
+        // The kernel only reads there.
+        filter: program.as_ptr().cast::<sock_filter>().cast_mut(),
     };
-    // SAFETY: the kernel copies the filter, so its lifetime ends with the call.
-    let result = check(unsafe {
-        syscall(
-            __NR_seccomp,
-            [
-                SET_MODE_FILTER,
-                flags as usize,
-                &raw const prog as usize,
-                0,
-                0,
-                0,
-            ],
-        )
-    })?;
-    // SAFETY: with NEW_LISTENER the result is a new descriptor that nobody else owns.
-    Ok((flags & NEW_LISTENER != 0).then(|| unsafe { OwnedFd::from_raw_fd(result as RawFd) }))
+    // SAFETY: both live until the call returns.
+    let result = unsafe { set_mode_filter(flags, &raw const filter) };
+    match flags & NEW_LISTENER {
+        0 => check(result).map(|_| None),
+        // SAFETY: the result is a new descriptor.
+        _ => unsafe { descriptor(result) }.map(Some),
+    }
 }
 
 /// Whether this kernel knows all of these flags of a filter.
 pub fn seccomp_knows(flags: u32) -> bool {
-    const SET_MODE_FILTER: usize = 1; // include/uapi/linux/seccomp.h
     // WAIT_KILLABLE_RECV is for filters with a listener.
-    let flags = flags | NEW_LISTENER;
     // SAFETY: the kernel looks at the flags first, and then finds no filter at the null pointer (EFAULT).
-    let result = unsafe { syscall(__NR_seccomp, [SET_MODE_FILTER, flags as usize, 0, 0, 0, 0]) };
+    let result = unsafe { set_mode_filter(flags | NEW_LISTENER, core::ptr::null()) };
     check(result) == Err(Errno::FAULT)
 }
 
@@ -59,22 +52,15 @@ pub fn seccomp_knows(flags: u32) -> bool {
 #[repr(C, align(8))]
 struct BpfAttr([u32; 18]);
 
-fn bpf(command: usize, attr: &mut BpfAttr) -> Result<usize> {
-    // SAFETY: the kernel reads and writes within the size given; the addresses some fields hold are of
-    // memory that the one caller of each command borrows until this returns.
-    check(unsafe {
-        syscall(
-            __NR_bpf,
-            [
-                command,
-                core::ptr::from_mut(attr) as usize,
-                size_of::<BpfAttr>(),
-                0,
-                0,
-                0,
-            ],
-        )
-    })
+/// bpf(2).
+///
+/// # Safety
+/// Every address in a field that the command reads is of memory that lives until this returns, as long as the field
+/// beside it says, and that nobody else uses where the command writes to it.
+unsafe fn bpf(command: usize, attr: &mut BpfAttr) -> isize {
+    let (at, size) = (core::ptr::from_mut(attr) as usize, size_of::<BpfAttr>());
+    // SAFETY: the kernel reads and writes within the size given; the caller vouches for the addresses.
+    unsafe { syscall(__NR_bpf, [command, at, size, 0, 0, 0]) }
 }
 
 fn halves(address: usize) -> [u32; 2] {
@@ -98,9 +84,9 @@ pub fn bpf_load_device_program(program: &[u64], name: &[u8; 16]) -> Result<Owned
         *word = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     }
     attr.0[17] = BPF_CGROUP_DEVICE;
-    let fd = bpf(BPF_PROG_LOAD, &mut attr)?;
-    // SAFETY: a new descriptor that nobody else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    // SAFETY: the program has as many instructions as the field says; the licence is a C string. The result is a
+    // new descriptor.
+    unsafe { descriptor(bpf(BPF_PROG_LOAD, &mut attr)) }
 }
 
 /// Attaches a device program to a cgroup beside those of others (BPF_PROG_ATTACH, BPF_F_ALLOW_MULTI), or in
@@ -114,26 +100,28 @@ pub fn bpf_attach_device_program(
     const BPF_F_ALLOW_MULTI: u32 = 1 << 1;
     const BPF_F_REPLACE: u32 = 1 << 2;
     let mut attr = BpfAttr([0; 18]);
-    attr.0[0] = cgroup.as_raw_fd() as u32;
-    attr.0[1] = program.as_raw_fd() as u32;
+    attr.0[0] = number(cgroup)?;
+    attr.0[1] = number(program)?;
     attr.0[2] = BPF_CGROUP_DEVICE;
     attr.0[3] = BPF_F_ALLOW_MULTI;
     if let Some(replaced) = replaced {
         attr.0[3] |= BPF_F_REPLACE;
-        attr.0[4] = replaced.as_raw_fd() as u32;
+        attr.0[4] = number(replaced)?;
     }
-    bpf(BPF_PROG_ATTACH, &mut attr).map(drop)
+    // SAFETY: the command takes no address.
+    check(unsafe { bpf(BPF_PROG_ATTACH, &mut attr) }).map(drop)
 }
 
 /// The ids of the device programs of a cgroup (BPF_PROG_QUERY), at most as many as fit.
 pub fn bpf_query_device_programs(cgroup: BorrowedFd<'_>, ids: &mut [u32]) -> Result<usize> {
     const BPF_PROG_QUERY: usize = 16;
     let mut attr = BpfAttr([0; 18]);
-    attr.0[0] = cgroup.as_raw_fd() as u32;
+    attr.0[0] = number(cgroup)?;
     attr.0[1] = BPF_CGROUP_DEVICE;
     attr.0[4..6].copy_from_slice(&halves(ids.as_mut_ptr() as usize));
-    attr.0[6] = ids.len() as u32;
-    match bpf(BPF_PROG_QUERY, &mut attr) {
+    attr.0[6] = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+    // SAFETY: the kernel writes at most as many ids as the field says, and the other addresses are zero.
+    match check(unsafe { bpf(BPF_PROG_QUERY, &mut attr) }) {
         // There are more: the kernel has filled what fits and tells their whole number.
         Ok(_) | Err(Errno::NOSPC) => Ok(ids.len().min(attr.0[6] as usize)),
         Err(errno) => Err(errno),
@@ -145,9 +133,8 @@ pub fn bpf_program_by_id(id: u32) -> Result<OwnedFd> {
     const BPF_PROG_GET_FD_BY_ID: usize = 13;
     let mut attr = BpfAttr([0; 18]);
     attr.0[0] = id;
-    let fd = bpf(BPF_PROG_GET_FD_BY_ID, &mut attr)?;
-    // SAFETY: a new descriptor that nobody else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    // SAFETY: the command takes no address, and returns a new descriptor.
+    unsafe { descriptor(bpf(BPF_PROG_GET_FD_BY_ID, &mut attr)) }
 }
 
 /// The name a program was loaded under (BPF_OBJ_GET_INFO_BY_FD).
@@ -156,10 +143,11 @@ pub fn bpf_program_name(program: BorrowedFd<'_>) -> Result<[u8; 16]> {
     // struct bpf_prog_info up to its name.
     let mut info = [0u64; 10];
     let mut attr = BpfAttr([0; 18]);
-    attr.0[0] = program.as_raw_fd() as u32;
+    attr.0[0] = number(program)?;
     attr.0[1] = size_of_val(&info) as u32;
     attr.0[2..4].copy_from_slice(&halves(info.as_mut_ptr() as usize));
-    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    // SAFETY: the kernel writes as many bytes as the field says; the addresses in what it reads there are zero.
+    check(unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) })?;
     let mut name = [0; 16];
     name[..8].copy_from_slice(&info[8].to_ne_bytes());
     name[8..].copy_from_slice(&info[9].to_ne_bytes());

@@ -1,12 +1,15 @@
 //! Processes: the one call that returns twice, the one that does not return, and what a process inherits.
 
-use super::{check, exit};
+use super::{check, descriptor, exit, number};
 use crate::arch::syscall;
-use core::ffi::{CStr, c_int};
+use alloc::ffi::CString;
+use core::cell::Cell;
+use core::ffi::{CStr, c_char, c_int};
 use core::marker::PhantomData;
 use linux_raw_sys::general::*;
-use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::{Errno, Result};
+use rustix::thread::UnshareFlags;
 
 /// How a process is born: on a copy of everything, its parent gets SIGCHLD when it ends.
 #[derive(Clone, Copy, Default)]
@@ -66,7 +69,7 @@ fn clone3(birth: Birth<'_>) -> Result<Option<(i32, OwnedFd)>> {
         tls: 0,
         set_tid: 0,
         set_tid_size: 0,
-        cgroup: birth.cgroup.map_or(0, |cgroup| cgroup.as_raw_fd() as u64),
+        cgroup: birth.cgroup.map_or(Ok(0), number)?,
     };
     // SAFETY: without CLONE_VM the child has its own copy of this stack, and there are no other
     // threads whose state it could see half-changed.
@@ -83,17 +86,19 @@ fn clone3(birth: Birth<'_>) -> Result<Option<(i32, OwnedFd)>> {
             ],
         )
     };
-    match check(result)? {
+    match i32::try_from(check(result)?).map_err(|_| Errno::OVERFLOW)? {
         0 => Ok(None),
         // SAFETY: the kernel has just stored a new descriptor there, which nobody else owns.
-        pid => Ok(Some((pid as i32, unsafe { OwnedFd::from_raw_fd(pidfd) }))),
+        pid => Ok(Some((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))),
     }
 }
 
 /// One entry of argv or envp: a C string that outlives the array, or the null pointer that ends it.
+///
+/// The text of an entry may change (`from_cells`), so nobody gets a reference to it.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
-pub struct Arg<'a>(*const core::ffi::c_char, PhantomData<&'a CStr>);
+pub struct Arg<'a>(*const c_char, PhantomData<&'a [Cell<u8>]>);
 
 impl<'a> Arg<'a> {
     /// The end of an array.
@@ -103,16 +108,19 @@ impl<'a> Arg<'a> {
         Self(s.as_ptr(), PhantomData)
     }
 
-    /// An entry whose text may still change; its last byte must be zero and stay so.
-    pub(crate) fn from_cells(cells: &'a [core::cell::Cell<u8>]) -> Self {
-        assert!(cells.last().is_some_and(|last| last.get() == 0));
+    /// An entry whose text may still change.
+    ///
+    /// # Safety
+    /// As long as the entry is used, one of the cells is zero.
+    pub(crate) unsafe fn from_cells(cells: &'a [Cell<u8>]) -> Self {
         Self(cells.as_ptr().cast(), PhantomData)
     }
 
-    /// The string, or `None` for the end.
-    pub fn get(self) -> Option<&'a CStr> {
-        // SAFETY: `new` stored a pointer to a C string that lives for 'a.
-        (!self.0.is_null()).then(|| unsafe { CStr::from_ptr(self.0) })
+    /// What it says now, or `None` for the end.
+    pub fn text(self) -> Option<CString> {
+        // SAFETY: a pointer to a string that lives for 'a and has a zero byte; nothing changes it before the
+        // copy is made.
+        (!self.0.is_null()).then(|| unsafe { CStr::from_ptr(self.0) }.into())
     }
 }
 
@@ -121,7 +129,7 @@ pub fn execve(path: &CStr, argv: &[Arg<'_>], envp: &[Arg<'_>]) -> Errno {
     if !argv.last().is_some_and(|a| a.0.is_null()) || !envp.last().is_some_and(|a| a.0.is_null()) {
         return Errno::FAULT;
     }
-    // SAFETY: both arrays hold valid strings and end with a null pointer.
+    // SAFETY: both arrays hold pointers to strings that live, and end with a null pointer.
     let result = unsafe {
         syscall(
             __NR_execve,
@@ -138,10 +146,12 @@ pub fn execve(path: &CStr, argv: &[Arg<'_>], envp: &[Arg<'_>]) -> Errno {
     Errno::from_raw_os_error(-result as i32)
 }
 
-/// unshare(2) of namespaces alone (`CLONE_NEW*`).
-pub fn unshare(flags: rustix::thread::UnshareFlags) -> Result<()> {
-    // SAFETY: only flags of namespaces exist in this type besides FILES, FS and SYSVSEM, which harm no
-    // one in a process with one thread.
+/// unshare(2) of namespaces (`CLONE_NEW*`).
+pub fn unshare(flags: UnshareFlags) -> Result<()> {
+    if flags.contains(UnshareFlags::FILES) {
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: the table of descriptors stays the one that every owner of a descriptor means.
     unsafe { rustix::thread::unshare_unsafe(flags) }
 }
 
@@ -149,15 +159,9 @@ pub fn unshare(flags: rustix::thread::UnshareFlags) -> Result<()> {
 /// our own and what is below it.
 pub fn owner_of_namespace(namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
     const NS_GET_USERNS: usize = 0xb701; // include/uapi/linux/nsfs.h
-    // SAFETY: takes no argument.
-    let fd = check(unsafe {
-        syscall(
-            __NR_ioctl,
-            [namespace.as_raw_fd() as usize, NS_GET_USERNS, 0, 0, 0, 0],
-        )
-    })?;
-    // SAFETY: a new descriptor that nobody else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    let namespace = namespace.as_raw_fd() as usize;
+    // SAFETY: takes no argument, and returns a new descriptor.
+    unsafe { descriptor(syscall(__NR_ioctl, [namespace, NS_GET_USERNS, 0, 0, 0, 0])) }
 }
 
 /// personality(2): sets the execution domain.

@@ -1,9 +1,9 @@
 //! Signals: masks, dispositions, descriptors of signals, and how they are sent.
 
-use super::check;
+use super::{check, descriptor};
 use crate::arch::syscall;
 use linux_raw_sys::general::*;
-use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Result;
 
 /// SIGKILL as kill(2) takes it.
@@ -85,9 +85,9 @@ fn is_ignored(signal: usize) -> bool {
 pub fn signalfd(mask: u64) -> Result<OwnedFd> {
     // SFD_CLOEXEC and SFD_NONBLOCK are these.
     let flags = O_CLOEXEC | O_NONBLOCK;
-    // SAFETY: the kernel reads a set of the size given.
-    let fd = check(unsafe {
-        syscall(
+    // SAFETY: the kernel reads a set of the size given, and returns a new descriptor.
+    unsafe {
+        descriptor(syscall(
             __NR_signalfd4,
             [
                 usize::MAX,
@@ -97,10 +97,8 @@ pub fn signalfd(mask: u64) -> Result<OwnedFd> {
                 0,
                 0,
             ],
-        )
-    })?;
-    // SAFETY: a new descriptor that nobody else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+        ))
+    }
 }
 
 /// The number of the next signal waiting on a signalfd, if any.
