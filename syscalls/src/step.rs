@@ -165,7 +165,8 @@ impl Home {
 
     /// The entry; it reads what is set when it is read.
     pub fn arg(&self) -> Arg<'_> {
-        Arg::from_cells(&self.0)
+        // SAFETY: `set` leaves the last cell zero.
+        unsafe { Arg::from_cells(&self.0) }
     }
 
     /// Sets the directory; false when it is too long.
@@ -495,8 +496,8 @@ impl fmt::Display for Detailed<'_> {
                 Ok(())
             }
             Step::Execute(e) => {
-                for arg in e.argv.iter().skip(1).filter_map(|arg| arg.get()) {
-                    write!(f, " {}", Lossy(arg))?;
+                for arg in e.argv.iter().skip(1).filter_map(|arg| arg.text()) {
+                    write!(f, " {}", Lossy(&arg))?;
                 }
                 match e.filter {
                     Some(filter) => write!(

@@ -29,7 +29,8 @@ pub(crate) type Walked<T = ()> = Result<T, Fault>;
 
 /// What the child holds while it walks.
 struct Child<'a> {
-    slots: &'a Slots<'a>,
+    /// None once what they hold is closed.
+    slots: Option<&'a Slots>,
     /// The root of the container, from the step that attached it on.
     root: Option<OwnedFd>,
     /// Where reports go: to the parent, and from `Await` on to `start`.
@@ -41,11 +42,11 @@ struct Child<'a> {
 }
 
 /// Walks all steps in the child; the last one is the exec. A failure is reported and ends the process.
-pub(crate) fn walk(steps: &[Step<'_>], slots: &Slots<'_>, channel: OwnedFd) -> ! {
+pub(crate) fn walk(steps: &[Step<'_>], slots: &Slots, channel: OwnedFd) -> ! {
     #[cfg(feature = "program")]
-    crate::alloc::freeze();
+    crate::heap::freeze();
     let mut child = Child {
-        slots,
+        slots: Some(slots),
         root: None,
         channel,
         at: 0,
@@ -96,8 +97,17 @@ impl<'a> Child<'a> {
             .at(Call::none)
     }
 
-    fn slot(&self, slot: Slot) -> Walked<BorrowedFd<'_>> {
-        self.slots.get(slot).at(Call::none)
+    fn slots(&self) -> Walked<&'a Slots> {
+        self.slots.ok_or(Errno::BADF).at(Call::none)
+    }
+
+    fn slot(&self, slot: Slot) -> Walked<BorrowedFd<'a>> {
+        self.slots()?.get(slot).at(Call::none)
+    }
+
+    fn fill(&self, slot: Slot, fd: OwnedFd) -> Walked {
+        self.slots()?.fill(slot, fd);
+        Ok(())
     }
 
     fn obey(&mut self, step: &Step<'a>) -> Walked {
@@ -124,7 +134,7 @@ impl<'a> Child<'a> {
                 ..
             } => {
                 let root = in_root.then(|| self.root()).transpose()?;
-                open_tree(tree, root).map(|tree| self.slots.fill(*slot, tree))
+                open_tree(tree, root).and_then(|tree| self.fill(*slot, tree))
             }
             Step::Root(path) => self.open_root(path),
             Step::Rootfs {
@@ -230,8 +240,10 @@ impl<'a> Child<'a> {
             number(self.slot(waiting)?),
             self.root().map_or(-1, number),
         ];
+        // No step from here on needs one.
+        self.slots = None;
         // Whoever looks into us sees nothing of the host, and nobody waits for the end of what is not ours to hold.
-        // SAFETY: the walk never returns to whoever owns the rest, and no step from here on uses another slot.
+        // SAFETY: the walk never returns to whoever owns the rest, and has given up the slots but these.
         unsafe { program::close_all_but(&kept, preserve) }?;
         // The parent of `create` waits for the end of this channel, and is done then.
         rustix::net::shutdown(&self.channel, rustix::net::Shutdown::Write).at(Call::shutdown)?;

@@ -16,7 +16,6 @@ use crate::socket::PidfdSocket;
 use crate::{container, hooks, mappings, oom, seccomp_agent, signal, socket};
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::Cell;
 use runtime::error::{During, Error, Result, fail};
@@ -74,8 +73,7 @@ pub fn launch(
     manager: Option<&Manager>,
     request: &Request<'_>,
 ) -> Result<Launched> {
-    let cells = vec![Slots::empty(); usize::from(plan.slots) + 1];
-    let slots = Slots::new(&cells);
+    let slots = Slots::new(usize::from(plan.slots) + 1);
     trees::open_first(plan, &slots)?;
     let console = connect_console(plan, &slots, request.console_socket)?;
     let stop = signal::hold()?;
@@ -98,7 +96,7 @@ pub fn launch(
 fn bring_up<'a>(
     plan: &'a Plan,
     request: &Request<'a>,
-    slots: Slots<'_>,
+    slots: Slots,
     stop: BorrowedFd<'_>,
     made: &mut Made<'a>,
 ) -> Result<(OwnedFd, Option<Ready>)> {
@@ -385,7 +383,7 @@ pub fn go_on(channel: BorrowedFd<'_>) -> Result<()> {
 }
 
 /// The socket the child waits on, and the lock that says it does.
-fn listen(directory: &Directory, [listener, waiting]: [Slot; 2], slots: &Slots<'_>) -> Result<()> {
+fn listen(directory: &Directory, [listener, waiting]: [Slot; 2], slots: &Slots) -> Result<()> {
     let what = || "cannot make the socket for start".into();
     let socket = socket::of_start().during(what)?;
     rustix::net::bind(&socket, &start_address(directory)?).during(what)?;
@@ -404,7 +402,7 @@ pub fn start_address(directory: &Directory) -> Result<SocketAddrUnix> {
 /// The socket the terminal goes to: the engine's, or one end of a pair whose other end is ours.
 pub fn connect_console(
     plan: &Plan,
-    slots: &Slots<'_>,
+    slots: &Slots,
     socket: Option<&str>,
 ) -> Result<Option<OwnedFd>> {
     let Some(slot) = plan.console else {

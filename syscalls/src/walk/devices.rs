@@ -26,8 +26,7 @@ impl Child<'_> {
         if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice || device != NULL {
             return Err(Errno::NODEV).at(Call::not_a_null_device);
         }
-        self.slots.fill(slot, null);
-        Ok(())
+        self.fill(slot, null)
     }
 
     pub fn device(&self, device: &Device<'_>) -> Walked {

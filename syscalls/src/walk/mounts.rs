@@ -185,7 +185,7 @@ impl Child<'_> {
         attach(new.as_fd(), target.as_fd())?;
         apply(new.as_fd(), mount.after)?;
         if let Some(slot) = mount.keep {
-            self.slots.fill(slot, new);
+            self.fill(slot, new)?;
         }
         Ok(())
     }
@@ -249,7 +249,7 @@ impl Child<'_> {
                 _ => None,
             });
             match trees.flatten().next() {
-                Some(tree) => self.slots.fill(Slot::from_ne_bytes(slot), tree),
+                Some(tree) => self.fill(Slot::from_ne_bytes(slot), tree)?,
                 None => return Ok(()),
             }
         }
@@ -289,7 +289,7 @@ impl Child<'_> {
             let null = copy(self.slot(null)?, false)?;
             return attach(null.as_fd(), target.as_fd());
         }
-        if let Ok(first) = self.slots.get(empty) {
+        if let Ok(first) = self.slot(empty) {
             let again = copy(first, false)?;
             return attach(again.as_fd(), target.as_fd());
         }
@@ -300,8 +300,7 @@ impl Child<'_> {
         let attr = MOUNT_ATTR_RDONLY;
         let first = new_mount(c"tmpfs", Some(c"tmpfs"), &options, None, u64::from(attr))?;
         attach(first.as_fd(), target.as_fd())?;
-        self.slots.fill(empty, first);
-        Ok(())
+        self.fill(empty, first)
     }
 
     /// Binds `path` onto itself, read-only with all below; the other flags of its mount stay.
@@ -328,8 +327,7 @@ impl Child<'_> {
             | linux_raw_sys::general::MOUNT_ATTR_NODEV
             | linux_raw_sys::general::MOUNT_ATTR_NOEXEC;
         let procfs = new_mount(c"proc", None, &[], None, u64::from(attr))?;
-        self.slots.fill(slot, procfs);
-        Ok(())
+        self.fill(slot, procfs)
     }
 
     /// Writes a file of the private procfs in one write.

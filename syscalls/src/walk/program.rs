@@ -31,12 +31,10 @@ impl Child<'_> {
         if let Some((home, uid)) = home {
             self.find_home(uid, home);
         }
-        let channel = self.channel.as_raw_fd();
-        // SAFETY: the walk never returns to whoever owns the rest; the steps from here on use no slot, and the root
-        // is given up below.
-        unsafe { close_all_but(&[channel], preserve) }?;
+        self.slots = None;
         core::mem::forget(self.root.take());
-        Ok(())
+        // SAFETY: the walk never returns to whoever owns the rest, and has given up the slots and the root.
+        unsafe { close_all_but(&[self.channel.as_raw_fd()], preserve) }
     }
 
     pub fn execute(&mut self, program: &Execute<'_>) -> Walked {

@@ -13,7 +13,6 @@ use crate::socket::PidfdSocket;
 use crate::{console, files, host, oom, process, seccomp_agent, signal};
 use alloc::borrow::Cow;
 use alloc::format;
-use alloc::vec;
 use core::cell::Cell;
 use runtime::cli::Exec;
 use runtime::error::{During, Error, Result, Why, fail};
@@ -136,8 +135,7 @@ fn enter(
     };
     let plan = plan_exec(&spec, &facts, &options, cgroup.is_some())?;
 
-    let cells = vec![Slots::empty(); usize::from(plan.slots) + 1];
-    let slots = Slots::new(&cells);
+    let mut slots = Slots::new(usize::from(plan.slots) + 1);
     slots.fill(
         0,
         init.try_clone()
@@ -155,7 +153,7 @@ fn enter(
         time: None,
         cgroup: match cgroups {
             Driver::Systemd(_) => None,
-            _ => birthplace(cgroup.as_ref(), plan.slots, &slots)?,
+            _ => birthplace(cgroup.as_ref(), plan.slots, &mut slots)?,
         },
         steps: &plan.steps,
     };
@@ -164,7 +162,7 @@ fn enter(
             if fault.errno == Errno::BUSY && below.is_empty() =>
         {
             cgroup.follow(state.pid)?;
-            birth.cgroup = birthplace(Some(cgroup), plan.slots, &slots)?;
+            birth.cgroup = birthplace(Some(cgroup), plan.slots, &mut slots)?;
             spawn(&birth, &slots)
         }
         (spawned, _) => spawned,
@@ -246,9 +244,10 @@ fn bind_to(cpus: Option<&CpuSet>) -> Result<Option<CpuSet>> {
         .during(|| "process.execCPUAffinity.initial: cannot run on these CPUs".into())
 }
 
-/// The slot of the cgroup v2 directory to be born in, filled.
-fn birthplace(cgroup: Option<&Cgroup<'_>>, slot: Slot, slots: &Slots<'_>) -> Result<Option<Slot>> {
+/// The slot of the cgroup v2 directory to be born in, filled anew.
+fn birthplace(cgroup: Option<&Cgroup<'_>>, slot: Slot, slots: &mut Slots) -> Result<Option<Slot>> {
     let directory = cgroup.map(Cgroup::birthplace).transpose()?.flatten();
+    slots.take(slot);
     Ok(directory.map(|directory| {
         slots.fill(slot, directory);
         slot
