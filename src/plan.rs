@@ -4,6 +4,7 @@
 mod affinity;
 mod cgroup;
 mod devices;
+mod hooks;
 mod identity;
 mod mounts;
 pub mod names;
@@ -11,24 +12,27 @@ mod namespaces;
 pub mod notify_socket;
 mod options;
 mod process;
+mod root;
 mod security;
+mod sysctl;
 #[cfg(test)]
 mod tests;
 
-use crate::error::{Error, Result, fail};
+use crate::error::{Result, fail};
 use crate::facts::{Facts, join};
 use crate::limits::systemd::Unit;
 use crate::limits::{self, Driver, Limits};
-use crate::spec::{Hook as SpecHook, Linux, Spec};
-use crate::state::{self, Hook, State};
+use crate::spec::{Linux, Spec};
+use crate::state::{self, State};
 use affinity::{Affinity, affinity};
 use alloc::borrow::{Cow, ToOwned};
 use alloc::boxed::Box;
 use alloc::ffi::CString;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::CStr;
+use hooks::Hooks;
 pub use namespaces::names_of;
 use namespaces::{Kind, Namespaces};
 pub use security::{compiled, with_profile, word};
@@ -145,15 +149,6 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
-/// Hooks that the parent runs.
-#[derive(Default)]
-pub struct Hooks {
-    pub prestart: Vec<Hook>,
-    pub create_runtime: Vec<Hook>,
-    pub poststart: Vec<Hook>,
-    pub poststop: Vec<Hook>,
-}
-
 type Asked = fn(&Linux<'_>) -> bool;
 
 /// What the spec can ask for and this program cannot do yet, which is an error and not a surprise.
@@ -209,23 +204,9 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
     if !facts.privileged {
         namespaces.check_ordinary()?;
     }
-    let mut b = Builder {
-        spec,
-        facts,
-        options,
-        namespaces,
-        steps: Vec::new(),
-        opens: Vec::new(),
-        copies: Vec::new(),
-        slots: 0,
-        warnings: Vec::new(),
-        null: None,
-        procfs: None,
-        read_only: Vec::new(),
-        rootfs: absolute(options.bundle, &root.path),
-        starts: true,
-        notify: None,
-    };
+    let mut b = Builder::new(spec, facts, options, namespaces);
+    b.rootfs = absolute(options.bundle, &root.path);
+    b.starts = true;
     let cgroups_path = spec.linux.cgroups_path.as_deref();
     let place = match options.cgroups {
         Driver::Disabled => None,
@@ -296,19 +277,7 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
 
     // Not for the container's first process, but a wrong list is told of at once.
     affinity(spec.process.as_ref())?;
-    let hook = |kind: &str, hooks: &[SpecHook<'_>]| -> Result<Vec<Hook>> {
-        hooks
-            .iter()
-            .enumerate()
-            .map(|(n, hook)| checked_hook(&format!("hooks.{kind}[{n}]"), hook))
-            .collect()
-    };
-    let hooks = Hooks {
-        prestart: hook("prestart", &spec.hooks.prestart)?,
-        create_runtime: hook("createRuntime", &spec.hooks.create_runtime)?,
-        poststart: hook("poststart", &spec.hooks.poststart)?,
-        poststop: hook("poststop", &spec.hooks.poststop)?,
-    };
+    let hooks = Hooks::new(&spec.hooks)?;
     let state = State {
         version: state::VERSION,
         oci_version: state::OCI_VERSION.to_owned(),
@@ -354,23 +323,7 @@ pub fn plan_exec(
     options: &Options<'_>,
     in_cgroup: bool,
 ) -> Result<Plan> {
-    let mut b = Builder {
-        spec,
-        facts,
-        options,
-        namespaces: namespaces::read(spec)?,
-        steps: Vec::new(),
-        opens: Vec::new(),
-        copies: Vec::new(),
-        slots: 0,
-        warnings: Vec::new(),
-        null: None,
-        procfs: None,
-        read_only: Vec::new(),
-        rootfs: String::new(),
-        starts: false,
-        notify: None,
-    };
+    let mut b = Builder::new(spec, facts, options, namespaces::read(spec)?);
     let slot = b.slot();
     let kind = b.namespaces.all() as u32;
     let mut joins = Vec::new();
@@ -430,7 +383,32 @@ pub fn plan_exec(
     })
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    fn new(
+        spec: &'a Spec<'a>,
+        facts: &'a Facts,
+        options: &'a Options<'a>,
+        namespaces: Namespaces,
+    ) -> Self {
+        Self {
+            spec,
+            facts,
+            options,
+            namespaces,
+            steps: Vec::new(),
+            opens: Vec::new(),
+            copies: Vec::new(),
+            slots: 0,
+            warnings: Vec::new(),
+            null: None,
+            procfs: None,
+            read_only: Vec::new(),
+            rootfs: String::new(),
+            starts: false,
+            notify: None,
+        }
+    }
+
     fn refuse_what_is_missing(&self) -> Result<()> {
         match MISSING.iter().find(|(_, asked)| asked(&self.spec.linux)) {
             Some((field, _)) => fail!("config.json: linux.{field}: not supported yet"),
@@ -494,102 +472,6 @@ impl Builder<'_> {
         }
         Ok(())
     }
-
-    /// prestart and createRuntime by the parent, createContainer by the child, before the root is entered.
-    fn hooks_before_root(&mut self) -> Result<()> {
-        let hooks = &self.spec.hooks;
-        if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
-            self.steps.push(Step::Meet(Point::Hooks));
-        }
-        self.child_hooks(c"createContainer", &hooks.create_container, None)
-    }
-
-    /// Hooks that the child runs itself, with the state as its pid namespace sees it.
-    /// `env` is for those that have none of their own.
-    fn child_hooks(
-        &mut self,
-        kind: &'static CStr,
-        hooks: &[SpecHook<'_>],
-        env: Option<&'static [Arg<'static>]>,
-    ) -> Result<()> {
-        if hooks.is_empty() {
-            return Ok(());
-        }
-        let mut ready = Vec::new();
-        for (n, hook) in hooks.iter().enumerate() {
-            let field = format!("hooks.{}[{n}]", kind.to_str().unwrap_or_default());
-            let hook = checked_hook(&field, hook)?;
-            ready.push(syscalls::hook::Hook {
-                path: leak_text(&hook.path, &field)?,
-                argv: arguments(&hook.args, &field)?,
-                envp: match env {
-                    Some(env) if hook.env.is_empty() => env,
-                    _ => arguments(&hook.env, &field)?,
-                },
-                timeout: hook.timeout,
-            });
-        }
-        let state = self.state_around_pid()?;
-        self.steps.push(Step::Hooks {
-            kind,
-            hooks: leak(ready),
-            state,
-        });
-        Ok(())
-    }
-
-    /// The state as JSON, cut where the pid belongs.
-    fn state_around_pid(&self) -> Result<[&'static [u8]; 2]> {
-        let annotations = owned_pairs(&self.spec.annotations);
-        let root = self.spec.root.as_ref().map_or("", |root| &root.path);
-        let state = state::Shown {
-            oci_version: state::OCI_VERSION,
-            id: self.options.id,
-            pid: 0,
-            status: state::CREATED,
-            bundle: self.options.bundle,
-            rootfs: &absolute(self.options.bundle, root),
-            created: self.options.created,
-            annotations: &annotations,
-        };
-        let json = serde_json::to_string(&state).map_err(|e| Error::new(e.to_string()))?;
-        let pid = "\"pid\":";
-        let at = json
-            .find(&format!("{pid}0,"))
-            .map_or(0, |at| at + pid.len());
-        let json: &'static str = Box::leak(json.into_boxed_str());
-        Ok([&json.as_bytes()[..at], &json.as_bytes()[at + 1..]])
-    }
-}
-
-/// A hook whose path is absolute and whose timeout is a number of seconds.
-fn checked_hook(field: &str, hook: &SpecHook<'_>) -> Result<Hook> {
-    if !hook.path.starts_with('/') {
-        fail!(
-            "config.json: {field}.path: expected an absolute path, found {:?}",
-            hook.path
-        );
-    }
-    let timeout = match hook.timeout {
-        None => None,
-        Some(n) if n > 0 => Some(u32::try_from(n).unwrap_or(u32::MAX)),
-        Some(n) => fail!("config.json: {field}.timeout: expected a number above 0, found {n}"),
-    };
-    let own = |list: &[Cow<'_, str>]| {
-        list.iter()
-            .map(|s| s.as_ref().to_owned())
-            .collect::<Vec<_>>()
-    };
-    let mut args = own(&hook.args);
-    if args.is_empty() {
-        args.push(hook.path.as_ref().to_owned());
-    }
-    Ok(Hook {
-        path: hook.path.as_ref().to_owned(),
-        args,
-        env: own(&hook.env),
-        timeout,
-    })
 }
 
 fn oom_score_adj(spec: &Spec<'_>) -> Result<Option<i32>> {

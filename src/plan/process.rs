@@ -20,6 +20,18 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 type HomeOf = (&'static Home, u32);
 
 impl Builder<'_> {
+    /// process.cwd, made when it is missing, as runc does.
+    pub fn working_directory_made(&mut self) -> Result<()> {
+        let Some(process) = &self.spec.process else {
+            return Ok(());
+        };
+        if self.namespaces.is_new(Kind::Mount) && process.cwd != "/" {
+            self.steps
+                .push(Step::Directory(leak_text(&process.cwd, "process.cwd")?));
+        }
+        Ok(())
+    }
+
     /// The terminal, or the ownership of stdio; the slot of the socket the terminal goes to.
     pub fn console(&mut self) -> Result<Option<Slot>> {
         let Some(process) = &self.spec.process else {
