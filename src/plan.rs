@@ -1,5 +1,5 @@
 //! The plan: a pure function of the spec and the host's facts. It validates everything, decides
-//! everything, and compiles it into one list of steps; it makes no system call that changes anything.
+//! everything, and compiles it into the steps of the child; it makes no system call that changes anything.
 
 mod affinity;
 mod cgroup;
@@ -39,7 +39,7 @@ pub use security::{compiled, with_profile, word};
 use syscalls::calls::Arg;
 use syscalls::slots::Slot;
 use syscalls::spawn::Join;
-use syscalls::step::{Point, Step, Tree};
+use syscalls::step::{Close, LastStep, Point, Step, Steps, Tree};
 
 /// What the command line adds to the spec.
 pub struct Options<'a> {
@@ -132,10 +132,10 @@ pub struct Plan {
     pub time: Option<&'static CStr>,
     pub mappings: Option<Mappings>,
     pub steps: Vec<Step<'static>>,
+    pub close: Close,
+    pub last_steps: Vec<LastStep<'static>>,
     pub slots: u16,
-    /// The slots that launch fills by other means than `opens`.
-    /// The socket for `start`, and the file that says that the process waits.
-    pub listener: Option<[Slot; 2]>,
+    /// The slots that launch fills by other means than `opens`, besides those of `close`.
     pub console: Option<Slot>,
     pub notify: Option<Slot>,
     /// The container's own cgroup; `None` for none.
@@ -169,6 +169,7 @@ struct Builder<'a> {
     options: &'a Options<'a>,
     namespaces: Namespaces,
     steps: Vec<Step<'static>>,
+    last: Vec<LastStep<'static>>,
     opens: Vec<Open>,
     /// Trees that the child copies first of all.
     copies: Vec<Step<'static>>,
@@ -186,6 +187,17 @@ struct Builder<'a> {
     starts: bool,
     /// The directory of the socket that it tells on when it is ready.
     notify: Option<Slot>,
+}
+
+impl Plan {
+    /// What the child does.
+    pub fn walk(&self) -> Steps<'_> {
+        Steps {
+            first: &self.steps,
+            close: self.close,
+            last: &self.last_steps,
+        }
+    }
 }
 
 /// Makes the plan, or says what is wrong with config.json.
@@ -263,17 +275,10 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
     let console = b.console()?;
     b.paths()?;
     b.enter_root()?;
-    b.before_commit()?;
-    if options.wait {
-        b.look_up()?;
-    }
+    let execute = b.before_commit()?;
     b.steps.push(Step::Meet(Point::Commit));
     let listener = options.wait.then(|| [b.slot(), b.slot()]);
-    b.process(listener.map(|[listener, waiting]| Step::Await {
-        listener,
-        waiting,
-        preserve: options.preserve_fds,
-    }))?;
+    b.last_steps(execute)?;
 
     // Not for the container's first process, but a wrong list is told of at once.
     affinity(spec.process.as_ref())?;
@@ -301,9 +306,13 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
         time,
         mappings,
         steps: b.steps,
+        close: Close {
+            preserve: options.preserve_fds,
+            listener,
+        },
+        last_steps: b.last,
         opens: b.opens,
         slots: b.slots,
-        listener,
         console,
         notify: b.notify,
         cgroup,
@@ -360,9 +369,9 @@ pub fn plan_exec(
         b.steps.push(Step::Chroot);
     }
     let console = b.console()?;
-    b.before_commit()?;
+    let execute = b.before_commit()?;
     b.steps.push(Step::Meet(Point::Commit));
-    b.process(None)?;
+    b.last_steps(execute)?;
     Ok(Plan {
         opens: b.opens,
         namespaces: 0,
@@ -370,8 +379,12 @@ pub fn plan_exec(
         time: None,
         mappings: None,
         steps: b.steps,
+        close: Close {
+            preserve: options.preserve_fds,
+            listener: None,
+        },
+        last_steps: b.last,
         slots: b.slots,
-        listener: None,
         console,
         notify: None,
         cgroup: None,
@@ -396,6 +409,7 @@ impl<'a> Builder<'a> {
             options,
             namespaces,
             steps: Vec::new(),
+            last: Vec::new(),
             opens: Vec::new(),
             copies: Vec::new(),
             slots: 0,

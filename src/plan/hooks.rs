@@ -11,7 +11,7 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 use syscalls::calls::Arg;
-use syscalls::step::{Point, Step};
+use syscalls::step::{self, Point, Step};
 
 /// Hooks that the parent runs.
 #[derive(Default)]
@@ -46,20 +46,21 @@ impl Builder<'_> {
         if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
             self.steps.push(Step::Meet(Point::Hooks));
         }
-        self.child_hooks(c"createContainer", &hooks.create_container, None)
+        if !hooks.create_container.is_empty() {
+            let hooks = self.child_hooks(c"createContainer", &hooks.create_container, None)?;
+            self.steps.push(Step::Hooks(hooks));
+        }
+        Ok(())
     }
 
     /// Hooks that the child runs itself, with the state as its pid namespace sees it.
     /// `env` is for those that have none of their own.
     pub fn child_hooks(
-        &mut self,
+        &self,
         kind: &'static CStr,
         hooks: &[SpecHook<'_>],
         env: Option<&'static [Arg<'static>]>,
-    ) -> Result<()> {
-        if hooks.is_empty() {
-            return Ok(());
-        }
+    ) -> Result<step::Hooks<'static>> {
         let mut ready = Vec::new();
         for (n, hook) in hooks.iter().enumerate() {
             let field = format!("hooks.{}[{n}]", kind.to_str().unwrap_or_default());
@@ -74,13 +75,11 @@ impl Builder<'_> {
                 timeout: hook.timeout,
             });
         }
-        let state = self.state_around_pid()?;
-        self.steps.push(Step::Hooks {
+        Ok(step::Hooks {
             kind,
             hooks: leak(ready),
-            state,
-        });
-        Ok(())
+            state: self.state_around_pid()?,
+        })
     }
 
     /// The state as JSON, cut where the pid belongs.

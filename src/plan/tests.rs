@@ -96,8 +96,8 @@ fn planned(spec: &Value, facts: &Facts) -> Result<Plan> {
 #[track_caller]
 fn steps(spec: &Value, facts: &Facts) -> Vec<String> {
     let plan = planned(spec, facts).unwrap();
-    let words = |step| syscalls::step::Detailed(step).to_string();
-    plan.steps.iter().map(words).collect()
+    let words = plan.walk();
+    words.iter().map(|step| format!("{step:#}")).collect()
 }
 
 #[track_caller]
@@ -137,12 +137,14 @@ link /dev/ptmx to pts/ptmx
 give stdio to user 0
 change into the root (pivot_root)
 change to the working directory /
+set the umask 022
 execute /bin/true
 wait for the state to be written
-wait for start
-set the umask 022
 close the descriptors from 3
+wait for start
 become user 0 and group 0, groups; capabilities none (bounding, permitted, effective, inheritable, ambient)
+report that the exec is next
+reset the signals
 execute /bin/true"
     );
 }

@@ -4,7 +4,7 @@
 use crate::calls::{self, Clone, Cloned};
 use crate::report::{At, Call, Fault, Kind, Report, Text};
 use crate::slots::{Slot, Slots};
-use crate::step::Step;
+use crate::step::Steps;
 use crate::walk::{stay_closed, walk};
 use core::ffi::CStr;
 use linux_raw_sys::general::{CLONE_NEWCGROUP, CLONE_PARENT, SIGCHLD};
@@ -36,7 +36,7 @@ pub struct Spawn<'a> {
     pub time: Option<&'a CStr>,
     /// A cgroup v2 directory to be born in.
     pub cgroup: Option<Slot>,
-    pub steps: &'a [Step<'a>],
+    pub steps: Steps<'a>,
 }
 
 /// A child that walks, and the parent's end of its channel.
@@ -82,7 +82,7 @@ pub fn spawn<'a>(plan: &Spawn<'a>, slots: &Slots<'_>) -> Result<Spawned, Unborn<
     match calls::clone3(clone).at(Call::clone3)? {
         Cloned::Child => {
             drop(ours);
-            walk(plan.steps, slots, theirs)
+            walk(&plan.steps, slots, theirs)
         }
         Cloned::Parent(pid, pidfd) => Ok(Spawned {
             pid,
@@ -220,7 +220,7 @@ fn middle_process(
     match calls::clone3(clone) {
         Ok(Cloned::Child) => {
             drop(ours);
-            walk(plan.steps, slots, theirs)
+            walk(&plan.steps, slots, theirs)
         }
         Ok(Cloned::Parent(pid, pidfd)) => {
             let report = Report {

@@ -234,7 +234,7 @@ impl Child<'_> {
             let received = rustix::io::retry_on_intr(|| {
                 let mut parts = [IoSliceMut::new(&mut slot)];
                 rustix::net::recvmsg(
-                    &self.channel,
+                    &self.reports.channel,
                     &mut parts,
                     &mut control,
                     RecvFlags::CMSG_CLOEXEC,

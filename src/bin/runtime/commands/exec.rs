@@ -157,7 +157,7 @@ fn enter(
             Driver::Systemd(_) => None,
             _ => birthplace(cgroup.as_ref(), plan.slots, &slots)?,
         },
-        steps: &plan.steps,
+        steps: plan.walk(),
     };
     let spawned = match (spawn(&birth, &slots), &mut cgroup) {
         (Err(Unborn::Call(fault)), Some(cgroup))

@@ -1,0 +1,302 @@
+//! Steps in words: what a step does as it follows "cannot" in an error, and with its numbers (`{:#}`) in `--dry-run`.
+
+use super::{Attributes, Close, FsOption, Hooks, Identity, LastStep, Point, Rlimit, Step};
+use crate::calls::MountAttr;
+use crate::words;
+use core::ffi::CStr;
+use core::fmt;
+
+/// A C string as text, with what is not UTF-8 left out.
+pub struct Lossy<'a>(pub &'a CStr);
+
+impl fmt::Display for Lossy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.to_bytes().utf8_chunks() {
+            f.write_str(chunk.valid())?;
+        }
+        Ok(())
+    }
+}
+
+/// Limits, each as ` Nofile SOFT:HARD`.
+struct Shown<'a>(&'a [Rlimit]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for limit in self.0 {
+            write!(f, " {:?}", limit.resource)?;
+            for (mark, value) in [(' ', limit.soft), (':', limit.hard)] {
+                match value {
+                    Some(value) => write!(f, "{mark}{value}")?,
+                    None => write!(f, "{mark}unlimited")?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Attributes {
+    /// ` (ro, nosuid)` and ` recursively (slave)`, whatever is not empty.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (how, attr) in [("", self.own), (" recursively", self.tree)] {
+            if attr == MountAttr::NONE {
+                continue;
+            }
+            write!(f, "{how}")?;
+            let mut list = List::new(f);
+            words::attributes(attr.set, attr.clear, |word| {
+                list.item(format_args!("{word}"))
+            })?;
+            if attr.propagation != 0 {
+                let word = words::propagation(attr.propagation);
+                list.item(format_args!("{word}"))?;
+            }
+            list.end()?;
+        }
+        Ok(())
+    }
+}
+
+/// Items in parentheses, ` (a, b)`; nothing when there are none.
+struct List<'f, 'g> {
+    f: &'f mut fmt::Formatter<'g>,
+    empty: bool,
+}
+
+impl<'f, 'g> List<'f, 'g> {
+    fn new(f: &'f mut fmt::Formatter<'g>) -> Self {
+        Self { f, empty: true }
+    }
+
+    fn item(&mut self, item: fmt::Arguments<'_>) -> fmt::Result {
+        let before = if self.empty { " (" } else { ", " };
+        self.empty = false;
+        write!(self.f, "{before}{item}")
+    }
+
+    fn end(self) -> fmt::Result {
+        match self.empty {
+            true => Ok(()),
+            false => self.f.write_str(")"),
+        }
+    }
+}
+
+impl fmt::Display for Step<'_> {
+    /// The step in words, as they follow "cannot".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.words(f)?;
+        match f.alternate() {
+            true => self.details(f),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Step<'_> {
+    fn words(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Meet(Point::Mappings) => f.write_str("wait for the id mappings"),
+            Step::Meet(Point::Cgroup) => f.write_str("wait for the cgroup"),
+            Step::Meet(Point::Trees) => f.write_str("wait for the trees that are bound"),
+            Step::Meet(Point::Hooks) => {
+                f.write_str("wait for the prestart and createRuntime hooks")
+            }
+            Step::Meet(Point::Commit) => f.write_str("wait for the state to be written"),
+            Step::Reachable => f.write_str("become visible to the user who maps the ids"),
+            Step::ContainerRoot => f.write_str("become root in the user namespace"),
+            Step::Session => f.write_str("create a session"),
+            Step::CgroupNamespace => f.write_str("create a cgroup namespace"),
+            Step::Keyring(name) => write!(f, "create the session keyring {}", Lossy(name)),
+            Step::Loopback => f.write_str("bring the loopback interface up"),
+            Step::Hostname(name) => write!(f, "set the hostname {}", Lossy(name)),
+            Step::Domainname(name) => write!(f, "set the domainname {}", Lossy(name)),
+            Step::Propagation(flags) => write!(f, "make all mounts {}", words::propagation(*flags)),
+            Step::NullDevice(_) => f.write_str("open the null device"),
+            Step::Open { tree, .. } => write!(f, "open {}", Lossy(tree.path)),
+            Step::Root(path) => write!(f, "open the root {}", Lossy(path)),
+            Step::Rootfs { path, .. } => write!(f, "attach the root file system {}", Lossy(path)),
+            Step::Mount(m) => {
+                write!(f, "mount {}", Lossy(m.fstype))?;
+                if let Some(source) = m.source.filter(|s| *s != m.fstype) {
+                    write!(f, " from {}", Lossy(source))?;
+                }
+                write!(f, " on {}", Lossy(m.target))
+            }
+            Step::Bind(b) => write!(f, "bind {} on {}", Lossy(b.source), Lossy(b.target)),
+            Step::Remount { target, .. } => write!(f, "remount {}", Lossy(target)),
+            Step::Directory(path) => write!(f, "make the directory {}", Lossy(path)),
+            Step::Device(d) => write!(f, "make the device {}", Lossy(d.path)),
+            Step::Link { path, target } => write!(f, "link {} to {}", Lossy(path), Lossy(target)),
+            Step::Procfs(_) => f.write_str("open a private procfs"),
+            Step::Sysctl { path, value, .. } => {
+                write!(f, "set the sysctl {} to {}", Lossy(path), Lossy(value))
+            }
+            Step::Hooks(hooks) => write!(f, "{hooks}"),
+            Step::Mask { path, .. } => write!(f, "mask {}", Lossy(path)),
+            Step::ReadonlyMount { target, .. } => {
+                write!(f, "make the mount on {} read-only", Lossy(target))
+            }
+            Step::Readonly(path) => write!(f, "make {} read-only", Lossy(path)),
+            Step::RootAttributes(_) => f.write_str("set the attributes of the root mount"),
+            Step::Console { name, .. } => write!(f, "set up the terminal for {}", Lossy(name)),
+            Step::Stdio { uid } => write!(f, "give stdio to user {uid}"),
+            Step::Pivot => f.write_str("change into the root (pivot_root)"),
+            Step::MoveRoot { .. } => f.write_str("change into the root (moved mount)"),
+            Step::Chroot => f.write_str("change into the root (chroot)"),
+            Step::LookUp(program) => write!(f, "execute {}", Lossy(program.name)),
+            Step::Personality(p) => write!(f, "set the personality {p:#x}"),
+            Step::Scheduler(_) => f.write_str("set process.scheduler"),
+            Step::IoPriority(_) => f.write_str("set process.ioPriority"),
+            Step::MemoryPolicy { .. } => f.write_str("set linux.memoryPolicy"),
+            Step::Label { path, value, .. } => {
+                write!(f, "set the label {} ({})", Lossy(value), Lossy(path))
+            }
+            Step::Umask(mask) => write!(f, "set the umask {mask:03o}"),
+            Step::WorkingDirectory(path) => {
+                write!(f, "change to the working directory {}", Lossy(path))
+            }
+            Step::Home { uid, .. } => write!(f, "look up the home directory of user {uid}"),
+        }
+    }
+}
+
+impl Step<'_> {
+    /// Its numbers, which `{:#}` adds.
+    fn details(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Mount(m) => {
+                let mut list = List::new(f);
+                words::attributes(m.attr, 0, |word| list.item(format_args!("{word}")))?;
+                for option in m.options {
+                    match option {
+                        FsOption::Flag(key) => list.item(format_args!("{}", Lossy(key)))?,
+                        FsOption::Value(key, value) => {
+                            list.item(format_args!("{}={}", Lossy(key), Lossy(value)))?;
+                        }
+                    }
+                }
+                list.end()?;
+                write!(f, "{}", m.after)
+            }
+            Step::Bind(b) => write!(f, "{}", b.after),
+            Step::Open { tree, .. } => write!(f, "{}", tree.attributes),
+            Step::Remount { attributes, .. } | Step::RootAttributes(attributes) => {
+                write!(f, "{attributes}")
+            }
+            Step::Device(d) => {
+                let (major, minor) = (rustix::fs::major(d.rdev), rustix::fs::minor(d.rdev));
+                write!(f, " {:o} {major}:{minor} of {}:{}", d.mode, d.uid, d.gid)
+            }
+            Step::Hooks(hooks) => hooks.paths(f),
+            Step::Scheduler(attr) => write!(f, " {attr:?}"),
+            Step::IoPriority(priority) => {
+                let class = match priority >> 13 {
+                    1 => "realtime",
+                    2 => "best-effort",
+                    _ => "idle",
+                };
+                write!(f, " {class} {}", priority & 7)
+            }
+            Step::MemoryPolicy { mode, .. } => write!(f, " {mode:#x}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Close {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "close the descriptors from {}", 3 + self.preserve)
+    }
+}
+
+impl fmt::Display for LastStep<'_> {
+    /// The same, with its numbers under `{:#}`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LastStep::Wait => f.write_str("wait for start"),
+            LastStep::Seccomp(filter) => {
+                let length = filter.program.len();
+                write!(f, "load the seccomp filter ({length} instructions)")
+            }
+            LastStep::Become(i) => {
+                write!(f, "become user {} and group {}", i.uid, i.gid)?;
+                match f.alternate() {
+                    true => i.details(f),
+                    false => Ok(()),
+                }
+            }
+            LastStep::Limits(limits) => write!(f, "set process.rlimits{}", Shown(limits)),
+            LastStep::NoNewPrivileges => f.write_str("set no_new_privs"),
+            LastStep::Hooks(hooks) => {
+                write!(f, "{hooks}")?;
+                match f.alternate() {
+                    true => hooks.paths(f),
+                    false => Ok(()),
+                }
+            }
+            LastStep::Ready => f.write_str("report that the exec is next"),
+            LastStep::Signals => f.write_str("reset the signals"),
+            LastStep::Execute(e) if e.program.name.is_empty() => {
+                f.write_str("execute: config.json has no process")
+            }
+            LastStep::Execute(e) => {
+                write!(f, "execute {}", Lossy(e.program.name))?;
+                if f.alternate() {
+                    for arg in e.argv.iter().skip(1).filter_map(|arg| arg.get()) {
+                        write!(f, " {}", Lossy(arg))?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Hooks<'_> {
+    fn paths(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut hooks = self.hooks.iter();
+        hooks.try_for_each(|hook| write!(f, " {}", Lossy(hook.path)))
+    }
+}
+
+impl fmt::Display for Hooks<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "run the {} hooks", Lossy(self.kind))
+    }
+}
+
+impl Identity<'_> {
+    /// Groups and capabilities.
+    fn details(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let c = &self.capabilities;
+        write!(f, ", groups")?;
+        self.groups
+            .unwrap_or(&[])
+            .iter()
+            .try_for_each(|gid| write!(f, " {}", gid.as_raw()))?;
+        f.write_str("; capabilities")?;
+        let sets = [
+            ("bounding", c.bounding),
+            ("permitted", c.permitted),
+            ("effective", c.effective),
+            ("inheritable", c.inheritable),
+            ("ambient", c.ambient),
+        ];
+        // Sets that are the same stand together.
+        for (n, (_, set)) in sets.iter().enumerate() {
+            if sets[..n].iter().any(|(_, earlier)| earlier == set) {
+                continue;
+            }
+            let comma = if n == 0 { "" } else { ";" };
+            write!(f, "{comma} {}", words::Capabilities(*set))?;
+            let mut list = List::new(f);
+            for (name, _) in sets.iter().filter(|(_, other)| other == set) {
+                list.item(format_args!("{name}"))?;
+            }
+            list.end()?;
+        }
+        Ok(())
+    }
+}
