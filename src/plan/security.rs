@@ -10,6 +10,7 @@ use alloc::format;
 use alloc::vec::Vec;
 use bpf::{Action, Arch, Condition, Instruction, Operator, Profile, Program, Rule};
 use rustix::thread::CpuSet;
+use syscalls::CALLS_UNDER_A_FILTER;
 use syscalls::calls::{NEW_LISTENER, SchedAttr};
 use syscalls::step::{Filter, Step};
 
@@ -27,41 +28,6 @@ pub const MEMORY_FLAGS: [(&str, u32); 3] = [
     ("MPOL_F_NUMA_BALANCING", 1 << 13),
     ("MPOL_F_RELATIVE_NODES", 1 << 14),
     ("MPOL_F_STATIC_NODES", 1 << 15),
-];
-
-/// What the child calls from the wait for `start` on.
-const FROM_THE_WAIT_ON: &[&str] = &[
-    "accept4",
-    "capset",
-    "close",
-    "close_range",
-    "execve",
-    "exit",
-    "exit_group",
-    "fcntl",
-    "fstat",
-    "getpid",
-    "lseek",
-    "newfstatat",
-    "openat",
-    "openat2",
-    "poll",
-    "ppoll",
-    "prctl",
-    "pread64",
-    "prlimit64",
-    "read",
-    "rt_sigaction",
-    "rt_sigprocmask",
-    "sendto",
-    "setgroups",
-    "setresgid",
-    "setresuid",
-    "shutdown",
-    "signalfd4",
-    "statx",
-    "umask",
-    "write",
 ];
 
 impl Builder<'_> {
@@ -83,7 +49,10 @@ impl Builder<'_> {
             Ok((
                 leak(program.instructions.iter().map(word).collect()),
                 notifies,
-                notifies && FROM_THE_WAIT_ON.iter().all(|name| lets_pass(profile, name)),
+                notifies
+                    && CALLS_UNDER_A_FILTER
+                        .iter()
+                        .all(|name| lets_pass(profile, name)),
             ))
         })?;
         let mut flags = flags(&seccomp.flags)?;

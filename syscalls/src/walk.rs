@@ -22,6 +22,7 @@ use rustix::net::SocketFlags;
 use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::UnshareFlags;
 
+pub use last::CALLS_UNDER_A_FILTER;
 pub use mounts::open_tree;
 pub use paths::{Make, reach};
 

@@ -8,7 +8,7 @@ use crate::step::{Execute, Home, Program};
 use core::ffi::CStr;
 use core::fmt::Write;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags};
+use rustix::fs::{FileType, OFlags, ResolveFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
 impl Child<'_> {
@@ -213,8 +213,8 @@ pub(super) fn refusal(program: &Program<'_>, fault: Fault) -> Option<(Call, Text
         };
         return Some((call, detail));
     }
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = rustix::fs::open(*candidate, flags, Mode::empty()).ok()?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = openat2(rustix::fs::CWD, candidate, flags, ResolveFlags::empty()).ok()?;
     let mut head = [0u8; HEAD];
     let head = read_head(&file, &mut head)?;
     match (fault.errno, head) {
