@@ -39,7 +39,7 @@ pub use security::{compiled, with_profile, word};
 use syscalls::calls::Arg;
 use syscalls::slots::Slot;
 use syscalls::spawn::Join;
-use syscalls::step::{Close, LastStep, Point, Step, Steps, Tree};
+use syscalls::step::{self, Close, LastStep, Point, Setting, Step, Steps, Tree};
 
 /// What the command line adds to the spec.
 pub struct Options<'a> {
@@ -259,13 +259,7 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
     if b.namespaces.is_new(Kind::Cgroup) {
         b.steps.push(Step::CgroupNamespace);
     }
-    b.steps.push(Step::Session);
-    if !options.no_new_keyring {
-        b.steps.push(Step::Keyring(leak_text(
-            &format!("_ses.{}", options.id),
-            "the container id",
-        )?));
-    }
+    b.session()?;
     b.names()?;
     b.root(cgroup.as_ref().map(|cgroup| cgroup.path.as_str()))?;
     b.notify_socket();
@@ -351,13 +345,7 @@ pub fn plan_exec(
     if in_cgroup && (facts.cgroups.has_v1() || by_systemd) {
         b.steps.push(Step::Meet(Point::Cgroup));
     }
-    b.steps.push(Step::Session);
-    if !options.no_new_keyring {
-        b.steps.push(Step::Keyring(leak_text(
-            &format!("_ses.{}", options.id),
-            "the container id",
-        )?));
-    }
+    b.session()?;
     if b.namespaces.is_new(Kind::Mount) {
         b.steps.push(Step::Root(c"/"));
     } else {
@@ -452,9 +440,20 @@ impl<'a> Builder<'a> {
             return slot;
         }
         let slot = self.slot();
-        self.steps.push(Step::Procfs(slot));
+        self.steps.push(Step::Open(slot, step::Open::Procfs));
         self.procfs = Some(slot);
         slot
+    }
+
+    /// A session, and a keyring for it.
+    fn session(&mut self) -> Result<()> {
+        self.steps.push(Step::Set(Setting::Session));
+        if !self.options.no_new_keyring {
+            let name = format!("_ses.{}", self.options.id);
+            let name = leak_text(&name, "the container id")?;
+            self.steps.push(Step::Set(Setting::Keyring(name)));
+        }
+        Ok(())
     }
 
     /// Loopback, hostname, domainname.
@@ -462,14 +461,12 @@ impl<'a> Builder<'a> {
         if self.namespaces.is_new(Kind::Network) {
             self.steps.push(Step::Loopback);
         }
-        for (field, name, step) in [
-            (
-                "hostname",
-                &self.spec.hostname,
-                Step::Hostname as fn(&'static CStr) -> Step<'static>,
-            ),
-            ("domainname", &self.spec.domainname, Step::Domainname),
-        ] {
+        type Named = fn(&'static CStr) -> Setting<'static>;
+        let names: [(&str, _, Named); 2] = [
+            ("hostname", &self.spec.hostname, Setting::Hostname),
+            ("domainname", &self.spec.domainname, Setting::Domainname),
+        ];
+        for (field, name, setting) in names {
             let Some(name) = name else { continue };
             if !self.namespaces.has(Kind::Uts) {
                 fail!(
@@ -482,7 +479,8 @@ impl<'a> Builder<'a> {
                     name.len()
                 );
             }
-            self.steps.push(step(leak_text(name, field)?));
+            let name = leak_text(name, field)?;
+            self.steps.push(Step::Set(setting(name)));
         }
         Ok(())
     }

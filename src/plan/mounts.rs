@@ -14,7 +14,7 @@ use core::ffi::CStr;
 use linux_raw_sys::general::*;
 use syscalls::calls::MountAttr;
 use syscalls::slots::Slot;
-use syscalls::step::{Attributes, Bind, FsOption, Mount, Step, Tree};
+use syscalls::step::{self, Attributes, Bind, FsOption, Mount, Place, Step, Tree};
 
 pub const RDONLY: u64 = MOUNT_ATTR_RDONLY as u64;
 pub const NOSUID_NODEV_NOEXEC: u64 =
@@ -68,10 +68,9 @@ impl Builder<'_> {
                 clear: options.own.clear,
                 ..after.own
             };
-            self.steps.push(Step::Remount {
-                target,
-                attributes: Attributes { own, ..after },
-            });
+            let attributes = Attributes { own, ..after };
+            self.steps
+                .push(Step::Attributes(Place::Path(target), attributes));
             return Ok(());
         }
         if bind {
@@ -315,11 +314,14 @@ impl Builder<'_> {
         let path = tree.path.to_str().unwrap_or_default();
         let inside = path.strip_prefix(self.rootfs.as_str());
         let inside = inside.filter(|rest| rest.starts_with('/') && rest.len() > 1);
-        let by_child = |field: String, tree, in_root| Step::Open {
-            slot,
-            field: field.leak(),
-            tree,
-            in_root,
+        let by_child = |field: String, tree, in_root| {
+            let field = field.leak();
+            let open = step::Open::Tree {
+                field,
+                tree,
+                in_root,
+            };
+            Step::Open(slot, open)
         };
         let by_launch = |field, idmap, when| Open {
             slot,

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use core::ffi::CStr;
 use syscalls::calls::Arg;
 use syscalls::slots::Slot;
-use syscalls::step::{Execute, Home, LastStep, Program, Step};
+use syscalls::step::{Execute, Home, LastStep, Node, Program, Setting, Step};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -23,8 +23,8 @@ impl Builder<'_> {
             return Ok(());
         };
         if self.namespaces.is_new(Kind::Mount) && process.cwd != "/" {
-            self.steps
-                .push(Step::Directory(leak_text(&process.cwd, "process.cwd")?));
+            let cwd = leak_text(&process.cwd, "process.cwd")?;
+            self.steps.push(Step::Make(cwd, Node::Directory));
         }
         Ok(())
     }
@@ -83,7 +83,8 @@ impl Builder<'_> {
         self.labels(process)?;
         let cwd = leak_text(&process.cwd, "process.cwd")?;
         self.steps.push(Step::WorkingDirectory(cwd));
-        self.steps.push(Step::Umask(self.umask(process)?));
+        let umask = self.umask(process)?;
+        self.steps.push(Step::Set(Setting::Umask(umask)));
         let execute = self.execute(process)?;
         if self.options.wait {
             // One that is missing is told of at once, as runc does. The working directory is no place to begin yet.
@@ -131,10 +132,10 @@ impl Builder<'_> {
         self.last.extend(early);
         self.last.push(LastStep::Become(identity));
         if !limits.is_empty() {
-            self.last.push(LastStep::Limits(limits));
+            self.last.push(LastStep::Set(Setting::Limits(limits)));
         }
         if no_new_privileges {
-            self.last.push(LastStep::NoNewPrivileges);
+            self.last.push(LastStep::Set(Setting::NoNewPrivileges));
         }
         let hooks = &spec.hooks.start_container;
         if self.starts && !hooks.is_empty() {
@@ -143,7 +144,8 @@ impl Builder<'_> {
             let hooks = self.child_hooks(c"startContainer", hooks, Some(execute.envp))?;
             self.last.push(LastStep::Hooks(hooks));
         }
-        self.last.extend([LastStep::Ready, LastStep::Signals]);
+        self.last
+            .extend([LastStep::Ready, LastStep::Set(Setting::Signals)]);
         self.last.extend(late);
         self.last.push(LastStep::Execute(execute));
         Ok(())

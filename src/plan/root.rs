@@ -10,7 +10,7 @@ use alloc::format;
 use core::ffi::CStr;
 use linux_raw_sys::general::{MS_PRIVATE, MS_SHARED, MS_SLAVE};
 use syscalls::calls::MountAttr;
-use syscalls::step::{Attributes, Point, Step, Tree};
+use syscalls::step::{Attributes, Open, Place, Point, Step, Tree};
 
 impl Builder<'_> {
     /// Propagation, the root, and every mount and device in it.
@@ -34,12 +34,16 @@ impl Builder<'_> {
         // Nothing of ours goes back to the host unless the spec says so; what happens there comes in.
         let private = propagation.is_some_and(|(flag, _)| flag == u64::from(MS_PRIVATE));
         let host = propagate(u64::from(if private { MS_PRIVATE } else { MS_SLAVE }));
-        self.steps.push(Step::Propagation(host.propagation));
+        let everywhere = Attributes {
+            own: MountAttr::NONE,
+            tree: host,
+        };
+        self.steps.push(Step::Attributes(Place::Host, everywhere));
         // Where the root is shared, what is bound into it keeps its peers on the host. The root itself
         // becomes shared once it is entered: pivot_root(2) takes no shared one.
         let shared = propagation.is_some_and(|(flag, _)| flag == u64::from(MS_SHARED));
         let null = self.slot();
-        self.steps.push(Step::NullDevice(null));
+        self.steps.push(Step::Open(null, Open::NullDevice));
         // A slash at the end: it must be a directory.
         let path = leak_text(&format!("{}/", mount_point(&self.rootfs)), "root.path")?;
         let attributes = match shared {
@@ -47,10 +51,7 @@ impl Builder<'_> {
                 own: propagate(u64::from(MS_PRIVATE)),
                 tree: MountAttr::NONE,
             },
-            false => Attributes {
-                own: MountAttr::NONE,
-                tree: host,
-            },
+            false => everywhere,
         };
         let host = Tree {
             path,
@@ -132,12 +133,13 @@ impl Builder<'_> {
             set: RDONLY,
             ..MountAttr::NONE
         };
-        let attributes = Attributes {
+        let read_only = Attributes {
             own,
             ..Attributes::NONE
         };
-        for (mount, target) in core::mem::take(&mut self.read_only) {
-            self.steps.push(Step::ReadonlyMount { mount, target });
+        for (mount, path) in core::mem::take(&mut self.read_only) {
+            let place = Place::Kept(mount, path);
+            self.steps.push(Step::Attributes(place, read_only));
         }
         for (n, path) in spec.linux.readonly_paths.iter().enumerate() {
             self.steps.push(Step::Readonly(plain_path(
@@ -151,7 +153,7 @@ impl Builder<'_> {
             self.steps.push(Step::Mask { path, null, empty });
         }
         if spec.root.as_ref().is_some_and(|root| root.readonly) {
-            self.steps.push(Step::RootAttributes(attributes));
+            self.steps.push(Step::Attributes(Place::Root, read_only));
         }
         Ok(())
     }
@@ -162,16 +164,16 @@ impl Builder<'_> {
             self.steps.push(Step::Chroot);
             return Ok(());
         }
-        self.steps.push(match &self.options.no_pivot {
-            None => Step::Pivot,
+        match &self.options.no_pivot {
+            None => self.steps.push(Step::Pivot),
             Some(hidden) => {
                 let paths = hidden.iter().map(|path| leak_text(path, "mountinfo"));
-                Step::MoveRoot {
-                    hidden: leak(paths.collect::<Result<_>>()?),
-                    in_place: self.root_in_place(),
-                }
+                let hidden = leak(paths.collect::<Result<_>>()?);
+                let in_place = self.root_in_place();
+                self.steps.push(Step::MoveRoot { hidden, in_place });
+                self.steps.push(Step::Chroot);
             }
-        });
+        }
         if let Some((flag, all)) = self
             .spec
             .linux
@@ -183,8 +185,8 @@ impl Builder<'_> {
                 true => (MountAttr::NONE, propagate(flag)),
                 false => (propagate(flag), MountAttr::NONE),
             };
-            self.steps
-                .push(Step::RootAttributes(Attributes { own, tree }));
+            let attributes = Attributes { own, tree };
+            self.steps.push(Step::Attributes(Place::Root, attributes));
         }
         Ok(())
     }

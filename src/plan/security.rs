@@ -12,7 +12,7 @@ use bpf::{Action, Arch, Condition, Instruction, Operator, Profile, Program, Rule
 use rustix::thread::CpuSet;
 use syscalls::CALLS_UNDER_A_FILTER;
 use syscalls::calls::{NEW_LISTENER, SchedAttr};
-use syscalls::step::{Filter, Step};
+use syscalls::step::{Filter, Setting, Step};
 
 /// `MPOL_*` and `MPOL_F_*` (include/uapi/linux/mempolicy.h).
 pub const MEMORY_MODES: [(&str, u32); 7] = [
@@ -78,20 +78,22 @@ impl Builder<'_> {
             }
             let procfs = self.procfs();
             let value = leak_text(&format!("exec {profile}"), field)?;
-            self.steps.push(Step::Label {
+            self.steps.push(Step::Write {
                 procfs,
                 path: c"self/attr/apparmor/exec",
                 value,
+                field,
             });
         }
         if let Some(label) = process.selinux_label.as_deref() {
             let field = "process.selinuxLabel";
             self.needs_selinux(field, label)?;
             let procfs = self.procfs();
-            self.steps.push(Step::Label {
+            self.steps.push(Step::Write {
                 procfs,
                 path: c"self/attr/exec",
                 value: leak_text(label, field)?,
+                field,
             });
         }
         Ok(())
@@ -136,7 +138,8 @@ impl Builder<'_> {
             },
         };
         let nodes = leak(nodes);
-        self.steps.push(Step::MemoryPolicy { mode, nodes });
+        let policy = Setting::MemoryPolicy { mode, nodes };
+        self.steps.push(Step::Set(policy));
         Ok(())
     }
 
@@ -175,7 +178,7 @@ impl Builder<'_> {
                 };
                 flags |= bit;
             }
-            self.steps.push(Step::Scheduler(SchedAttr {
+            let attr = SchedAttr {
                 size: 0,
                 policy: *policy,
                 flags,
@@ -184,7 +187,8 @@ impl Builder<'_> {
                 runtime: scheduler.runtime.unwrap_or(0),
                 deadline: scheduler.deadline.unwrap_or(0),
                 period: scheduler.period.unwrap_or(0),
-            }));
+            };
+            self.steps.push(Step::Set(Setting::Scheduler(attr)));
         }
         if let Some(io) = &process.io_priority {
             const CLASSES: [(&str, u32); 3] = [
@@ -204,8 +208,8 @@ impl Builder<'_> {
                     io.priority
                 );
             }
-            self.steps
-                .push(Step::IoPriority(class << 13 | io.priority as u32));
+            let priority = class << 13 | io.priority as u32;
+            self.steps.push(Step::Set(Setting::IoPriority(priority)));
         }
         if let Some(personality) = &self.spec.linux.personality {
             let domain = match personality.domain.as_ref() {
@@ -220,7 +224,7 @@ impl Builder<'_> {
                     "config.json: linux.personality.flags[0]: no flag is supported, found {flag:?}"
                 );
             }
-            self.steps.push(Step::Personality(domain));
+            self.steps.push(Step::Set(Setting::Personality(domain)));
         }
         Ok(())
     }

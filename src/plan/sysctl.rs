@@ -55,10 +55,11 @@ impl Builder<'_> {
             }
             let procfs = self.procfs();
             let path = leak_text(&format!("sys/{path}"), &field)?;
-            self.steps.push(Step::Sysctl {
+            self.steps.push(Step::Write {
                 procfs,
                 path,
                 value: leak_text(value, &field)?,
+                field: field.leak(),
             });
         }
         Ok(())

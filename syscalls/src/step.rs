@@ -73,6 +73,36 @@ pub struct Mount<'a> {
     pub keep: Option<Slot>,
 }
 
+/// A mount that is there already.
+#[derive(Clone, Copy)]
+pub enum Place<'a> {
+    /// Whatever the mount namespace has before the root is attached.
+    Host,
+    /// The root of the container.
+    Root,
+    /// One that an earlier step has kept, with its path for messages.
+    Kept(Slot, &'a CStr),
+    /// Where a path of the container leads.
+    Path(&'a CStr),
+}
+
+/// What a step opens into a slot.
+#[derive(Clone, Copy)]
+pub enum Open<'a> {
+    /// The true null device, checked while the host's tree is still in sight.
+    NullDevice,
+    /// A private procfs that nothing in the container can redirect.
+    Procfs,
+    /// A copy of a tree that launch may not make, or cannot yet: in the mount namespace that is the container's own.
+    Tree {
+        /// The field of config.json it comes from.
+        field: &'a str,
+        tree: Tree<'a>,
+        /// It lies in the container's root, with what is mounted there by now.
+        in_root: bool,
+    },
+}
+
 /// A tree of mounts to be attached elsewhere: copied, and given its attributes while it is detached.
 #[derive(Clone, Copy)]
 pub struct Tree<'a> {
@@ -91,10 +121,19 @@ pub struct Bind<'a> {
     pub after: Attributes,
 }
 
+/// What is made in the container's root, unless something is there.
+#[derive(Clone, Copy)]
+pub enum Node<'a> {
+    /// With those above it that are missing.
+    Directory,
+    /// A symbolic link, with what it holds.
+    Link(&'a CStr),
+    Device(Device),
+}
+
 /// A device node.
 #[derive(Clone, Copy)]
-pub struct Device<'a> {
-    pub path: &'a CStr,
+pub struct Device {
     /// `S_IFCHR`, `S_IFBLK` or `S_IFIFO`, and the permission bits.
     pub mode: u32,
     pub rdev: u64,
@@ -118,6 +157,30 @@ pub struct Capabilities {
     pub inheritable: u64,
     pub permitted: u64,
     pub ambient: u64,
+}
+
+/// What outlasts execve(2) and is set by one system call that takes nothing but values.
+#[derive(Clone, Copy)]
+pub enum Setting<'a> {
+    /// A session of its own, away from the caller's terminal.
+    Session,
+    /// A session keyring of its own.
+    Keyring(&'a CStr),
+    Hostname(&'a CStr),
+    Domainname(&'a CStr),
+    Umask(u32),
+    Limits(&'a [Rlimit]),
+    Personality(u32),
+    Scheduler(SchedAttr),
+    IoPriority(u32),
+    /// `MPOL_*` with its flags, and the nodes as set_mempolicy(2) takes them.
+    MemoryPolicy {
+        mode: u32,
+        nodes: &'a [u64],
+    },
+    NoNewPrivileges,
+    /// No signal is ignored and none is blocked.
+    Signals,
 }
 
 /// Who the process is.
@@ -239,29 +302,12 @@ pub enum Step<'a> {
     Reachable,
     /// Become root of the new user namespace.
     ContainerRoot,
-    /// A session of its own, away from the caller's terminal.
-    Session,
     /// A new cgroup namespace, rooted at the cgroup the child is in by now.
     CgroupNamespace,
-    /// A session keyring of its own.
-    Keyring(&'a CStr),
+    Set(Setting<'a>),
     /// Bring `lo` up.
     Loopback,
-    Hostname(&'a CStr),
-    Domainname(&'a CStr),
-    /// How the host's mounts and ours propagate, on the whole tree (`MS_*`).
-    Propagation(u64),
-    /// Find and check the true null device, while the host's tree is still in sight.
-    NullDevice(Slot),
-    /// Copy a tree where launch may not, or cannot yet: in the mount namespace that is the container's own. `field` is
-    /// the one of config.json it comes from.
-    Open {
-        slot: Slot,
-        field: &'a str,
-        tree: Tree<'a>,
-        /// It lies in the container's root, with what is mounted there by now.
-        in_root: bool,
-    },
+    Open(Slot, Open<'a>),
     /// Open a root that is there already.
     Root(&'a CStr),
     /// Attach the root file system.
@@ -273,26 +319,17 @@ pub enum Step<'a> {
     },
     Mount(Mount<'a>),
     Bind(Bind<'a>),
-    /// `remount`: new attributes for the mount at `target`.
-    Remount {
-        target: &'a CStr,
-        attributes: Attributes,
-    },
-    /// A directory, with those above it that are missing.
-    Directory(&'a CStr),
-    Device(Device<'a>),
-    /// A symbolic link, unless something is there.
-    Link {
-        path: &'a CStr,
-        target: &'a CStr,
-    },
-    /// A private procfs that nothing in the container can redirect.
-    Procfs(Slot),
-    /// Write a kernel parameter: `path` below /proc/sys.
-    Sysctl {
+    /// Attributes and propagation of a mount, and of those below it (mount_setattr(2)).
+    Attributes(Place<'a>, Attributes),
+    /// Make a node in the container's root.
+    Make(&'a CStr, Node<'a>),
+    /// Write to a file of the private procfs: a kernel parameter, or the label that the next execve gets.
+    Write {
         procfs: Slot,
         path: &'a CStr,
         value: &'a CStr,
+        /// The field of config.json, for messages.
+        field: &'a str,
     },
     /// createContainer.
     Hooks(Hooks<'a>),
@@ -304,13 +341,6 @@ pub enum Step<'a> {
     },
     /// Make what is at `path`, and all below, read-only.
     Readonly(&'a CStr),
-    /// Make a mount of an earlier step read-only, now that everything in it is in place.
-    ReadonlyMount {
-        mount: Slot,
-        target: &'a CStr,
-    },
-    /// Attributes and propagation of the root mount.
-    RootAttributes(Attributes),
     /// Make a pseudo terminal, send its master over `socket`, and make it stdio, and /dev/console unless it
     /// is for one more process.
     Console {
@@ -328,7 +358,7 @@ pub enum Step<'a> {
     },
     /// Change into the root: pivot_root(2).
     Pivot,
-    /// The same by a moved mount and chroot(2), for a root that cannot be pivoted.
+    /// Move the root over `/`, from where chroot(2) enters it: for a root that cannot be pivoted.
     MoveRoot {
         /// The host's procfs and sysfs: behind the new root they would still be seen by the kernel, which lets a user
         /// namespace mount a new one only where it sees a whole one.
@@ -336,26 +366,11 @@ pub enum Step<'a> {
         /// The root is not over `/` yet.
         in_place: bool,
     },
-    /// chroot(2) alone, where the mount namespace is not new.
+    /// The same by chroot(2), where the root cannot be pivoted or the mount namespace is not new.
     Chroot,
     /// See that the program is there and may be executed, before `create` says that all is well.
     LookUp(Program<'a>),
-    Personality(u32),
-    Scheduler(SchedAttr),
-    IoPriority(u32),
-    /// `MPOL_*` with its flags, and the nodes as set_mempolicy(2) takes them.
-    MemoryPolicy {
-        mode: u32,
-        nodes: &'a [u64],
-    },
-    /// The label the next execve gets: `path` below /proc/self/attr.
-    Label {
-        procfs: Slot,
-        path: &'a CStr,
-        value: &'a CStr,
-    },
     WorkingDirectory(&'a CStr),
-    Umask(u32),
     /// Complete the environment with the home directory of the user, from the container's passwd file.
     Home {
         entry: &'a Home,
@@ -372,13 +387,10 @@ pub enum LastStep<'a> {
     /// CAP_SYS_ADMIN, so it comes before the capabilities are dropped.
     Seccomp(Filter<'a>),
     Become(Identity<'a>),
-    Limits(&'a [Rlimit]),
-    NoNewPrivileges,
+    Set(Setting<'a>),
     /// startContainer.
     Hooks(Hooks<'a>),
     /// Report that the exec is next: the end of the channel means success from here on.
     Ready,
-    /// Take every signal as a new program expects it: not ignored, not blocked.
-    Signals,
     Execute(Execute<'a>),
 }

@@ -8,11 +8,12 @@ mod last;
 mod mounts;
 mod paths;
 mod program;
+mod settings;
 
 use crate::calls;
 use crate::report::{At, Call, Fault, Kind, Report, Text};
 use crate::slots::{Slot, Slots};
-use crate::step::{Close, Hooks, Lossy, Point, Program, Step, Steps};
+use crate::step::{Close, Hooks, Lossy, Open, Point, Program, Step, Steps};
 use core::fmt::{self, Write};
 use last::Last;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -147,27 +148,10 @@ impl<'a> Child<'a> {
             Step::Meet(point) => self.meet(*point),
             Step::Reachable => reachable(),
             Step::ContainerRoot => self.container_root(),
-            Step::Session => rustix::process::setsid().map(drop).at(Call::setsid),
+            Step::Set(setting) => settings::set(setting),
             Step::CgroupNamespace => unshare(UnshareFlags::NEWCGROUP),
-            Step::Keyring(name) => calls::keyctl_join_session_keyring(name).at(Call::keyctl),
             Step::Loopback => loopback(),
-            Step::Hostname(name) => {
-                rustix::system::sethostname(name.to_bytes()).at(Call::sethostname)
-            }
-            Step::Domainname(name) => {
-                rustix::system::setdomainname(name.to_bytes()).at(Call::setdomainname)
-            }
-            Step::Propagation(flags) => mounts::propagation(*flags),
-            Step::NullDevice(slot) => self.null_device(*slot),
-            Step::Open {
-                slot,
-                tree,
-                in_root,
-                ..
-            } => {
-                let root = in_root.then(|| self.root()).transpose()?;
-                open_tree(tree, root).map(|tree| self.slots.fill(*slot, tree))
-            }
+            Step::Open(slot, open) => self.open(*slot, open),
             Step::Root(path) => self.open_root(path),
             Step::Rootfs {
                 tree,
@@ -176,21 +160,17 @@ impl<'a> Child<'a> {
             } => self.rootfs(*tree, path, *in_place),
             Step::Mount(mount) => self.mount(mount),
             Step::Bind(bind) => self.bind(bind),
-            Step::Remount { target, attributes } => self.remount(target, *attributes),
-            Step::Directory(path) => reach(self.root()?, path, Make::Directory).map(drop),
-            Step::Device(device) => self.device(device),
-            Step::Link { path, target } => self.link(path, target),
-            Step::Procfs(slot) => self.procfs(*slot),
-            Step::Sysctl {
+            Step::Attributes(place, attributes) => self.attributes(place, *attributes),
+            Step::Make(path, node) => self.make(path, node),
+            Step::Write {
                 procfs,
                 path,
                 value,
-            } => self.sysctl(*procfs, path, value),
+                ..
+            } => self.write_procfs(*procfs, path, value),
             Step::Hooks(hooks) => self.reports.run_hooks(hooks),
             Step::Mask { path, null, empty } => self.mask(path, *null, *empty),
             Step::Readonly(path) => self.readonly(path),
-            Step::ReadonlyMount { mount, .. } => mounts::readonly_mount(self.slot(*mount)?),
-            Step::RootAttributes(attributes) => mounts::apply(self.root()?, *attributes),
             Step::Console {
                 socket,
                 name,
@@ -205,23 +185,21 @@ impl<'a> Child<'a> {
             Step::Chroot => self.chroot(),
             Step::Home { entry, uid } => self.find_home(*uid, entry),
             Step::LookUp(program) => self.look_up(program),
-            Step::Personality(persona) => calls::personality(*persona).at(Call::personality),
-            Step::Scheduler(attr) => calls::sched_setattr(attr).at(Call::sched_setattr),
-            Step::IoPriority(priority) => calls::ioprio_set(*priority).at(Call::ioprio_set),
-            Step::MemoryPolicy { mode, nodes } => {
-                calls::set_mempolicy(*mode, nodes).at(Call::set_mempolicy)
-            }
-            Step::Label {
-                procfs,
-                path,
-                value,
-            } => self.label(*procfs, path, value),
-            Step::Umask(mask) => {
-                rustix::process::umask(Mode::from_raw_mode(*mask));
-                Ok(())
-            }
             Step::WorkingDirectory(path) => self.working_directory(path),
         }
+    }
+
+    fn open(&self, slot: Slot, open: &Open<'_>) -> Walked {
+        let opened = match open {
+            Open::NullDevice => devices::null_device()?,
+            Open::Procfs => mounts::private_procfs()?,
+            Open::Tree { tree, in_root, .. } => {
+                let root = in_root.then(|| self.root()).transpose()?;
+                open_tree(tree, root)?
+            }
+        };
+        self.slots.fill(slot, opened);
+        Ok(())
     }
 
     /// Says that it is here and waits for the parent's byte. A parent that is gone ends us.

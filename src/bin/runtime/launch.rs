@@ -35,7 +35,7 @@ use syscalls::calls;
 use syscalls::report::{Fault, Kind, Report, Text};
 use syscalls::slots::{Slot, Slots};
 use syscalls::spawn::{Spawn, Spawned, spawn};
-use syscalls::step::{LastStep, Lossy, Point, Step};
+use syscalls::step::{LastStep, Lossy, Open, Point, Setting, Step};
 
 pub use made::{Made, enter};
 use why::{died, no_tree};
@@ -250,7 +250,7 @@ pub fn spread(pid: i32) {
 pub fn raise_limits(plan: &Plan) -> Result<()> {
     use rustix::process::{getrlimit, setrlimit};
     let limits = plan.last_steps.iter().find_map(|step| match step {
-        LastStep::Limits(limits) => Some(*limits),
+        LastStep::Set(Setting::Limits(limits)) => Some(*limits),
         _ => None,
     });
     for limit in limits.unwrap_or_default() {
@@ -325,7 +325,7 @@ pub fn converse(
             // The last word counts: it says most.
             Kind::Failed => {
                 failed = Some(match plan.steps.get(usize::from(report.step)) {
-                    Some(Step::Open { field, tree, .. }) => {
+                    Some(Step::Open(_, Open::Tree { field, tree, .. })) => {
                         let errno = Errno::from_raw_os_error(report.errno);
                         let call = report.call;
                         no_tree(field, tree, Fault { call, errno })

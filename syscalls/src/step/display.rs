@@ -1,15 +1,18 @@
 //! Steps in words: what a step does as it follows "cannot" in an error, and with its numbers (`{:#}`) in `--dry-run`.
 
-use super::{Attributes, Close, FsOption, Hooks, Identity, LastStep, Point, Rlimit, Step};
+use super::{
+    Attributes, Close, FsOption, Hooks, Identity, LastStep, Node, Open, Place, Point, Rlimit,
+    Setting, Step,
+};
 use crate::calls::MountAttr;
 use crate::words;
 use core::ffi::CStr;
-use core::fmt;
+use core::fmt::{self, Display};
 
 /// A C string as text, with what is not UTF-8 left out.
 pub struct Lossy<'a>(pub &'a CStr);
 
-impl fmt::Display for Lossy<'_> {
+impl Display for Lossy<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.to_bytes().utf8_chunks() {
             f.write_str(chunk.valid())?;
@@ -21,7 +24,7 @@ impl fmt::Display for Lossy<'_> {
 /// Limits, each as ` Nofile SOFT:HARD`.
 struct Shown<'a>(&'a [Rlimit]);
 
-impl fmt::Display for Shown<'_> {
+impl Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for limit in self.0 {
             write!(f, " {:?}", limit.resource)?;
@@ -36,7 +39,7 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-impl fmt::Display for Attributes {
+impl Display for Attributes {
     /// ` (ro, nosuid)` and ` recursively (slave)`, whatever is not empty.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (how, attr) in [("", self.own), (" recursively", self.tree)] {
@@ -83,7 +86,7 @@ impl<'f, 'g> List<'f, 'g> {
     }
 }
 
-impl fmt::Display for Step<'_> {
+impl Display for Step<'_> {
     /// The step in words, as they follow "cannot".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.words(f)?;
@@ -106,15 +109,12 @@ impl Step<'_> {
             Step::Meet(Point::Commit) => f.write_str("wait for the state to be written"),
             Step::Reachable => f.write_str("become visible to the user who maps the ids"),
             Step::ContainerRoot => f.write_str("become root in the user namespace"),
-            Step::Session => f.write_str("create a session"),
             Step::CgroupNamespace => f.write_str("create a cgroup namespace"),
-            Step::Keyring(name) => write!(f, "create the session keyring {}", Lossy(name)),
+            Step::Set(setting) => setting.fmt(f),
             Step::Loopback => f.write_str("bring the loopback interface up"),
-            Step::Hostname(name) => write!(f, "set the hostname {}", Lossy(name)),
-            Step::Domainname(name) => write!(f, "set the domainname {}", Lossy(name)),
-            Step::Propagation(flags) => write!(f, "make all mounts {}", words::propagation(*flags)),
-            Step::NullDevice(_) => f.write_str("open the null device"),
-            Step::Open { tree, .. } => write!(f, "open {}", Lossy(tree.path)),
+            Step::Open(_, Open::NullDevice) => f.write_str("open the null device"),
+            Step::Open(_, Open::Procfs) => f.write_str("open a private procfs"),
+            Step::Open(_, Open::Tree { tree, .. }) => write!(f, "open {}", Lossy(tree.path)),
             Step::Root(path) => write!(f, "open the root {}", Lossy(path)),
             Step::Rootfs { path, .. } => write!(f, "attach the root file system {}", Lossy(path)),
             Step::Mount(m) => {
@@ -125,35 +125,29 @@ impl Step<'_> {
                 write!(f, " on {}", Lossy(m.target))
             }
             Step::Bind(b) => write!(f, "bind {} on {}", Lossy(b.source), Lossy(b.target)),
-            Step::Remount { target, .. } => write!(f, "remount {}", Lossy(target)),
-            Step::Directory(path) => write!(f, "make the directory {}", Lossy(path)),
-            Step::Device(d) => write!(f, "make the device {}", Lossy(d.path)),
-            Step::Link { path, target } => write!(f, "link {} to {}", Lossy(path), Lossy(target)),
-            Step::Procfs(_) => f.write_str("open a private procfs"),
-            Step::Sysctl { path, value, .. } => {
-                write!(f, "set the sysctl {} to {}", Lossy(path), Lossy(value))
+            Step::Attributes(place, _) => {
+                f.write_str("set the attributes of ")?;
+                match place {
+                    Place::Host => f.write_str("all mounts"),
+                    Place::Root => f.write_str("the root mount"),
+                    Place::Kept(_, path) | Place::Path(path) => {
+                        write!(f, "the mount on {}", Lossy(path))
+                    }
+                }
             }
-            Step::Hooks(hooks) => write!(f, "{hooks}"),
+            Step::Make(path, Node::Directory) => write!(f, "make the directory {}", Lossy(path)),
+            Step::Make(path, Node::Device(_)) => write!(f, "make the device {}", Lossy(path)),
+            Step::Make(path, Node::Link(to)) => write!(f, "link {} to {}", Lossy(path), Lossy(to)),
+            Step::Write { field, value, .. } => write!(f, "set {field} to {}", Lossy(value)),
+            Step::Hooks(hooks) => hooks.fmt(f),
             Step::Mask { path, .. } => write!(f, "mask {}", Lossy(path)),
-            Step::ReadonlyMount { target, .. } => {
-                write!(f, "make the mount on {} read-only", Lossy(target))
-            }
             Step::Readonly(path) => write!(f, "make {} read-only", Lossy(path)),
-            Step::RootAttributes(_) => f.write_str("set the attributes of the root mount"),
             Step::Console { name, .. } => write!(f, "set up the terminal for {}", Lossy(name)),
             Step::Stdio { uid } => write!(f, "give stdio to user {uid}"),
             Step::Pivot => f.write_str("change into the root (pivot_root)"),
             Step::MoveRoot { .. } => f.write_str("change into the root (moved mount)"),
             Step::Chroot => f.write_str("change into the root (chroot)"),
             Step::LookUp(program) => write!(f, "execute {}", Lossy(program.name)),
-            Step::Personality(p) => write!(f, "set the personality {p:#x}"),
-            Step::Scheduler(_) => f.write_str("set process.scheduler"),
-            Step::IoPriority(_) => f.write_str("set process.ioPriority"),
-            Step::MemoryPolicy { .. } => f.write_str("set linux.memoryPolicy"),
-            Step::Label { path, value, .. } => {
-                write!(f, "set the label {} ({})", Lossy(value), Lossy(path))
-            }
-            Step::Umask(mask) => write!(f, "set the umask {mask:03o}"),
             Step::WorkingDirectory(path) => {
                 write!(f, "change to the working directory {}", Lossy(path))
             }
@@ -181,37 +175,24 @@ impl Step<'_> {
                 write!(f, "{}", m.after)
             }
             Step::Bind(b) => write!(f, "{}", b.after),
-            Step::Open { tree, .. } => write!(f, "{}", tree.attributes),
-            Step::Remount { attributes, .. } | Step::RootAttributes(attributes) => {
-                write!(f, "{attributes}")
-            }
-            Step::Device(d) => {
+            Step::Open(_, Open::Tree { tree, .. }) => write!(f, "{}", tree.attributes),
+            Step::Attributes(_, attributes) => write!(f, "{attributes}"),
+            Step::Make(_, Node::Device(d)) => {
                 let (major, minor) = (rustix::fs::major(d.rdev), rustix::fs::minor(d.rdev));
                 write!(f, " {:o} {major}:{minor} of {}:{}", d.mode, d.uid, d.gid)
             }
-            Step::Hooks(hooks) => hooks.paths(f),
-            Step::Scheduler(attr) => write!(f, " {attr:?}"),
-            Step::IoPriority(priority) => {
-                let class = match priority >> 13 {
-                    1 => "realtime",
-                    2 => "best-effort",
-                    _ => "idle",
-                };
-                write!(f, " {class} {}", priority & 7)
-            }
-            Step::MemoryPolicy { mode, .. } => write!(f, " {mode:#x}"),
             _ => Ok(()),
         }
     }
 }
 
-impl fmt::Display for Close {
+impl Display for Close {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "close the descriptors from {}", 3 + self.preserve)
     }
 }
 
-impl fmt::Display for LastStep<'_> {
+impl Display for LastStep<'_> {
     /// The same, with its numbers under `{:#}`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -227,17 +208,9 @@ impl fmt::Display for LastStep<'_> {
                     false => Ok(()),
                 }
             }
-            LastStep::Limits(limits) => write!(f, "set process.rlimits{}", Shown(limits)),
-            LastStep::NoNewPrivileges => f.write_str("set no_new_privs"),
-            LastStep::Hooks(hooks) => {
-                write!(f, "{hooks}")?;
-                match f.alternate() {
-                    true => hooks.paths(f),
-                    false => Ok(()),
-                }
-            }
+            LastStep::Set(setting) => setting.fmt(f),
+            LastStep::Hooks(hooks) => hooks.fmt(f),
             LastStep::Ready => f.write_str("report that the exec is next"),
-            LastStep::Signals => f.write_str("reset the signals"),
             LastStep::Execute(e) if e.program.name.is_empty() => {
                 f.write_str("execute: config.json has no process")
             }
@@ -254,16 +227,50 @@ impl fmt::Display for LastStep<'_> {
     }
 }
 
-impl Hooks<'_> {
-    fn paths(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut hooks = self.hooks.iter();
-        hooks.try_for_each(|hook| write!(f, " {}", Lossy(hook.path)))
+impl Display for Setting<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Setting::Session => f.write_str("create a session"),
+            Setting::Keyring(name) => write!(f, "create the session keyring {}", Lossy(name)),
+            Setting::Hostname(name) => write!(f, "set the hostname {}", Lossy(name)),
+            Setting::Domainname(name) => write!(f, "set the domainname {}", Lossy(name)),
+            Setting::Umask(mask) => write!(f, "set the umask {mask:03o}"),
+            Setting::Limits(limits) => write!(f, "set process.rlimits{}", Shown(limits)),
+            Setting::Personality(persona) => write!(f, "set the personality {persona:#x}"),
+            Setting::Scheduler(attr) if f.alternate() => {
+                write!(f, "set process.scheduler {attr:?}")
+            }
+            Setting::Scheduler(_) => f.write_str("set process.scheduler"),
+            Setting::IoPriority(priority) => {
+                f.write_str("set process.ioPriority")?;
+                if !f.alternate() {
+                    return Ok(());
+                }
+                let class = match priority >> 13 {
+                    1 => "realtime",
+                    2 => "best-effort",
+                    _ => "idle",
+                };
+                write!(f, " {class} {}", priority & 7)
+            }
+            Setting::MemoryPolicy { mode, .. } if f.alternate() => {
+                write!(f, "set linux.memoryPolicy {mode:#x}")
+            }
+            Setting::MemoryPolicy { .. } => f.write_str("set linux.memoryPolicy"),
+            Setting::NoNewPrivileges => f.write_str("set no_new_privs"),
+            Setting::Signals => f.write_str("reset the signals"),
+        }
     }
 }
 
-impl fmt::Display for Hooks<'_> {
+impl Display for Hooks<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "run the {} hooks", Lossy(self.kind))
+        write!(f, "run the {} hooks", Lossy(self.kind))?;
+        let mut hooks = self
+            .hooks
+            .iter()
+            .take(if f.alternate() { usize::MAX } else { 0 });
+        hooks.try_for_each(|hook| write!(f, " {}", Lossy(hook.path)))
     }
 }
 

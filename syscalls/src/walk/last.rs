@@ -2,7 +2,7 @@
 //! Whatever is called here may be called under the container's filter.
 
 use super::program::exec_first;
-use super::{Reports, Walked, identity};
+use super::{Reports, Walked, identity, settings};
 use crate::calls;
 use crate::report::{At, Call, Kind};
 use crate::step::{Filter, LastStep};
@@ -65,15 +65,9 @@ impl Last {
             LastStep::Wait => self.wait_for_start(),
             LastStep::Seccomp(filter) => self.load(filter),
             LastStep::Become(identity) => identity::become_user(identity),
-            LastStep::Limits(limits) => identity::limits(limits),
-            LastStep::NoNewPrivileges => rustix::thread::set_no_new_privs(true).at(Call::prctl),
+            LastStep::Set(setting) => settings::set(setting),
             LastStep::Hooks(hooks) => self.reports.run_hooks(hooks),
             LastStep::Ready => self.reports.send(Kind::Ready, 0),
-            LastStep::Signals => {
-                calls::default_signals();
-                calls::set_signal_mask(0);
-                Ok(())
-            }
             LastStep::Execute(program) => Err(exec_first(program)),
         }
     }
