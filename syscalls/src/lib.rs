@@ -20,4 +20,4 @@ mod walk;
 pub mod words;
 
 pub use entry::Start;
-pub use walk::{Make, open_tree, reach};
+pub use walk::{CALLS_UNDER_A_FILTER, Make, open_tree, reach};

@@ -4,7 +4,7 @@
 use crate::calls::{self, Birth};
 use crate::report::{At, Call, Fault, Kind, Report, Text};
 use crate::slots::{Slot, Slots};
-use crate::step::Step;
+use crate::step::Steps;
 use crate::walk::{stay_closed, walk};
 use core::ffi::CStr;
 use core::mem::ManuallyDrop;
@@ -37,7 +37,7 @@ pub struct Spawn<'a> {
     pub time: Option<&'a CStr>,
     /// A cgroup v2 directory to be born in.
     pub cgroup: Option<Slot>,
-    pub steps: &'a [Step<'a>],
+    pub steps: Steps<'a>,
 }
 
 /// A child that walks, and the parent's end of its channel.
@@ -85,7 +85,7 @@ pub fn spawn<'a>(plan: &Spawn<'a>, slots: &Slots) -> Result<Spawned, Unborn<'a>>
 
 fn child(plan: &Spawn<'_>, slots: &Slots, channel: Channel) -> ! {
     drop(channel.ours);
-    walk(plan.steps, slots, channel.theirs)
+    walk(&plan.steps, slots, channel.theirs)
 }
 
 /// The two ends of a channel.

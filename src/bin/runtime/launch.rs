@@ -34,7 +34,7 @@ use syscalls::calls;
 use syscalls::report::{Fault, Kind, Report, Text};
 use syscalls::slots::{Slot, Slots};
 use syscalls::spawn::{Spawn, Spawned, spawn};
-use syscalls::step::{Detailed, Lossy, Point, Step};
+use syscalls::step::{LastStep, Lossy, Open, Point, Setting, Step};
 
 pub use made::{Made, enter};
 use why::{died, no_tree};
@@ -105,7 +105,7 @@ fn bring_up<'a>(
     let mut ready = None;
     if let (Some(slot), Some(manager)) = (plan.notify, request.notify_socket) {
         slots.fill(slot, sd_notify::prepare(made.directory.fd())?);
-        if plan.listener.is_none() {
+        if plan.close.listener.is_none() {
             ready = Ready::listen(made.directory.fd(), manager)?;
         }
     }
@@ -125,7 +125,7 @@ fn bring_up<'a>(
             born_in = Some(birthplace);
         }
     }
-    if let Some(pair) = plan.listener {
+    if let Some(pair) = plan.close.listener {
         listen(&made.directory, pair, &slots)?;
     }
     raise_limits(plan)?;
@@ -135,7 +135,7 @@ fn bring_up<'a>(
         joins: &plan.joins,
         time: plan.time,
         cgroup: born_in,
-        steps: &plan.steps,
+        steps: plan.walk(),
     };
     let Spawned {
         pid,
@@ -247,8 +247,8 @@ pub fn spread(pid: i32) {
 /// its own.
 pub fn raise_limits(plan: &Plan) -> Result<()> {
     use rustix::process::{getrlimit, setrlimit};
-    let limits = plan.steps.iter().find_map(|step| match step {
-        Step::Limits(limits) => Some(*limits),
+    let limits = plan.last_steps.iter().find_map(|step| match step {
+        LastStep::Set(Setting::Limits(limits)) => Some(*limits),
         _ => None,
     });
     for limit in limits.unwrap_or_default() {
@@ -284,7 +284,7 @@ fn commits_early(plan: &Plan) -> bool {
         .steps
         .iter()
         .filter(|step| matches!(step, Step::Meet(_)));
-    plan.listener.is_none() && meetings.count() == 1
+    plan.close.listener.is_none() && meetings.count() == 1
 }
 
 /// The parent's side of the walk, until the child waits for `start` or has become the program. `part` is
@@ -314,7 +314,7 @@ pub fn converse(
             if let Some(error) = failed {
                 return Err(error);
             }
-            if committed && (ready || plan.listener.is_some()) {
+            if committed && (ready || plan.close.listener.is_some()) {
                 return Ok(());
             }
             return Err(died(pidfd));
@@ -323,12 +323,12 @@ pub fn converse(
             // The last word counts: it says most.
             Kind::Failed => {
                 failed = Some(match plan.steps.get(usize::from(report.step)) {
-                    Some(Step::Open { field, tree, .. }) => {
+                    Some(Step::Open(_, Open::Tree { field, tree, .. })) => {
                         let errno = Errno::from_raw_os_error(report.errno);
                         let call = report.call;
                         no_tree(field, tree, Fault { call, errno })
                     }
-                    _ => failure(&report, &text, Some(plan.steps.len())),
+                    _ => failure(&report, &text, Some(plan.walk().iter().count())),
                 });
             }
             Kind::Ready => ready = true,
@@ -471,7 +471,7 @@ pub fn shown(plan: &Plan) -> String {
     if let Some(value) = plan.oom_score_adj {
         lines.push(format!("set oom_score_adj {value}"));
     }
-    lines.extend(plan.steps.iter().map(|step| Detailed(step).to_string()));
+    lines.extend(plan.walk().iter().map(|step| format!("{step:#}")));
     lines
         .iter()
         .enumerate()

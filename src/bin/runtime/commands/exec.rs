@@ -155,7 +155,7 @@ fn enter(
             Driver::Systemd(_) => None,
             _ => birthplace(cgroup.as_ref(), plan.slots, &mut slots)?,
         },
-        steps: &plan.steps,
+        steps: plan.walk(),
     };
     let spawned = match (spawn(&birth, &slots), &mut cgroup) {
         (Err(Unborn::Call(fault)), Some(cgroup))

@@ -20,7 +20,7 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use syscalls::calls::{self, MountAttr};
 use syscalls::slots::Slots;
 use syscalls::spawn::{Spawn, spawn};
-use syscalls::step::{Lossy, Point, Step};
+use syscalls::step::{Close, Lossy, Point, Step, Steps};
 
 /// Opens what can be missing, before anything is made.
 pub fn open_first(plan: &Plan, slots: &Slots) -> Result<()> {
@@ -127,13 +127,16 @@ fn map(tree: BorrowedFd<'_>, idmap: &Idmap) -> Result<()> {
         IdmapBy::Mappings(mappings) => mappings,
     };
     const NEWUSER: u64 = linux_raw_sys::general::CLONE_NEWUSER as u64;
-    let steps = [Step::Meet(Point::Mappings)];
     let birth = Spawn {
         namespaces: NEWUSER,
         joins: &[],
         time: None,
         cgroup: None,
-        steps: &steps,
+        steps: Steps {
+            first: &[Step::Meet(Point::Mappings)],
+            close: Close::default(),
+            last: &[],
+        },
     };
     let none = Slots::new(0);
     let holder = spawn(&birth, &none).map_err(unborn)?;
