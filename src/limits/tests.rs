@@ -1,4 +1,4 @@
-//! The values that resources become, for both versions of cgroups and for systemd.
+//! Tests of the values computed from resources, for both cgroup versions and for systemd.
 
 use super::*;
 use crate::dbus::Value;
