@@ -63,7 +63,7 @@ impl Unit {
         for part in [&name, slice] {
             let known = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
             if !part.chars().all(known) || part.len() > 255 {
-                fail!("{field}: systemd takes no unit of the name {part:?}");
+                fail!("{field}: systemd accepts no unit named {part:?}");
             }
         }
         // This also checks the name of the slice.
@@ -126,7 +126,7 @@ fn slice_path(slice: &str) -> Result<String> {
     }
     let name = slice.strip_suffix(".slice").unwrap_or_default();
     if name.split('-').any(|part| part.is_empty() || part == "..") || name.contains('/') {
-        fail!("config.json: linux.cgroupsPath: not the name of a slice: {slice:?}");
+        fail!("config.json: linux.cgroupsPath: not a slice name: {slice:?}");
     }
     for (at, _) in name.match_indices('-').chain([(name.len(), "")]) {
         path.push('/');

@@ -98,7 +98,7 @@ fn memory(memory: &Memory, current: &Current<'_>, limits: &mut Vec<Limit>) -> Re
         fail!("memory.swappiness: cgroup v2 has none");
     }
     if memory.disable_oom_killer == Some(true) {
-        fail!("memory.disableOOMKiller: cgroup v2 cannot do without it");
+        fail!("memory.disableOOMKiller: cgroup v2 cannot disable the OOM killer");
     }
     Ok(())
 }
