@@ -1,5 +1,6 @@
-//! Seccomp profiles as the kernel enforces them: Docker's default, actions, arguments, architectures, odd call numbers.
-//! The compiler itself is tested in its own room; here only what a process in the container meets.
+//! Seccomp profiles as enforced by the kernel: Docker's default, actions, arguments, architectures, unusual call
+//! numbers.
+//! The compiler has tests of its own in bpf/; these cover what a process in the container observes.
 
 use runtime_tests::{Bundle, Cmd, Output, Running, Value, host, json, wait_for};
 use std::collections::BTreeSet;
@@ -10,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use syscalls::CALLS_UNDER_A_FILTER;
 
 runtime_tests::tests![
-    dockers_default_profile_runs_a_shell_and_refuses_what_it_should,
+    dockers_default_profile_runs_a_shell_and_refuses_forbidden_calls,
     the_filter_is_active_with_and_without_no_new_privileges_and_capabilities,
     an_errno_is_returned_as_given,
     the_default_errno_is_eperm,
@@ -23,7 +24,7 @@ runtime_tests::tests![
     an_unknown_architecture_is_refused,
     a_32_bit_call_is_killed_unless_its_architecture_is_listed,
     an_x32_call_is_killed_unless_its_architecture_is_listed,
-    numbers_beyond_the_last_named_call_do_not_exist,
+    numbers_above_the_largest_named_call_return_enosys,
     a_profile_that_forbids_all_but_the_needed_calls_still_starts,
     flags_are_accepted_and_unknown_ones_refused,
     an_empty_profile_allows_everything,
@@ -35,7 +36,7 @@ runtime_tests::tests![
     no_signal_is_blocked_where_a_profile_with_no_new_privileges_refuses_rt_sigprocmask,
     notify_without_a_listener_path_is_refused,
     notify_as_the_default_action_or_for_write_is_refused,
-    a_listener_path_where_nobody_listens_is_an_error_that_leaves_nothing,
+    a_listener_path_without_a_listener_is_an_error_that_leaves_nothing,
 ];
 
 const X86_64: &str = "SCMP_ARCH_X86_64";
@@ -45,7 +46,7 @@ fn docker() -> Value {
     serde_json::from_str(include_str!("data/docker-seccomp.json")).unwrap()
 }
 
-/// Everything is allowed but what `rules` say.
+/// A profile that allows everything except as `rules` say.
 fn allowing(rules: Value) -> Value {
     json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": [X86_64], "syscalls": rules})
 }
@@ -56,7 +57,7 @@ fn with(profile: &Value, args: &[&str]) -> Output {
     b.set("/linux/seccomp", profile.clone()).args(args).run()
 }
 
-fn dockers_default_profile_runs_a_shell_and_refuses_what_it_should() {
+fn dockers_default_profile_runs_a_shell_and_refuses_forbidden_calls() {
     let mut b = Bundle::new();
     b.set("/linux/seccomp", docker()).capabilities(&[
         "CAP_SYS_ADMIN",
@@ -127,7 +128,7 @@ fn a_kill_action_kills() {
 }
 
 fn arguments_are_compared() {
-    // getpriority(which, who) with which = 0; the condition is on who, a 64-bit comparison.
+    // getpriority(which, who) with which = 0. The condition compares `who` as 64 bits.
     let cases = [
         ("SCMP_CMP_EQ", 5, 0, &[5][..]),
         (
@@ -223,13 +224,13 @@ fn an_unknown_architecture_is_refused() {
     );
 }
 
-/// A profile that allows all, so that only the architecture decides.
+/// A profile that allows everything, so that the architecture alone decides.
 fn for_architectures(list: &[&str]) -> Value {
     let rule = json!([{"names": ["getppid"], "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS}]);
     json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": list, "syscalls": rule})
 }
 
-/// Whether this kernel has the calls at all, seen from a process without any filter.
+/// Skips the test if this kernel lacks the calls, as seen by a process without a filter.
 fn needs(verb: &[&str]) {
     let mut b = Bundle::new();
     let run = b.args(verb).run();
@@ -253,7 +254,7 @@ fn a_32_bit_call_is_killed_unless_its_architecture_is_listed() {
     )
     .ok()
     .prints("ok\n");
-    // Number 64 is getppid there, and so refused; 110, which it is on x86_64, is iopl there.
+    // On i386, call 64 is getppid and is refused; 110, which is getppid on x86_64, is iopl.
     with(
         &for_architectures(&[X86_64, "SCMP_ARCH_X86"]),
         &["helper", "int80", "64"],
@@ -263,7 +264,7 @@ fn a_32_bit_call_is_killed_unless_its_architecture_is_listed() {
 }
 
 fn an_x32_call_is_killed_unless_its_architecture_is_listed() {
-    // Whether or not the kernel has the x32 calls, the filter decides before it looks.
+    // The filter decides before the kernel looks for x32 calls, so the kernel need not have them.
     with(
         &for_architectures(&[X86_64]),
         &["helper", "nr", "0x4000006e"],
@@ -276,8 +277,8 @@ fn an_x32_call_is_killed_unless_its_architecture_is_listed() {
         .prints("ENOSYS\n");
 }
 
-fn numbers_beyond_the_last_named_call_do_not_exist() {
-    // A program that tries a call newer than the profile has to hear that there is none, and not that it may not.
+fn numbers_above_the_largest_named_call_return_enosys() {
+    // A program that tries a call newer than the profile must get ENOSYS, not EPERM.
     let tries = "helper nr 600; helper nr 0x3fffffff; helper nr -1; helper nr 250 0 -3 0";
     let profile = |action: &str| {
         let mut profile = docker();
@@ -291,7 +292,7 @@ fn numbers_beyond_the_last_named_call_do_not_exist() {
     let mut refusing = profile("SCMP_ACT_ERRNO");
     refusing["defaultErrnoRet"] = json!(99);
     b.set("/linux/seccomp", refusing).sh(tries);
-    // keyctl is below the last one, so the default is for it.
+    // keyctl is below the largest named call, so the default applies to it.
     b.run_ok().prints("ENOSYS\nENOSYS\nENOSYS\nEADDRNOTAVAIL\n");
     for action in ["SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP"] {
         for number in ["600", "0x3fffffff", "-1"] {
@@ -300,7 +301,7 @@ fn numbers_beyond_the_last_named_call_do_not_exist() {
         }
         with(&profile(action), &["helper", "nr", "250"]).ends(128 + 31);
     }
-    // Where the default lets calls through, the kernel says so itself.
+    // If the default allows calls, the kernel itself returns ENOSYS.
     for action in ["SCMP_ACT_ALLOW", "SCMP_ACT_LOG"] {
         let rule = json!([{"names": ["getppid"], "action": "SCMP_ACT_KILL_PROCESS"}]);
         let profile = json!({"defaultAction": action, "architectures": [X86_64], "syscalls": rule});
@@ -311,14 +312,14 @@ fn numbers_beyond_the_last_named_call_do_not_exist() {
     }
 }
 
-/// What a runtime may call between the load of a filter that needs privileges and the execve.
+/// The calls that a runtime may make between loading a filter that needs privileges and execve.
 const TO_BECOME_THE_PROCESS: &str = "setresuid setresgid setgroups setuid setgid capset capget prctl close close_range
     read openat openat2 futex sched_yield fcntl getdents64 epoll_ctl nanosleep rt_sigaction rt_sigprocmask sigaltstack gettid
     getpid tgkill rt_sigreturn getppid fstatfs setsid fchdir chdir getcwd statfs munmap mmap madvise faccessat2 faccessat
     setrlimit umask sendto sendmsg recvfrom recvmsg poll ppoll dup3 dup2 epoll_pwait exit lseek";
 
 fn a_profile_that_forbids_all_but_the_needed_calls_still_starts() {
-    // What the static helper itself needs from execve to exit, and nothing for us after the load.
+    // The calls that the static helper itself needs from execve to exit, and none that we need after the load.
     let names = [
         "execve",
         "brk",
@@ -343,7 +344,8 @@ fn a_profile_that_forbids_all_but_the_needed_calls_still_starts() {
         b.set("/process/noNewPrivileges", json!(no_new_privileges));
         let mut allowed = json!([{"names": names, "action": "SCMP_ACT_ALLOW"}]);
         if !no_new_privileges {
-            // Without it the filter must be loaded while we are still allowed to, so the profile has to allow the rest.
+            // Without no_new_privs the filter must be loaded before privileges are dropped, so the profile must allow
+            // the remaining calls.
             let rest: Vec<&str> = TO_BECOME_THE_PROCESS.split_whitespace().collect();
             allowed
                 .as_array_mut()
@@ -391,7 +393,7 @@ fn notifying(b: &Bundle, names: &[&str]) -> Value {
         "syscalls": [{"names": names, "action": "SCMP_ACT_NOTIFY"}]})
 }
 
-/// The agent at the bundle's listenerPath; it gives up when the writer drops.
+/// Starts an agent at the bundle's listenerPath. It exits when the writer is dropped.
 fn agent(b: &Bundle) -> (Running, PipeWriter) {
     let _ = std::fs::remove_file(b.file("agent"));
     let (reader, hold) = std::io::pipe().unwrap();
@@ -403,7 +405,8 @@ fn agent(b: &Bundle) -> (Running, PipeWriter) {
     (agent, hold)
 }
 
-/// What config-linux.md and runtime.md say the agent gets: one message, one descriptor, the container process state.
+/// config-linux.md and runtime.md define what the agent receives: one message, one descriptor, the container process
+/// state.
 #[track_caller]
 fn was_told(agent: &Output, b: &Bundle, pid: Option<i32>, status: &str) {
     let lines = agent.ok().lines();
@@ -425,7 +428,7 @@ fn was_told(agent: &Output, b: &Bundle, pid: Option<i32>, status: &str) {
     assert_eq!(state["status"], status, "{agent}");
 }
 
-/// Calls that we ourselves might make between the load and the execve, and mkdir.
+/// Calls that the runtime itself might make between the load and execve, and mkdir.
 const ASKED: [&[&str]; 3] = [
     &["mkdir", "mkdirat"],
     &["mkdir", "mkdirat", "read", "sendto", "close"],
@@ -462,11 +465,11 @@ fn an_agent_gets_the_listener_of_run_and_decides() {
             let run = b.run();
             run.ok()
                 .prints("mkdir: ENOMEDIUM\nnone\nroot:x:0:0:root:/root:/bin/sh\n");
-            // Everybody behind the listener is gone, so the agent ends by itself.
+            // No process uses the filter any more, so the agent exits.
             let agent = agent.wait();
             drop(hold);
             was_told(&agent, &b, None, "creating");
-            // 83 is mkdir, 0 read.
+            // 83 is mkdir, 0 is read.
             let asked = format!("{} ", agent.field("asked"));
             assert!(asked.contains("83 "), "{agent}");
             assert_eq!(asked.starts_with("0 "), names.contains(&"read"), "{agent}");
@@ -486,9 +489,12 @@ fn an_agent_gets_the_listener_of_create_and_start_and_decides() {
             b.create().ok();
             let pid = b.pid();
             assert_eq!(b.status(), "created");
-            // With a profile that leaves the wait for `start` alone it hears of `create`, as with runc.
+            // If the profile does not cover the wait for `start`, the agent receives the listener at `create`, as
+            // with runc.
             let status = if names == ASKED[0] {
-                wait_for("the agent hears", || agent.out().contains("message "));
+                wait_for("the agent receives the message", || {
+                    agent.out().contains("message ")
+                });
                 "creating"
             } else {
                 "created"
@@ -550,7 +556,9 @@ fn an_agent_hears_of_create_where_a_profile_allows_the_wait_and_little_else() {
             .args(&["/bin/helper", "mkdir", "/tmp/x"]);
         let (agent, hold) = agent(&b);
         b.create().ok();
-        wait_for("the agent hears", || agent.out().contains("message "));
+        wait_for("the agent receives the message", || {
+            agent.out().contains("message ")
+        });
         b.start().ok();
         b.wait_for_status("stopped");
         b.delete(&[]).ok();
@@ -671,14 +679,14 @@ fn notify_as_the_default_action_or_for_write_is_refused() {
     );
 }
 
-fn a_listener_path_where_nobody_listens_is_an_error_that_leaves_nothing() {
+fn a_listener_path_without_a_listener_is_an_error_that_leaves_nothing() {
     for no_new_privileges in [true, false] {
         let mut b = Bundle::new();
         let agent = b.text("agent");
         b.set("/linux/seccomp", notifying(&b, &["mkdir"]))
             .set("/process/noNewPrivileges", json!(no_new_privileges))
             .sh("echo ran");
-        // No such file, a file that is no socket, a socket whose owner is gone.
+        // No such file, a file that is not a socket, a socket without a listener.
         for made in 0..3 {
             match made {
                 0 => {}
@@ -691,7 +699,7 @@ fn a_listener_path_where_nobody_listens_is_an_error_that_leaves_nothing() {
             let words = ["linux.seccomp.listenerPath", &agent];
             b.run().fails(&words).prints("");
             b.left_nothing();
-            // With create and start it is the start that loads the filter.
+            // With create and start, the filter is loaded at start.
             let create = b.create();
             if create.status != 0 {
                 create.fails(&words);
