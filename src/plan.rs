@@ -3,6 +3,7 @@
 
 mod affinity;
 mod cgroup;
+mod describe;
 mod devices;
 mod identity;
 mod mounts;
@@ -29,8 +30,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::ffi::CStr;
-pub use namespaces::names_of;
-use namespaces::{Kind, Namespaces};
+use namespaces::{Kind, Namespaces, names_of};
 pub use security::{compiled, with_profile, word};
 use syscalls::calls::Arg;
 use syscalls::slots::Slot;

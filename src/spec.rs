@@ -12,6 +12,7 @@ mod linux;
 mod process;
 mod resources;
 mod seccomp;
+pub mod template;
 
 use alloc::borrow::Cow;
 use alloc::string::String;
