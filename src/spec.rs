@@ -13,6 +13,8 @@ mod process;
 mod resources;
 mod seccomp;
 pub mod template;
+#[cfg(test)]
+mod tests;
 
 use alloc::borrow::Cow;
 use alloc::string::String;

@@ -2,6 +2,8 @@
 
 mod accepted;
 mod golden;
+mod options;
+mod process;
 mod refusals;
 
 use super::*;
