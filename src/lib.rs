@@ -18,3 +18,4 @@ mod rooms;
 pub mod signal;
 pub mod spec;
 pub mod state;
+pub mod stats;
