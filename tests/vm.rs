@@ -146,7 +146,7 @@ fn the_tests_pass_on_cgroup_v2_with_every_controller() {
     files.extend(sources("golden"));
     // Ten megabytes through an emulated terminal take minutes and depend on neither; --guest-all brings them.
     let only = format!(
-        "RUNTIME_ONLY='{}' {} --skip exec::a_tty_brings_ten_megabytes_whole",
+        "RUNTIME_ONLY='{}' {} --skip exec_terminal::a_tty_brings_ten_megabytes_whole",
         OF_THE_KERNEL.join(" "),
         run_of("")
     );

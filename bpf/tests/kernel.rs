@@ -11,6 +11,7 @@ use bpf::{Action, Arch, Data, Instruction};
 use std::arch::asm;
 use std::sync::atomic::{AtomicI64, Ordering};
 use support::OwnedProfile;
+use support::evaluator::Evaluator;
 use support::random::Random;
 
 /// What the first filter answers to a call the profile lets through. No profile here uses it.
@@ -225,6 +226,21 @@ fn probes(profile: &OwnedProfile, random: &mut Random, int80: bool) -> Vec<Probe
     probes
 }
 
+/// How many of the probes passed the filter. Each returned what the rules say.
+fn passed(evaluator: &Evaluator, probes: &[Probe], shared: &Shared, what: &str) -> usize {
+    let mut passed = 0;
+    for (at, probe) in probes.iter().enumerate() {
+        let expected = match evaluator.verdict(&probe.data()) {
+            Action::Errno(errno) => -i64::from(errno),
+            _ => PASSED,
+        };
+        let found = shared.at(at + 1).load(Ordering::SeqCst);
+        assert_eq!(found, expected, "{probe:x?}, {what}");
+        passed += usize::from(found == PASSED);
+    }
+    passed
+}
+
 #[test]
 fn the_kernel_does_what_the_rules_say() {
     let shared = Shared::new();
@@ -260,7 +276,7 @@ fn the_kernel_does_what_the_rules_say() {
     for (name, profile) in engines.into_iter().chain(random_profiles).take(200) {
         let mut random = Random::new(77);
         let program = profile.compile();
-        let evaluator = support::evaluator::Evaluator::new(&profile);
+        let evaluator = Evaluator::new(&profile);
         let probes = probes(&profile, &mut random, int80);
         let dies = |probe: &&Probe| {
             matches!(
@@ -277,15 +293,12 @@ fn the_kernel_does_what_the_rules_say() {
                 harmless.get(at)
             ),
         }
-        for (at, probe) in harmless.iter().enumerate() {
-            let expected = match evaluator.verdict(&probe.data()) {
-                Action::Errno(errno) => -i64::from(errno),
-                _ => PASSED,
-            };
-            let found = shared.at(at + 1).load(Ordering::SeqCst);
-            assert_eq!(found, expected, "{name}: {probe:x?}\n{profile:#?}");
-            executed += usize::from(found == PASSED);
-        }
+        executed += passed(
+            &evaluator,
+            &harmless,
+            &shared,
+            &format!("{name}: {profile:#?}"),
+        );
         // Each death takes a process, so a few of them will do.
         for _ in 0..deadly.len().min(12) {
             let deadly = **random.pick(&deadly);

@@ -24,6 +24,20 @@ fn numbers() -> Vec<u32> {
         .collect()
 }
 
+/// The names of the calls whose answer may depend on their arguments.
+fn conditional(profile: &OwnedProfile) -> Vec<&str> {
+    let rules = profile.rules.iter();
+    let mut names: Vec<&str> = rules
+        .filter(|rule| !rule.conditions.is_empty())
+        .flat_map(|rule| &rule.names)
+        .map(String::as_str)
+        .collect();
+    names.extend(["socketcall", "ipc"]);
+    names.sort();
+    names.dedup();
+    names
+}
+
 /// Compares the program with the evaluator and gives back how many calls were asked about.
 fn compare(what: &str, profile: &OwnedProfile, random: &mut Random, numbers: &[u32]) -> u64 {
     let program = profile.compile();
@@ -78,17 +92,7 @@ fn compare(what: &str, profile: &OwnedProfile, random: &mut Random, numbers: &[u
         }
     }
     // The calls with conditions, with everything that could matter to them.
-    let conditional = profile
-        .rules
-        .iter()
-        .filter(|rule| !rule.conditions.is_empty());
-    let mut names: Vec<&str> = conditional
-        .flat_map(|rule| &rule.names)
-        .map(String::as_str)
-        .collect();
-    names.extend(["socketcall", "ipc"]);
-    names.sort();
-    names.dedup();
+    let names = conditional(profile);
     for arch in Arch::ALL
         .into_iter()
         .filter(|arch| tokens.contains(&arch.token()))
