@@ -9,7 +9,9 @@ runtime_tests::tests![
     a_warning_is_in_the_log_alone_and_only_of_what_succeeded,
     a_log_that_cannot_be_written_is_told_on_stderr,
     features_do_not_depend_on_the_host,
-    features_have_what_runc_and_the_specification_name,
+    features_have_what_the_specification_names,
+    features_are_refused_where_they_are_said_not_to_be_there,
+    features_have_every_word_of_the_runc_on_this_machine,
     labels_of_modules_that_are_not_there_are_refused
 ];
 
@@ -176,9 +178,21 @@ fn features_do_not_depend_on_the_host() {
     assert_eq!((here.err.as_str(), elsewhere.err.as_str()), ("", ""));
 }
 
-fn features_have_what_runc_and_the_specification_name() {
-    let b = Bundle::empty();
-    let features: Value = serde_json::from_str(&b.call(&["features"]).ok().out).unwrap();
+fn features() -> Value {
+    let output = Bundle::empty().call(&["features"]).ok();
+    serde_json::from_str(&output.out).unwrap()
+}
+
+#[track_caller]
+fn has(features: &Value, pointer: &str, list: &[&str]) {
+    let ours = features.pointer(pointer).unwrap().as_array().unwrap();
+    for word in list {
+        assert!(ours.contains(&json!(word)), "no {word} in {pointer}");
+    }
+}
+
+fn features_have_what_the_specification_names() {
+    let features = features();
     let keys =
         |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
     let sorted = |mut list: Vec<&str>| {
@@ -211,31 +225,7 @@ fn features_have_what_runc_and_the_specification_name() {
         ])
     );
     assert_eq!(linux["apparmor"], json!({"enabled": true}));
-    for name in ["selinux", "intelRdt", "netDevices"] {
-        assert!(linux[name]["enabled"].is_boolean(), "{name}");
-    }
-    // What is said not to be there is refused, and what is said to be there is not.
-    for (name, field, value) in [
-        ("intelRdt", "intelRdt", json!({"closID": "x"})),
-        ("netDevices", "netDevices", json!({"eth0": {}})),
-        (
-            "selinux",
-            "mountLabel",
-            json!("system_u:object_r:container_file_t:s0"),
-        ),
-    ] {
-        let mut b = Bundle::new();
-        b.set(&format!("/linux/{field}"), value);
-        let run = b.launch("run", &["--dry-run"]).output();
-        let refused = run.err.contains("not supported yet");
-        assert_eq!(refused, linux[name]["enabled"] == false, "{run}");
-    }
-    let has = |pointer: &str, list: &[&str]| {
-        let ours = features.pointer(pointer).unwrap().as_array().unwrap();
-        for word in list {
-            assert!(ours.contains(&json!(word)), "no {word} in {pointer}");
-        }
-    };
+    let has = |pointer: &str, list: &[&str]| has(&features, pointer, list);
     has(
         "/hooks",
         &[
@@ -268,7 +258,31 @@ fn features_have_what_runc_and_the_specification_name() {
     has("/linux/memoryPolicy/flags", &["MPOL_F_STATIC_NODES"]);
     let capabilities = linux["capabilities"].as_array().unwrap();
     assert_eq!(capabilities.len(), 41);
-    // Every list of the runc on this machine is within ours.
+}
+
+fn features_are_refused_where_they_are_said_not_to_be_there() {
+    let features = features();
+    let linux = &features["linux"];
+    for (name, field, value) in [
+        ("intelRdt", "intelRdt", json!({"closID": "x"})),
+        ("netDevices", "netDevices", json!({"eth0": {}})),
+        (
+            "selinux",
+            "mountLabel",
+            json!("system_u:object_r:container_file_t:s0"),
+        ),
+    ] {
+        let mut b = Bundle::new();
+        b.set(&format!("/linux/{field}"), value);
+        let run = b.launch("run", &["--dry-run"]).output();
+        assert!(linux[name]["enabled"].is_boolean(), "{name}");
+        let refused = run.err.contains("not supported yet");
+        assert_eq!(refused, linux[name]["enabled"] == false, "{run}");
+    }
+}
+
+fn features_have_every_word_of_the_runc_on_this_machine() {
+    let b = Bundle::empty();
     let runc = Cmd::new(&b.dir, host::program("runc"))
         .arg("features")
         .output();
@@ -284,6 +298,7 @@ fn features_have_what_runc_and_the_specification_name() {
         ] {
             let list = theirs.pointer(pointer).unwrap().as_array().unwrap();
             has(
+                &features(),
                 pointer,
                 &list.iter().map(|w| w.as_str().unwrap()).collect::<Vec<_>>(),
             );

@@ -3,7 +3,7 @@
 use crate::mounts::{Entry, entry, table};
 use runtime_tests::{Bundle, Output, json};
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 runtime_tests::tests![

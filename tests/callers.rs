@@ -20,7 +20,8 @@ runtime_tests::tests![
     buildkit_with_a_terminal_as_stdio,
     buildah_asks_for_the_state_until_it_is_over,
     listen_fds_of_the_caller_reach_an_exec,
-    every_flag_of_exec_is_taken_in_every_spelling
+    every_flag_of_exec_is_taken_in_every_spelling,
+    the_console_socket_of_exec_is_taken_in_every_spelling
 ];
 
 /// go-runc: the globals of containerd's shim before every command.
@@ -43,18 +44,11 @@ fn go_runc_as_containerds_shim_calls_us() {
     let path = b.path();
     let path = path.to_str().unwrap();
     let pid_file = b.text("init.pid");
-    let init = [
-        "create",
-        "--bundle",
-        path,
-        "--pid-file",
-        &pid_file,
-        "--no-new-keyring",
-        &b.id,
-    ];
-    go_runc(&b, &init).ok();
-    let state = go_runc(&b, &["state", &b.id]).ok();
-    let state: Value = serde_json::from_str(&state.out).unwrap();
+    let object =
+        |args: &[&str]| -> Value { serde_json::from_str(&go_runc(&b, args).ok().out).unwrap() };
+    let init = ["create", "--bundle", path, "--pid-file", &pid_file];
+    go_runc(&b, &init).args(["--no-new-keyring", &b.id]).ok();
+    let state = object(&["state", &b.id]);
     assert_eq!(state["status"], "created");
     assert_eq!(b.read("init.pid"), state["pid"].to_string());
     go_runc(&b, &["start", &b.id]).ok();
@@ -75,27 +69,18 @@ fn go_runc_as_containerds_shim_calls_us() {
         ],
     )
     .ok();
-    let ps = go_runc(&b, &["ps", "--format", "json", &b.id]).ok();
-    let pids: Vec<i64> = serde_json::from_str(&ps.out).unwrap();
+    let pids = object(&["ps", "--format", "json", &b.id]);
     let expected: Vec<i64> = ["init.pid", "exec.pid"]
         .map(|f| b.read(f).parse().unwrap())
         .into();
-    assert_eq!(pids, expected);
+    assert_eq!(pids, json!(expected));
     go_runc(&b, &["update", "--resources=-", &b.id])
         .stdin_text(r#"{"pids": {"limit": 77}}"#)
         .ok();
     go_runc(&b, &["pause", &b.id]).ok();
-    let paused = go_runc(&b, &["state", &b.id]).ok();
-    assert_eq!(
-        serde_json::from_str::<Value>(&paused.out).unwrap()["status"],
-        "paused"
-    );
+    assert_eq!(object(&["state", &b.id])["status"], "paused");
     go_runc(&b, &["resume", &b.id]).ok();
-    let stats = go_runc(&b, &["events", "--stats", &b.id]).ok();
-    assert_eq!(
-        serde_json::from_str::<Value>(&stats.out).unwrap()["id"],
-        json!(b.id)
-    );
+    assert_eq!(object(&["events", "--stats", &b.id])["id"], json!(b.id));
     go_runc(&b, &["kill", "--all", &b.id, "9"]).ok();
     let is_stopped = || {
         let state = go_runc(&b, &["state", &b.id]).ok();
@@ -466,7 +451,6 @@ fn listen_fds_of_the_caller_reach_an_exec() {
 fn every_flag_of_exec_is_taken_in_every_spelling() {
     let mut b = Bundle::new();
     let _running = b.waits().up();
-    let socket = b.text("console");
     let mut process = b.config["process"].clone();
     process["args"] = json!(["true"]);
     fs::write(b.file("process.json"), process.to_string()).unwrap();
@@ -484,13 +468,16 @@ fn every_flag_of_exec_is_taken_in_every_spelling() {
         ("preserve-fds", None, "0"),
         ("cgroup", None, "/"),
     ];
+    let spellings = |long: &str, short: Option<&str>| {
+        let of_one_letter = short.map(|short| format!("-{short}"));
+        [format!("--{long}"), format!("-{long}")]
+            .into_iter()
+            .chain(of_one_letter)
+    };
     for (long, short, value) in with_values {
         // A label can be set only where there is SELinux: that the flag is known is all there is to see.
         let status = if *long == "process-label" { 255 } else { 0 };
-        for name in [format!("--{long}"), format!("-{long}")]
-            .into_iter()
-            .chain(short.map(|s| format!("-{s}")))
-        {
+        for name in spellings(long, *short) {
             let glued = format!("{name}={value}");
             for flags in [vec![name.as_str(), value], vec![glued.as_str()]] {
                 let run = b
@@ -510,16 +497,20 @@ fn every_flag_of_exec_is_taken_in_every_spelling() {
         ("ignore-paused", None),
         ("no-subreaper", None),
     ] {
-        for name in [format!("--{long}"), format!("-{long}")]
-            .into_iter()
-            .chain(short.map(|s| format!("-{s}")))
-        {
+        for name in spellings(long, short) {
             for value in ["", "=true", "=false", "=1"] {
                 let flag = format!("{name}{value}");
                 b.call(&["exec", &flag, &b.id, "true"]).ok();
             }
         }
     }
+    assert!(fs::metadata(b.file("pid")).unwrap().size() > 0);
+}
+
+fn the_console_socket_of_exec_is_taken_in_every_spelling() {
+    let mut b = Bundle::new();
+    let _running = b.waits().up();
+    let socket = b.text("console");
     for name in ["--console-socket", "-console-socket"] {
         for flags in [
             vec![name.to_owned(), socket.clone()],
@@ -533,5 +524,4 @@ fn every_flag_of_exec_is_taken_in_every_spelling() {
             assert_eq!(listener.receive().1.len(), 1);
         }
     }
-    assert!(fs::metadata(b.file("pid")).unwrap().size() > 0);
 }

@@ -1,5 +1,5 @@
 //! What a hostile container or a careless caller could make of exec: terminals that are not the container's own, the
-//! caller's keyring and terminal. What concerns descriptors, capabilities and the binary itself is in exec.rs.
+//! caller's keyring and terminal. Capabilities are in exec_identity.rs; descriptors and the binary itself in exec.rs.
 
 use runtime_tests::terminal::Terminal;
 use runtime_tests::{Bundle, Cmd, Running, host, json};

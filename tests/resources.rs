@@ -275,10 +275,11 @@ fn huge_pages_are_limited_on_pure_v2() {
     b.left_nothing();
 }
 
-fn a_limit_that_cannot_be_is_an_error_before_anything_is_made() {
+/// Limits that no version of cgroups has, and their fields.
+fn wrong_limits() -> Vec<(Value, &'static str)> {
     let device =
         |field: &str| json!({field: [{"major": -8, "minor": 0, "rate": 1, "weight": 100}]});
-    let both = [
+    vec![
         (
             json!({"hugepageLimits": [{"pageSize": "2 MB", "limit": 1}]}),
             "hugepageLimits[0].pageSize",
@@ -315,8 +316,12 @@ fn a_limit_that_cannot_be_is_an_error_before_anything_is_made() {
             json!({"devices": [{"allow": true, "type": "c", "major": -2}]}),
             "devices[0].major",
         ),
-    ];
-    let alone = [
+    ]
+}
+
+/// Limits that cgroup v2 does not have.
+fn limits_of_v1() -> Vec<(Value, &'static str)> {
+    vec![
         (json!({"memory": {"swap": 1 << 20}}), "memory.swap"),
         (json!({"memory": {"swappiness": 10}}), "memory.swappiness"),
         (
@@ -345,14 +350,17 @@ fn a_limit_that_cannot_be_is_an_error_before_anything_is_made() {
             json!({"unified": {"cgroup.procs": "1"}}),
             "unified[\"cgroup.procs\"]",
         ),
-    ];
+    ]
+}
+
+fn a_limit_that_cannot_be_is_an_error_before_anything_is_made() {
     for (mut b, cases) in [
-        (Bundle::new(), &both[..]),
-        (on_pure_v2(), &both[..]),
-        (on_pure_v2(), &alone[..]),
+        (Bundle::new(), wrong_limits()),
+        (on_pure_v2(), wrong_limits()),
+        (on_pure_v2(), limits_of_v1()),
     ] {
         for (resources, field) in cases {
-            b.set("/linux/resources", resources.clone());
+            b.set("/linux/resources", resources);
             let field = format!("config.json: linux.resources.{field}");
             b.launch("run", &["--dry-run"]).output().fails(&[&field]);
             b.run().fails(&[&field]);

@@ -5,6 +5,7 @@ use std::fs;
 
 runtime_tests::tests![
     the_spec_command_writes_the_default_config,
+    the_default_config_hides_and_protects_paths_of_the_kernel,
     the_spec_command_does_not_overwrite,
     the_default_bundle_runs_on_a_busybox_root
 ];
@@ -37,77 +38,60 @@ fn the_spec_command_writes_the_default_config() {
     );
     assert_eq!(spec["process"]["noNewPrivileges"], true);
     assert_eq!(spec["root"], json!({"path": "rootfs", "readonly": true}));
-    let destinations: Vec<&str> = spec["mounts"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|m| m["destination"].as_str().unwrap())
-        .collect();
-    assert_eq!(
-        destinations,
-        [
-            "/proc",
-            "/dev",
-            "/dev/pts",
-            "/dev/shm",
-            "/dev/mqueue",
-            "/sys",
-            "/sys/fs/cgroup"
-        ]
-    );
+    let list = |list: &Value, field: &str| -> Vec<String> {
+        let items = list.as_array().unwrap().iter();
+        items
+            .map(|item| item[field].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let destinations = "/proc /dev /dev/pts /dev/shm /dev/mqueue /sys /sys/fs/cgroup";
+    assert_eq!(list(&spec["mounts"], "destination").join(" "), destinations);
     assert_eq!(
         spec["linux"]["resources"],
         json!({"devices": [{"allow": false, "access": "rwm"}]})
     );
-    let kinds: Vec<&str> = spec["linux"]["namespaces"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|n| n["type"].as_str().unwrap())
-        .collect();
     // A cgroup namespace is written on a pure-v2 host only.
-    assert_eq!(
-        kinds
-            .iter()
-            .copied()
-            .filter(|k| *k != "cgroup")
-            .collect::<Vec<_>>(),
-        ["pid", "network", "ipc", "uts", "mount"]
+    let mut kinds = list(&spec["linux"]["namespaces"], "type");
+    let count = kinds.len();
+    kinds.retain(|kind| kind != "cgroup");
+    assert_eq!(kinds, ["pid", "network", "ipc", "uts", "mount"]);
+    assert_eq!(kinds.len() < count, host::hierarchies().len() == 1);
+}
+
+fn the_default_config_hides_and_protects_paths_of_the_kernel() {
+    let b = Bundle::empty();
+    b.call(&["spec"]).dir(b.path()).ok();
+    let text = fs::read_to_string(b.path().join("config.json")).unwrap();
+    let spec: Value = serde_json::from_str(&text).unwrap();
+    let has = |field: &str, paths: &[&str]| {
+        let list = spec["linux"][field].as_array().unwrap();
+        for path in paths {
+            assert!(list.contains(&json!(path)), "{field}: {path}");
+        }
+    };
+    has(
+        "maskedPaths",
+        &[
+            "/proc/acpi",
+            "/proc/kcore",
+            "/proc/keys",
+            "/proc/latency_stats",
+            "/proc/timer_list",
+            "/proc/sched_debug",
+            "/proc/scsi",
+            "/sys/firmware",
+        ],
     );
-    assert_eq!(kinds.contains(&"cgroup"), host::hierarchies().len() == 1);
-    for masked in [
-        "/proc/acpi",
-        "/proc/kcore",
-        "/proc/keys",
-        "/proc/latency_stats",
-        "/proc/timer_list",
-        "/proc/sched_debug",
-        "/proc/scsi",
-        "/sys/firmware",
-    ] {
-        assert!(
-            spec["linux"]["maskedPaths"]
-                .as_array()
-                .unwrap()
-                .contains(&json!(masked)),
-            "{masked}"
-        );
-    }
-    for path in [
-        "/proc/bus",
-        "/proc/fs",
-        "/proc/irq",
-        "/proc/sys",
-        "/proc/sysrq-trigger",
-    ] {
-        assert!(
-            spec["linux"]["readonlyPaths"]
-                .as_array()
-                .unwrap()
-                .contains(&json!(path)),
-            "{path}"
-        );
-    }
+    has(
+        "readonlyPaths",
+        &[
+            "/proc/bus",
+            "/proc/fs",
+            "/proc/irq",
+            "/proc/sys",
+            "/proc/sysrq-trigger",
+        ],
+    );
 }
 
 fn the_spec_command_does_not_overwrite() {

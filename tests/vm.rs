@@ -14,18 +14,25 @@ runtime_tests::tests![
 
 /// What depends on the kernel or on the mode of cgroups: areas, and single tests.
 const OF_THE_KERNEL: &[&str] = &[
+    "binds::",
     "cgroup::",
+    "device_rules::",
     "devices::",
     "exec::",
+    "exec_identity::",
+    "exec_joins::",
     "exec_places::",
+    "exec_terminal::",
     "golden::",
     "interrupts::",
     "lifecycle::",
+    "manage::",
     "mounts::",
     "namespaces::",
     "process::",
     "resources::",
     "rootless::",
+    "rootless_cgroup::",
     "rootless_ids::",
     "seccomp::",
 ];

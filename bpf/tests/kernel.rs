@@ -226,6 +226,13 @@ fn probes(profile: &OwnedProfile, random: &mut Random, int80: bool) -> Vec<Probe
     probes
 }
 
+fn dies(evaluator: &Evaluator, probe: &Probe) -> bool {
+    matches!(
+        evaluator.verdict(&probe.data()),
+        Action::KillThread | Action::KillProcess | Action::Trap
+    )
+}
+
 /// How many of the probes passed the filter. Each returned what the rules say.
 fn passed(evaluator: &Evaluator, probes: &[Probe], shared: &Shared, what: &str) -> usize {
     let mut passed = 0;
@@ -278,13 +285,8 @@ fn the_kernel_does_what_the_rules_say() {
         let program = profile.compile();
         let evaluator = Evaluator::new(&profile);
         let probes = probes(&profile, &mut random, int80);
-        let dies = |probe: &&Probe| {
-            matches!(
-                evaluator.verdict(&probe.data()),
-                Action::KillThread | Action::KillProcess | Action::Trap
-            )
-        };
-        let (deadly, harmless): (Vec<&Probe>, Vec<&Probe>) = probes.iter().partition(dies);
+        let (deadly, harmless): (Vec<&Probe>, Vec<&Probe>) =
+            probes.iter().partition(|probe| dies(&evaluator, probe));
         let harmless: Vec<Probe> = harmless.into_iter().copied().collect();
         match probe(&program, &harmless, &shared) {
             End::Finished => {}

@@ -38,6 +38,16 @@ fn conditional(profile: &OwnedProfile) -> Vec<&str> {
     names
 }
 
+fn assert_explained(profile: &OwnedProfile, data: &Data, expected: Action) {
+    let explained = profile
+        .with(|profile| bpf::explain(profile, data))
+        .expect("a valid profile");
+    assert_eq!(
+        explained.action, expected,
+        "{data:x?} is explained by {explained}\n{profile:#?}"
+    );
+}
+
 /// Compares the program with the evaluator and gives back how many calls were asked about.
 fn compare(what: &str, profile: &OwnedProfile, random: &mut Random, numbers: &[u32]) -> u64 {
     let program = profile.compile();
@@ -49,13 +59,7 @@ fn compare(what: &str, profile: &OwnedProfile, random: &mut Random, numbers: &[u
         let found = Action::from_value(bpf::run(&program, &data));
         assert_eq!(found, Some(expected), "{what}: {data:x?}\n{profile:#?}");
         if calls % 4999 == 0 {
-            let explained = profile
-                .with(|profile| bpf::explain(profile, &data))
-                .expect("a valid profile");
-            assert_eq!(
-                explained.action, expected,
-                "{what}: {data:x?} is explained by {explained}\n{profile:#?}"
-            );
+            assert_explained(profile, &data, expected);
         }
     };
     let call = |arch: u32, nr: u32, args: [u64; 6]| Data {

@@ -259,141 +259,138 @@ fn options_of_a_bind_that_nobody_honours_are_errors() {
     }
 }
 
+/// Fields, wrong values of them as JSON, and the errors behind "config.json: ".
+const WRONG_VALUES: &[(&str, &str, &str)] = &[
+    (
+        "/ociVersion",
+        r#""2.0.0""#,
+        "ociVersion: expected a version 1.x, found \"2.0.0\"",
+    ),
+    ("/root", "null", "root: required field is missing"),
+    (
+        "/process/cwd",
+        r#""a""#,
+        "process.cwd: expected an absolute path, found \"a\"",
+    ),
+    (
+        "/process/args",
+        "[]",
+        "process.args: expected at least one argument",
+    ),
+    (
+        "/process/args",
+        r#"[""]"#,
+        "process.args[0]: expected the name of a program, found \"\"",
+    ),
+    (
+        "/process/args",
+        r#"["a\u0000"]"#,
+        "process.args[0]: a string with a zero byte",
+    ),
+    (
+        "/process/env",
+        r#"["A"]"#,
+        "process.env[0]: expected NAME=VALUE, found \"A\"",
+    ),
+    (
+        "/process/env",
+        r#"["=A"]"#,
+        "process.env[0]: expected NAME=VALUE, found \"=A\"",
+    ),
+    (
+        "/process/user/uid",
+        "4294967295",
+        "process.user.uid: 4294967295 is not an id",
+    ),
+    (
+        "/process/user/umask",
+        "512",
+        "process.user.umask: expected at most 511 (0777), found 512",
+    ),
+    (
+        "/process/oomScoreAdj",
+        "1001",
+        "process.oomScoreAdj: expected a number from -1000 to 1000, found 1001",
+    ),
+    (
+        "/process/scheduler",
+        r#"{ "policy": "SCHED_NONE" }"#,
+        "process.scheduler.policy: expected SCHED_OTHER, SCHED_FIFO, …, found \"SCHED_NONE\"",
+    ),
+    (
+        "/process/ioPriority",
+        r#"{ "class": "IOPRIO_CLASS_BE", "priority": 8 }"#,
+        "process.ioPriority.priority: expected a number from 0 to 7, found 8",
+    ),
+    (
+        "/process/apparmorProfile",
+        r#""docker-default""#,
+        "process.apparmorProfile: this kernel has no AppArmor, found \"docker-default\"",
+    ),
+    (
+        "/process/selinuxLabel",
+        r#""a:b:c:s0""#,
+        "process.selinuxLabel: this kernel has no SELinux, found \"a:b:c:s0\"",
+    ),
+    (
+        "/hostname",
+        r#""x""#,
+        "hostname: needs a namespace of type \"uts\" in linux.namespaces",
+    ),
+    ("/linux/intelRdt", "{}", "linux.intelRdt: not supported yet"),
+    (
+        "/linux/personality",
+        r#"{ "domain": "BSD" }"#,
+        "linux.personality.domain: expected LINUX or LINUX32, found \"BSD\"",
+    ),
+    (
+        "/linux/cgroupsPath",
+        r#""../x""#,
+        "linux.cgroupsPath: ../x is not a sub cgroup path: \"..\" leads out of it",
+    ),
+    (
+        "/linux/resources",
+        r#"{ "memory": { "limit": 5, "swap": 4 } }"#,
+        "linux.resources.memory.swap: 4 is less than memory.limit, which is 5",
+    ),
+    (
+        "/hooks",
+        r#"{ "prestart": [{ "path": "bin/x" }] }"#,
+        "hooks.prestart[0].path: expected an absolute path, found \"bin/x\"",
+    ),
+    (
+        "/hooks",
+        r#"{ "poststop": [{ "path": "/x", "timeout": 0 }] }"#,
+        "hooks.poststop[0].timeout: expected a number above 0, found 0",
+    ),
+    (
+        "/linux/seccomp",
+        r#"{ "defaultAction": "SCMP_ACT_ALLOW", "flags": ["X"] }"#,
+        "linux.seccomp.flags[0]: unknown flag \"X\"",
+    ),
+    (
+        "/linux/seccomp",
+        r#"{ "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_PDP11"] }"#,
+        "linux.seccomp.architectures[0]: unknown architecture \"SCMP_ARCH_PDP11\"",
+    ),
+    (
+        "/linux/memoryPolicy",
+        r#"{ "mode": "MPOL_BIND", "nodes": "x" }"#,
+        "linux.memoryPolicy.nodes: expected a list of nodes such as \"0-3,7\", found \"x\"",
+    ),
+    (
+        "/process/execCPUAffinity",
+        r#"{ "initial": "3-1" }"#,
+        "process.execCPUAffinity.initial: expected a list of CPUs below 1024 such as \"0-3,7\", found \"3-1\"",
+    ),
+];
+
 #[test]
 fn wrong_values_are_errors_that_name_the_field() {
-    for (pointer, value, text) in [
-        (
-            "/ociVersion",
-            json!("2.0.0"),
-            "ociVersion: expected a version 1.x, found \"2.0.0\"",
-        ),
-        ("/root", json!(null), "root: required field is missing"),
-        (
-            "/process/cwd",
-            json!("a"),
-            "process.cwd: expected an absolute path, found \"a\"",
-        ),
-        (
-            "/process/args",
-            json!([]),
-            "process.args: expected at least one argument",
-        ),
-        (
-            "/process/args",
-            json!([""]),
-            "process.args[0]: expected the name of a program, found \"\"",
-        ),
-        (
-            "/process/args",
-            json!(["a\u{0}"]),
-            "process.args[0]: a string with a zero byte",
-        ),
-        (
-            "/process/env",
-            json!(["A"]),
-            "process.env[0]: expected NAME=VALUE, found \"A\"",
-        ),
-        (
-            "/process/env",
-            json!(["=A"]),
-            "process.env[0]: expected NAME=VALUE, found \"=A\"",
-        ),
-        (
-            "/process/user/uid",
-            json!(4294967295u32),
-            "process.user.uid: 4294967295 is not an id",
-        ),
-        (
-            "/process/user/umask",
-            json!(512),
-            "process.user.umask: expected at most 511 (0777), found 512",
-        ),
-        (
-            "/process/oomScoreAdj",
-            json!(1001),
-            "process.oomScoreAdj: expected a number from -1000 to 1000, found 1001",
-        ),
-        (
-            "/process/scheduler",
-            json!({ "policy": "SCHED_NONE" }),
-            "process.scheduler.policy: expected SCHED_OTHER, SCHED_FIFO, …, found \"SCHED_NONE\"",
-        ),
-        (
-            "/process/ioPriority",
-            json!({ "class": "IOPRIO_CLASS_BE", "priority": 8 }),
-            "process.ioPriority.priority: expected a number from 0 to 7, found 8",
-        ),
-        (
-            "/process/apparmorProfile",
-            json!("docker-default"),
-            "process.apparmorProfile: this kernel has no AppArmor, found \"docker-default\"",
-        ),
-        (
-            "/process/selinuxLabel",
-            json!("a:b:c:s0"),
-            "process.selinuxLabel: this kernel has no SELinux, found \"a:b:c:s0\"",
-        ),
-        (
-            "/hostname",
-            json!("x"),
-            "hostname: needs a namespace of type \"uts\" in linux.namespaces",
-        ),
-        (
-            "/linux/intelRdt",
-            json!({}),
-            "linux.intelRdt: not supported yet",
-        ),
-        (
-            "/linux/personality",
-            json!({ "domain": "BSD" }),
-            "linux.personality.domain: expected LINUX or LINUX32, found \"BSD\"",
-        ),
-        (
-            "/linux/cgroupsPath",
-            json!("../x"),
-            "linux.cgroupsPath: ../x is not a sub cgroup path: \"..\" leads out of it",
-        ),
-        (
-            "/linux/resources",
-            json!({ "memory": { "limit": 5, "swap": 4 } }),
-            "linux.resources.memory.swap: 4 is less than memory.limit, which is 5",
-        ),
-        (
-            "/hooks",
-            json!({ "prestart": [{ "path": "bin/x" }] }),
-            "hooks.prestart[0].path: expected an absolute path, found \"bin/x\"",
-        ),
-        (
-            "/hooks",
-            json!({ "poststop": [{ "path": "/x", "timeout": 0 }] }),
-            "hooks.poststop[0].timeout: expected a number above 0, found 0",
-        ),
-        (
-            "/linux/seccomp",
-            json!({ "defaultAction": "SCMP_ACT_ALLOW", "flags": ["X"] }),
-            "linux.seccomp.flags[0]: unknown flag \"X\"",
-        ),
-        (
-            "/linux/seccomp",
-            json!({ "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_PDP11"] }),
-            "linux.seccomp.architectures[0]: unknown architecture \"SCMP_ARCH_PDP11\"",
-        ),
-        (
-            "/linux/memoryPolicy",
-            json!({ "mode": "MPOL_BIND", "nodes": "x" }),
-            "linux.memoryPolicy.nodes: expected a list of nodes such as \"0-3,7\", found \"x\"",
-        ),
-        (
-            "/process/execCPUAffinity",
-            json!({ "initial": "3-1" }),
-            "process.execCPUAffinity.initial: expected a list of CPUs below 1024 such as \"0-3,7\", found \"3-1\"",
-        ),
-    ] {
-        assert_eq!(
-            error(pointer, value),
-            format!("config.json: {text}"),
-            "{pointer}"
-        );
+    for (pointer, value, text) in WRONG_VALUES {
+        let value = serde_json::from_str(value).unwrap();
+        let expected = format!("config.json: {text}");
+        assert_eq!(error(pointer, value), expected, "{pointer}");
     }
 }
 
