@@ -160,7 +160,10 @@ refused! {
 #[test]
 fn a_remount_changes_attributes_of_what_is_there() {
     let mount = json!({ "destination": "/m", "options": ["remount", "ro", "nosuid"] });
-    assert_eq!(mounted(mount), ["set the attributes of the mount on /m (ro, nosuid)"]);
+    assert_eq!(
+        mounted(mount),
+        ["set the attributes of the mount on /m (ro, nosuid)"]
+    );
 }
 
 #[test]
