@@ -59,7 +59,7 @@ pub(crate) fn walk(steps: &[Step<'_>], slots: &Slots, channel: OwnedFd) -> ! {
     // Modes in the plan are meant as they stand.
     rustix::process::umask(Mode::empty());
     for (i, step) in steps.iter().enumerate() {
-        child.at = i as u16;
+        child.at = u16::try_from(i).unwrap_or(u16::MAX);
         if let Err(fault) = child.obey(step) {
             let mut text = Text::<1016>::new();
             let _ = write!(text, "{step}");
