@@ -1,5 +1,6 @@
 //! Compiled programs against the plain evaluator: random profiles and the engines' own, forty million calls by default.
 //! `BPF_CALLS=1000000000 cargo test --release -p bpf --test properties` asks a thousand million.
+#![cfg(not(miri))] // millions of calls
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The bars for the code the compiler makes of Docker's profile: length, and instructions executed per call.
+#![cfg(not(miri))] // whole profiles
 
 mod support;
 

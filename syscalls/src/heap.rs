@@ -190,10 +190,8 @@ mod tests {
         let block = unsafe { heap.alloc_zeroed(layout(4096, 4096)) };
         assert_eq!(block, FIRST.0.get().cast());
         // SAFETY: the block is ours.
-        assert_eq!(
-            unsafe { core::slice::from_raw_parts(block, 4096) },
-            [0; 4096]
-        );
+        let bytes = unsafe { core::slice::from_raw_parts(block, 4096) };
+        assert_eq!(bytes, [0; 4096]);
     }
 
     #[test]
