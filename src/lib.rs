@@ -15,7 +15,7 @@ pub mod error;
 pub mod facts;
 pub mod limits;
 pub mod plan;
-#[cfg(test)]
+#[cfg(all(test, not(miri)))]
 mod rooms;
 pub mod signal;
 pub mod spec;

@@ -274,6 +274,8 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
     let listener = options.wait.then(|| [b.slot(), b.slot()]);
     b.last_steps(execute)?;
 
+    b.check_numbers()?;
+
     // Not for the container's first process, but a wrong list is told of at once.
     affinity(spec.process.as_ref())?;
     let hooks = Hooks::new(&spec.hooks)?;
@@ -360,6 +362,7 @@ pub fn plan_exec(
     let execute = b.before_commit()?;
     b.steps.push(Step::Meet(Point::Commit));
     b.last_steps(execute)?;
+    b.check_numbers()?;
     Ok(Plan {
         opens: b.opens,
         namespaces: 0,
@@ -419,8 +422,19 @@ impl<'a> Builder<'a> {
     }
 
     fn slot(&mut self) -> Slot {
-        self.slots += 1;
-        self.slots - 1
+        let slot = self.slots;
+        // `check_numbers` tells of too many.
+        self.slots = slot.saturating_add(1);
+        slot
+    }
+
+    /// Steps and slots have numbers of 16 bits, of which the last stands for all that are too many.
+    fn check_numbers(&self) -> Result<()> {
+        let fits = |count| count < usize::from(u16::MAX);
+        if !fits(self.steps.len()) || !fits(usize::from(self.slots)) {
+            fail!("config.json: it takes more than 65534 steps, or as many descriptors");
+        }
+        Ok(())
     }
 
     fn open(&mut self, field: String, what: What) -> Slot {

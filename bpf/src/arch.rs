@@ -1,6 +1,8 @@
 //! The architectures of the OCI specification: their names, their audit tokens and the width of their arguments.
 //! The list follows libseccomp's seccomp_arch_add(3). Each name is `SCMP_ARCH_` plus the variant in capitals.
 
+use linux_raw_sys::ptrace::*;
+
 /// An architecture, as named in a profile.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Arch {
@@ -33,15 +35,9 @@ pub enum Arch {
 pub(crate) const X32_BIT: u32 = 0x4000_0000;
 
 // linux/audit.h: an audit token is the ELF machine number plus these flags.
-const LE: u32 = 0x4000_0000;
-const BIT64: u32 = 0x8000_0000;
-const N32: u32 = 0x2000_0000;
-const EM_MIPS: u32 = 8;
-const EM_PARISC: u32 = 15;
-const EM_PPC: u32 = 20;
-const EM_PPC64: u32 = 21;
-const EM_S390: u32 = 22;
-const EM_SH: u32 = 42;
+const LE: u32 = __AUDIT_ARCH_LE;
+const BIT64: u32 = __AUDIT_ARCH_64BIT;
+const N32: u32 = __AUDIT_ARCH_CONVENTION_MIPS64_N32;
 
 impl Arch {
     pub const ALL: [Arch; 23] = [
@@ -114,13 +110,13 @@ impl Arch {
     /// The value of `seccomp_data.arch` (`AUDIT_ARCH_*`). x32 has no token of its own.
     pub fn token(self) -> u32 {
         match self {
-            Arch::X86_64 | Arch::X32 => 62 | BIT64 | LE,
-            Arch::X86 => 3 | LE,
-            Arch::Aarch64 => 183 | BIT64 | LE,
-            Arch::Arm => 40 | LE,
-            Arch::Riscv64 => 243 | BIT64 | LE,
-            Arch::Loongarch64 => 258 | BIT64 | LE,
-            Arch::M68k => 4,
+            Arch::X86_64 | Arch::X32 => EM_X86_64 | BIT64 | LE,
+            Arch::X86 => EM_386 | LE,
+            Arch::Aarch64 => EM_AARCH64 | BIT64 | LE,
+            Arch::Arm => EM_ARM | LE,
+            Arch::Riscv64 => EM_RISCV | BIT64 | LE,
+            Arch::Loongarch64 => EM_LOONGARCH | BIT64 | LE,
+            Arch::M68k => EM_68K,
             Arch::Mips => EM_MIPS,
             Arch::Mips64 => EM_MIPS | BIT64,
             Arch::Mips64n32 => EM_MIPS | BIT64 | N32,

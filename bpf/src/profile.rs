@@ -3,9 +3,14 @@
 //! field.
 
 use crate::arch::Arch;
+use linux_raw_sys::ptrace::{
+    SECCOMP_RET_ACTION_FULL, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS,
+    SECCOMP_RET_KILL_THREAD, SECCOMP_RET_LOG, SECCOMP_RET_TRACE, SECCOMP_RET_TRAP,
+    SECCOMP_RET_USER_NOTIF,
+};
 
 /// EPERM, the default errno of a forbidden call.
-const EPERM: u16 = 1;
+const EPERM: u16 = linux_raw_sys::errno::EPERM as u16;
 /// The largest errno the kernel lets a call return (MAX_ERRNO).
 const MAX_ERRNO: u32 = 4095;
 
@@ -88,29 +93,29 @@ impl Action {
     /// The filter's return value (`SECCOMP_RET_*` and its data).
     pub fn value(self) -> u32 {
         match self {
-            Action::KillProcess => 0x8000_0000,
-            Action::KillThread => 0,
-            Action::Trap => 0x0003_0000,
-            Action::Errno(errno) => 0x0005_0000 | u32::from(errno),
-            Action::Notify => 0x7fc0_0000,
-            Action::Trace(errno) => 0x7ff0_0000 | u32::from(errno),
-            Action::Log => 0x7ffc_0000,
-            Action::Allow => 0x7fff_0000,
+            Action::KillProcess => SECCOMP_RET_KILL_PROCESS,
+            Action::KillThread => SECCOMP_RET_KILL_THREAD,
+            Action::Trap => SECCOMP_RET_TRAP,
+            Action::Errno(errno) => SECCOMP_RET_ERRNO | u32::from(errno),
+            Action::Notify => SECCOMP_RET_USER_NOTIF,
+            Action::Trace(errno) => SECCOMP_RET_TRACE | u32::from(errno),
+            Action::Log => SECCOMP_RET_LOG,
+            Action::Allow => SECCOMP_RET_ALLOW,
         }
     }
 
     /// The action for a return value of a filter, if `value` can produce it.
     pub fn from_value(value: u32) -> Option<Action> {
         let data = value as u16;
-        let action = match value & 0xffff_0000 {
-            0x0005_0000 => Action::Errno(data),
-            0x7ff0_0000 => Action::Trace(data),
-            0x8000_0000 => Action::KillProcess,
-            0 => Action::KillThread,
-            0x0003_0000 => Action::Trap,
-            0x7fc0_0000 => Action::Notify,
-            0x7ffc_0000 => Action::Log,
-            0x7fff_0000 => Action::Allow,
+        let action = match value & SECCOMP_RET_ACTION_FULL {
+            SECCOMP_RET_ERRNO => Action::Errno(data),
+            SECCOMP_RET_TRACE => Action::Trace(data),
+            SECCOMP_RET_KILL_PROCESS => Action::KillProcess,
+            SECCOMP_RET_KILL_THREAD => Action::KillThread,
+            SECCOMP_RET_TRAP => Action::Trap,
+            SECCOMP_RET_USER_NOTIF => Action::Notify,
+            SECCOMP_RET_LOG => Action::Log,
+            SECCOMP_RET_ALLOW => Action::Allow,
             _ => return None,
         };
         (action.value() == value).then_some(action)

@@ -1,6 +1,8 @@
 //! Classic BPF as used by seccomp: the instruction, a verifier with the kernel's rules, and an interpreter.
 //! Only the operations that the compiler emits are supported. Anything else is a fault.
 
+use linux_raw_sys::ptrace::*;
+
 /// One instruction, laid out as the kernel's `struct sock_filter`.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -13,17 +15,17 @@ pub struct Instruction {
 
 // linux/bpf_common.h. The kernel's bitmap of always-allowed calls works with these operations only
 // (seccomp_is_const_allow). With shifts or scratch memory every call would run the filter.
-pub(crate) const LD_W_ABS: u16 = 0x20;
-pub(crate) const AND_K: u16 = 0x54;
-pub(crate) const JA: u16 = 0x05;
-pub(crate) const JEQ_K: u16 = 0x15;
-pub(crate) const JGT_K: u16 = 0x25;
-pub(crate) const JGE_K: u16 = 0x35;
-pub(crate) const JSET_K: u16 = 0x45;
-pub(crate) const RET_K: u16 = 0x06;
-
 /// The kernel's limit (BPF_MAXINSNS).
-pub const MAX_INSTRUCTIONS: usize = 4096;
+pub(crate) const LD_W_ABS: u16 = (BPF_LD | BPF_W | BPF_ABS) as u16;
+pub(crate) const AND_K: u16 = (BPF_ALU | BPF_AND | BPF_K) as u16;
+pub(crate) const JA: u16 = (BPF_JMP | BPF_JA) as u16;
+pub(crate) const JEQ_K: u16 = (BPF_JMP | BPF_JEQ | BPF_K) as u16;
+pub(crate) const JGT_K: u16 = (BPF_JMP | BPF_JGT | BPF_K) as u16;
+pub(crate) const JGE_K: u16 = (BPF_JMP | BPF_JGE | BPF_K) as u16;
+pub(crate) const JSET_K: u16 = (BPF_JMP | BPF_JSET | BPF_K) as u16;
+pub(crate) const RET_K: u16 = (BPF_RET | BPF_K) as u16;
+
+pub const MAX_INSTRUCTIONS: usize = BPF_MAXINSNS as usize;
 
 // Offsets in struct seccomp_data.
 pub(crate) const OFFSET_NR: u32 = 0;
@@ -54,8 +56,7 @@ impl Data {
             OFFSET_ARGS..DATA_SIZE => self.args[((offset - OFFSET_ARGS) / 8) as usize],
             _ => return None,
         };
-        const LITTLE_ENDIAN: u32 = 0x4000_0000;
-        let low = offset.is_multiple_of(8) == (self.arch & LITTLE_ENDIAN != 0);
+        let low = offset.is_multiple_of(8) == (self.arch & __AUDIT_ARCH_LE != 0);
         Some(if low {
             long as u32
         } else {
@@ -144,7 +145,6 @@ pub fn run(program: &[Instruction], data: &Data) -> u32 {
 
 /// Like [`run`], and also returns the number of instructions executed.
 pub fn trace(program: &[Instruction], data: &Data) -> (u32, usize) {
-    const KILL_PROCESS: u32 = 0x8000_0000;
     let (mut at, mut accumulator, mut executed) = (0, 0, 0);
     while let Some(instruction) = program.get(at) {
         executed += 1;
@@ -154,7 +154,7 @@ pub fn trace(program: &[Instruction], data: &Data) -> (u32, usize) {
             None => break,
         }
     }
-    (KILL_PROCESS, executed)
+    (SECCOMP_RET_KILL_PROCESS, executed)
 }
 
 /// Executes one instruction and returns the next. Returns `None` after a return or a fault.

@@ -1,5 +1,6 @@
 //! Compares compiled programs with a plain evaluator: random profiles and the engines' own, with forty million calls
 //! by default. For a thousand million: `BPF_CALLS=1000000000 cargo test --release -p bpf --test properties`.
+#![cfg(not(miri))] // millions of calls
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Limits on the compiled profiles of the engines: length, and instructions executed per call.
+#![cfg(not(miri))] // whole profiles
 
 mod support;
 

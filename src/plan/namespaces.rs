@@ -10,6 +10,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 use core::fmt::Write;
+use linux_raw_sys::general::{
+    CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME,
+    CLONE_NEWUSER, CLONE_NEWUTS,
+};
 use syscalls::spawn::Join;
 
 /// The kinds of namespaces.
@@ -28,14 +32,14 @@ pub enum Kind {
 /// Every kind with its name in the spec and its flag (clone(2)); joined in this order, the user
 /// namespace last: entering it gives up the right to enter the others.
 pub const KINDS: [(Kind, &str, u64); 8] = [
-    (Kind::Pid, "pid", 0x2000_0000),
-    (Kind::Network, "network", 0x4000_0000),
-    (Kind::Ipc, "ipc", 0x0800_0000),
-    (Kind::Uts, "uts", 0x0400_0000),
-    (Kind::Cgroup, "cgroup", 0x0200_0000),
-    (Kind::Time, "time", 0x0000_0080),
-    (Kind::Mount, "mount", 0x0002_0000),
-    (Kind::User, "user", 0x1000_0000),
+    (Kind::Pid, "pid", CLONE_NEWPID as u64),
+    (Kind::Network, "network", CLONE_NEWNET as u64),
+    (Kind::Ipc, "ipc", CLONE_NEWIPC as u64),
+    (Kind::Uts, "uts", CLONE_NEWUTS as u64),
+    (Kind::Cgroup, "cgroup", CLONE_NEWCGROUP as u64),
+    (Kind::Time, "time", CLONE_NEWTIME as u64),
+    (Kind::Mount, "mount", CLONE_NEWNS as u64),
+    (Kind::User, "user", CLONE_NEWUSER as u64),
 ];
 
 /// The names of the namespaces in these flags, for people: `pid network mount`, or `none`.

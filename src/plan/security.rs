@@ -9,6 +9,7 @@ use alloc::borrow::Cow;
 use alloc::format;
 use alloc::vec::Vec;
 use bpf::{Action, Arch, Condition, Instruction, Operator, Profile, Program, Rule};
+use linux_raw_sys::ptrace;
 use rustix::thread::CpuSet;
 use syscalls::CALLS_UNDER_A_FILTER;
 use syscalls::calls::{NEW_LISTENER, SchedAttr};
@@ -339,16 +340,21 @@ pub fn word(i: &Instruction) -> u64 {
 /// `SECCOMP_FILTER_FLAG_*` (seccomp(2)). TSYNC is accepted and pointless: there is one thread.
 pub const FLAGS: [(&str, u32); 4] = [
     ("SECCOMP_FILTER_FLAG_TSYNC", 0),
-    ("SECCOMP_FILTER_FLAG_LOG", 1 << 1),
-    ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", SPEC_ALLOW),
-    ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", 1 << 5),
+    ("SECCOMP_FILTER_FLAG_LOG", ptrace::SECCOMP_FILTER_FLAG_LOG),
+    (
+        "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+        ptrace::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+    ),
+    (
+        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+        ptrace::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+    ),
 ];
-const SPEC_ALLOW: u32 = 1 << 2;
 
 fn flags(names: &[Cow<'_, str>]) -> Result<u32> {
     if names.is_empty() {
         // As runc: without flags the program keeps its speculation.
-        return Ok(SPEC_ALLOW);
+        return Ok(ptrace::SECCOMP_FILTER_FLAG_SPEC_ALLOW);
     }
     let mut flags = 0;
     for (n, name) in names.iter().enumerate() {

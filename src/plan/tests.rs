@@ -309,6 +309,29 @@ fn capabilities_that_nobody_knows_are_a_warning() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "65,535 of them")]
+fn what_takes_more_steps_than_can_be_numbered_is_refused() {
+    let masked = |count: usize| with("/linux/maskedPaths", Vec::from(["/a"]).repeat(count).into());
+    let facts = facts(Cgroups::V2);
+    assert!(planned(&masked(65_000), &facts).is_ok());
+    assert_eq!(
+        error_of(&masked(65_535), &facts),
+        "config.json: it takes more than 65534 steps, or as many descriptors"
+    );
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "65,535 of them")]
+fn what_takes_more_descriptors_than_can_be_numbered_is_refused() {
+    let bind = json!({ "destination": "/mnt", "source": "/srv", "options": ["bind"] });
+    let binds = with("/mounts", vec![bind; 65_535].into());
+    assert_eq!(
+        error_of(&binds, &facts(Cgroups::V2)),
+        "config.json: it takes more than 65534 steps, or as many descriptors"
+    );
+}
+
+#[test]
 fn an_affinity_is_a_set_of_cpus() {
     let list = |text| {
         affinity::set(text).map(|set| (0..10).filter(|n| set.is_set(*n)).collect::<Vec<_>>())

@@ -202,18 +202,18 @@ pub fn file_is_locked(fd: BorrowedFd<'_>) -> Result<bool> {
 
 /// Brings the loopback interface of this network namespace up (SIOCSIFFLAGS, netdevice(7)).
 pub fn loopback_up(socket: BorrowedFd<'_>) -> Result<()> {
+    use linux_raw_sys::net::net_device_flags::IFF_UP;
     #[repr(C)]
     struct Ifreq {
         name: [u8; 16],
         flags: i16,
         pad: [u8; 22],
     }
-    const IFF_UP: i16 = 1;
     let mut name = [0; 16];
     name[..2].copy_from_slice(b"lo");
     let request = Ifreq {
         name,
-        flags: IFF_UP,
+        flags: IFF_UP as i16,
         pad: [0; 22],
     };
     // SAFETY: the kernel reads one struct ifreq.

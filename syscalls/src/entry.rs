@@ -2,11 +2,7 @@
 //! There is no libc below, so this is all the start-up there is.
 
 use core::ffi::{CStr, c_char, c_ulong};
-
-/// include/uapi/linux/auxvec.h
-const AT_EUID: c_ulong = 12;
-const AT_EGID: c_ulong = 14;
-const AT_EXECFN: c_ulong = 31;
+use linux_raw_sys::auxvec::{AT_EGID, AT_EUID, AT_EXECFN, AT_NULL};
 
 /// What the kernel laid on the first stack (see execve(2) and getauxval(3)).
 #[derive(Clone, Copy)]
@@ -67,7 +63,7 @@ impl Start {
     }
 
     /// The word of one kind in the auxiliary vector.
-    fn auxiliary(self, kind: c_ulong) -> Option<c_ulong> {
+    fn auxiliary(self, kind: u32) -> Option<c_ulong> {
         let mut at = self.envp();
         // SAFETY: the auxiliary vector follows the null pointer that ends the environment, in pairs
         // of words, and ends with AT_NULL.
@@ -76,8 +72,8 @@ impl Start {
                 at = at.add(1);
             }
             let mut pair = at.add(1).cast::<c_ulong>();
-            while *pair != 0 {
-                if *pair == kind {
+            while *pair != c_ulong::from(AT_NULL) {
+                if *pair == c_ulong::from(kind) {
                     return Some(*pair.add(1));
                 }
                 pair = pair.add(2);

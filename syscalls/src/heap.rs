@@ -30,7 +30,7 @@ struct Bump {
 // SAFETY: the process has one thread (the entry point starts none and there is no libc that could).
 unsafe impl Sync for Bump {}
 
-#[global_allocator]
+#[cfg_attr(not(test), global_allocator)]
 static HEAP: Bump = Bump {
     next: Cell::new(null_mut()),
     left: Cell::new(0),
@@ -120,5 +120,92 @@ unsafe impl GlobalAlloc for Bump {
         // Never-used memory of the arena and of anonymous mappings is zero already.
         // SAFETY: the same contract as alloc.
         unsafe { self.alloc(layout) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    /// A heap over this memory, which lives longer.
+    fn over(memory: &mut [u64]) -> Bump {
+        Bump {
+            next: Cell::new(memory.as_mut_ptr().cast()),
+            left: Cell::new(size_of_val(memory)),
+            started: Cell::new(true),
+            frozen: Cell::new(false),
+        }
+    }
+
+    fn layout(size: usize, align: usize) -> Layout {
+        Layout::from_size_align(size, align).unwrap()
+    }
+
+    #[test]
+    fn blocks_are_aligned_and_apart() {
+        let mut memory = Vec::from([0u64; 64]);
+        let heap = over(&mut memory);
+        let mut end = 0;
+        for (size, align) in [(1, 1), (8, 8), (3, 1), (16, 16), (2, 2)] {
+            // SAFETY: a layout that is not empty.
+            let block = unsafe { heap.alloc(layout(size, align)) };
+            assert_eq!(block as usize % align, 0);
+            assert!(block as usize >= end);
+            end = block as usize + size;
+            // SAFETY: the block is ours.
+            unsafe { block.write_bytes(0xff, size) };
+        }
+    }
+
+    #[test]
+    fn the_newest_block_grows_where_it_is_and_an_older_one_moves_with_what_it_holds() {
+        let mut memory = Vec::from([0u64; 64]);
+        let heap = over(&mut memory);
+        // SAFETY: the layouts are those of the blocks.
+        unsafe {
+            let old = heap.alloc(layout(8, 8));
+            old.write_bytes(7, 8);
+            let new = heap.alloc(layout(8, 8));
+            assert_eq!(heap.realloc(new, layout(8, 8), 24), new);
+            new.write_bytes(9, 24);
+            // A smaller one stays, and so does what it held.
+            assert_eq!(heap.realloc(old, layout(8, 8), 4), old);
+            let moved = heap.realloc(old, layout(8, 8), 16);
+            assert!(moved >= new.add(24));
+            assert_eq!(core::slice::from_raw_parts(moved, 8), [7; 8]);
+            assert_eq!(core::slice::from_raw_parts(new, 24), [9; 24]);
+        }
+    }
+
+    #[test]
+    fn the_first_blocks_come_from_the_arena_and_are_zero() {
+        let heap = Bump {
+            next: Cell::new(null_mut()),
+            left: Cell::new(0),
+            started: Cell::new(false),
+            frozen: Cell::new(false),
+        };
+        // SAFETY: the layout is not empty, and no other test takes blocks of the arena.
+        let block = unsafe { heap.alloc_zeroed(layout(4096, 4096)) };
+        assert_eq!(block, FIRST.0.get().cast());
+        // SAFETY: the block is ours.
+        let bytes = unsafe { core::slice::from_raw_parts(block, 4096) };
+        assert_eq!(bytes, [0; 4096]);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "makes system calls")]
+    fn what_the_arena_cannot_hold_is_mapped() {
+        let heap = over(&mut []);
+        // SAFETY: the layouts are not empty.
+        let (block, huge) = unsafe {
+            (
+                heap.alloc(layout(CHUNK + 1, 16)),
+                heap.alloc(layout(isize::MAX as usize - 15, 16)),
+            )
+        };
+        assert!(!block.is_null());
+        assert!(huge.is_null());
     }
 }

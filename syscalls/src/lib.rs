@@ -3,19 +3,24 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 mod arch;
 pub mod calls;
 mod entry;
-#[cfg(feature = "program")]
+#[cfg(any(feature = "program", test))]
+#[cfg_attr(test, allow(dead_code))]
 mod heap;
 pub mod hook;
-#[cfg(feature = "program")]
+#[cfg(any(feature = "program", test))]
 mod memory;
 pub mod report;
 pub mod slots;
 pub mod spawn;
 pub mod step;
+#[cfg(test)]
+mod tests;
 mod walk;
 pub mod words;
 

@@ -83,14 +83,20 @@ impl Report {
     /// Sends the report, followed by `text`.
     pub fn send(self, channel: BorrowedFd<'_>, text: &[u8]) -> rustix::io::Result<()> {
         let mut message = [0u8; Self::MAX];
+        let len = self.encode(text, &mut message);
+        rustix::net::send(channel, &message[..len], SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// Writes the report and `text`, cut off where there is no room, and returns how long they are.
+    pub(crate) fn encode(self, text: &[u8], message: &mut [u8; Self::MAX]) -> usize {
         message[0] = self.kind as u8;
         message[1] = self.call as u8;
         message[2..4].copy_from_slice(&self.step.to_ne_bytes());
         message[4..8].copy_from_slice(&self.errno.to_ne_bytes());
         let n = text.len().min(Self::MAX - 8);
         message[8..8 + n].copy_from_slice(&text[..n]);
-        rustix::net::send(channel, &message[..8 + n], SendFlags::NOSIGNAL)?;
-        Ok(())
+        8 + n
     }
 
     /// Receives the next report and its text; `None` when the other end is closed.
@@ -105,7 +111,15 @@ impl Report {
                 Err(e) => return Err(e),
             }
         };
-        if n < 8 {
+        Self::decode(&message[..n], text)
+    }
+
+    /// Reads a message; `None` when there is none.
+    pub(crate) fn decode(
+        message: &[u8],
+        text: &mut Text<1016>,
+    ) -> rustix::io::Result<Option<Report>> {
+        if message.len() < 8 {
             return Ok(None);
         }
         let kind = match message[0] {
@@ -117,7 +131,7 @@ impl Report {
             _ => return Err(Errno::BADMSG),
         };
         text.clear();
-        text.push(&message[8..n]);
+        text.push(&message[8..]);
         Ok(Some(Report {
             kind,
             call: Call::ALL

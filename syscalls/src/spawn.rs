@@ -212,7 +212,7 @@ fn middle_process(
     }
     for (n, join) in plan.joins.iter().enumerate() {
         if let Err(errno) = slots.get(join.slot).and_then(|fd| setns(fd, join.kind)) {
-            fail(n as u16, errno);
+            fail(u16::try_from(n).unwrap_or(CLONE), errno);
         }
     }
     let _ = stay_closed();

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, IoSliceMut};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use rustix::process::Signal;
 use rustix::termios::{OptionalActions, OutputModes, Termios, Winsize};
 use syscalls::calls;
 
@@ -76,14 +77,6 @@ fn copy_size(master: BorrowedFd<'_>) {
         let _ = rustix::termios::tcsetwinsize(master, size);
     }
 }
-
-const SIGHUP: i32 = 1;
-const SIGINT: i32 = 2;
-const SIGQUIT: i32 = 3;
-const SIGTERM: i32 = 15;
-const SIGCHLD: i32 = 17;
-const SIGURG: i32 = 23;
-const SIGWINCH: i32 = 28;
 
 /// A process that exits within this time is not worth a jail, which costs a tenth of its start.
 const BRIEF: rustix::event::Timespec = rustix::event::Timespec {
@@ -152,11 +145,13 @@ fn watch(
         }
         let [process, _, news, master, stdin, stdout] = fds.map(|fd| !fd.revents().is_empty());
         while let Some(signal) = calls::next_signal(signals.as_fd()) {
-            match (signal, &relay) {
-                (SIGCHLD | SIGURG, _) => {}
-                (SIGWINCH, Some(relay)) => copy_size(relay.master.as_fd()),
+            match (Signal::from_named_raw(signal), &relay) {
+                (Some(Signal::CHILD | Signal::URG), _) => {}
+                (Some(Signal::WINCH), Some(relay)) => copy_size(relay.master.as_fd()),
                 // The process has exited and only a reader that does not read keeps us. A signal ends that wait.
-                (SIGHUP | SIGINT | SIGQUIT | SIGTERM, _) if ended => return Ok(()),
+                (Some(Signal::HUP | Signal::INT | Signal::QUIT | Signal::TERM), _) if ended => {
+                    return Ok(());
+                }
                 _ => drop(calls::pidfd_send_signal(pidfd, signal)),
             }
         }

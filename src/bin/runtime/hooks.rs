@@ -10,6 +10,7 @@ use runtime::error::{Error, Reason, Result, fail};
 use runtime::state::{Hook, State};
 use rustix::fd::AsFd;
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::process::Signal;
 use syscalls::calls::Arg;
 use syscalls::report::{Call, Fault, Text};
 
@@ -82,15 +83,13 @@ fn run_one(kind: &str, n: usize, hook: &Hook, json: &[u8], state: &State) -> Res
     }
 }
 
-const SIGSYS: i32 = 31;
-
 /// Describes the failure of a hook, including its output.
 pub fn failure(fault: Fault, timeout: Option<u32>, output: &str) -> String {
     let number = fault.errno.raw_os_error();
     let mut text = match fault.call {
         Call::hook_status => format!("exit status {number}"),
         // The seccomp filter forbids a call of the hook.
-        Call::hook_signal if number == SIGSYS => "bad system call".to_owned(),
+        Call::hook_signal if number == Signal::SYS.as_raw() => "bad system call".to_owned(),
         Call::hook_signal => format!("killed by signal {number}"),
         Call::hook_timeout => match timeout {
             Some(seconds) => {

@@ -4,6 +4,7 @@ use crate::files;
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
+use linux_raw_sys::general::CGROUP2_SUPER_MAGIC;
 use runtime::error::{During, Result};
 use runtime::facts::{self, CGROUPS, Cgroups, Facts};
 use rustix::fd::AsFd;
@@ -11,8 +12,6 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 use syscalls::{Start, calls};
 
-/// include/uapi/linux/magic.h
-const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
 /// The inode of the initial user namespace (PROC_USER_INIT_INO, include/linux/proc_ns.h).
 const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 
@@ -82,7 +81,7 @@ fn bit(n: u32) -> rustix::thread::CapabilitySet {
 /// The cgroup hierarchies mounted here.
 pub fn cgroups() -> Result<Cgroups> {
     let unified =
-        rustix::fs::statfs(CGROUPS).is_ok_and(|fs| fs.f_type as u64 == CGROUP2_SUPER_MAGIC);
+        rustix::fs::statfs(CGROUPS).is_ok_and(|fs| fs.f_type == i64::from(CGROUP2_SUPER_MAGIC));
     match unified {
         true => Ok(Cgroups::V2),
         false => Ok(Cgroups::of_mountinfo(&mountinfo()?)),

@@ -4,10 +4,9 @@
 use alloc::format;
 use alloc::vec::Vec;
 use bpf::{Action, Profile, Rule};
+use linux_raw_sys::errno::EPERM;
 use runtime::error::{Error, Result};
 use syscalls::calls;
-
-const EPERM: u16 = 1;
 
 /// The system calls of `console::supervise`, `delete::remove` and the allocator.
 const NEEDED: [&str; 36] = [
@@ -57,7 +56,7 @@ pub fn enter() -> Result<()> {
         conditions: &[],
     }];
     let profile = Profile {
-        default: Action::Errno(EPERM),
+        default: Action::Errno(EPERM as u16),
         architectures: &[],
         rules: &rules,
     };

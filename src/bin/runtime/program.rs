@@ -145,7 +145,7 @@ fn make_ready(stream: Stream, writer: BorrowedFd<'_>, needs: &Needs<'_>) -> rust
 /// Marks what is not for the program, stdio aside.
 fn close_all_but(descriptors: &[RawFd]) -> rustix::io::Result<()> {
     let mut from = 3;
-    for kept in descriptors.iter().map(|fd| *fd as u32) {
+    for kept in descriptors.iter().filter_map(|fd| u32::try_from(*fd).ok()) {
         if kept > from {
             calls::mark_close_on_exec(from, kept - 1)?;
         }

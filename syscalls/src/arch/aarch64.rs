@@ -2,7 +2,7 @@
 //! Registers as in syscall(2); not yet run on such a machine.
 
 /// `e_machine` of this machine's ELF files (elf.h).
-pub const ELF_MACHINE: u16 = 183;
+pub const ELF_MACHINE: u16 = linux_raw_sys::ptrace::EM_AARCH64 as u16;
 
 #[cfg(feature = "program")]
 core::arch::global_asm!(

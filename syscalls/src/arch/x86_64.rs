@@ -2,7 +2,7 @@
 //! Registers as in the System V ABI's appendix A.2.1 and syscall(2).
 
 /// `e_machine` of this machine's ELF files (elf.h).
-pub const ELF_MACHINE: u16 = 62;
+pub const ELF_MACHINE: u16 = linux_raw_sys::ptrace::EM_X86_64 as u16;
 
 // The kernel enters with argc at the stack pointer and rdx undefined; rbp = 0 ends backtraces.
 #[cfg(feature = "program")]

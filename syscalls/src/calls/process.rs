@@ -7,6 +7,7 @@ use core::cell::Cell;
 use core::ffi::{CStr, c_char, c_int};
 use core::marker::PhantomData;
 use linux_raw_sys::general::*;
+use linux_raw_sys::ioctl::NS_GET_USERNS;
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::{Errno, Result};
 use rustix::thread::UnshareFlags;
@@ -158,10 +159,9 @@ pub fn unshare(flags: UnshareFlags) -> Result<()> {
 /// The user namespace that owns another namespace (NS_GET_USERNS, ioctl_nsfs(2)); EPERM where it lies outside
 /// our own and what is below it.
 pub fn owner_of_namespace(namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
-    const NS_GET_USERNS: usize = 0xb701; // include/uapi/linux/nsfs.h
-    let namespace = namespace.as_raw_fd() as usize;
+    let (namespace, call) = (namespace.as_raw_fd() as usize, NS_GET_USERNS as usize);
     // SAFETY: takes no argument, and returns a new descriptor.
-    unsafe { descriptor(syscall(__NR_ioctl, [namespace, NS_GET_USERNS, 0, 0, 0, 0])) }
+    unsafe { descriptor(syscall(__NR_ioctl, [namespace, call, 0, 0, 0, 0])) }
 }
 
 /// personality(2): sets the execution domain.

@@ -8,6 +8,7 @@ use crate::report::{At, Call, Fault};
 use crate::slots::Slot;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
+use linux_raw_sys::general::DEVPTS_SUPER_MAGIC;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, OFlags, ResolveFlags, Stat, Uid};
 use rustix::io::{Errno, IoSlice};
@@ -15,9 +16,6 @@ use rustix::mount::MoveMountFlags;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::pty::OpenptFlags;
 use rustix::termios::{OptionalActions, OutputModes, Winsize};
-
-/// include/uapi/linux/magic.h
-const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
 
 impl Child<'_> {
     pub fn console(
@@ -69,7 +67,7 @@ impl Child<'_> {
                 ..fault
             })?;
         let magic = rustix::fs::fstatfs(&master).at(Call::fstatfs)?.f_type;
-        if magic as u64 != DEVPTS_SUPER_MAGIC {
+        if magic != DEVPTS_SUPER_MAGIC.into() {
             return Err(Errno::NOTTY).at(Call::not_a_terminal);
         }
         Ok(master)

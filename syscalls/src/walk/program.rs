@@ -305,7 +305,7 @@ impl Elf {
 
     /// Where in the file the name of its interpreter stands (PT_INTERP).
     fn interpreter(&self, head: &[u8]) -> Option<u64> {
-        const PT_INTERP: u64 = 3;
+        const PT_INTERP: u64 = linux_raw_sys::elf_uapi::PT_INTERP as u64;
         let ((table, word), (size, count), offset) = match self.wide {
             true => ((32, 8), (54, 56), 8),
             false => ((28, 4), (42, 44), 4),

@@ -76,7 +76,7 @@ pub fn run(context: &Context<'_>, args: &Checkpoint<'_>) -> Result<i32> {
     if !args.pre_dump {
         keep_descriptors(state, places.images)?;
     }
-    let status_fd = args.status_fd.map(|fd| fd as RawFd);
+    let status_fd = args.status_fd.and_then(|fd| RawFd::try_from(fd).ok());
     let needs = Needs {
         descriptors: status_fd.as_slice(),
         ..Needs::default()

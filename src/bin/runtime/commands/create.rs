@@ -193,7 +193,7 @@ pub fn protect(context: &Context<'_>, preserve_fds: Option<i64>) -> Result<u32> 
     let _ = rustix::thread::set_name(c"runtime");
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .during(|| "cannot become non-dumpable".into())?;
-    let preserve_fds = preserve_fds.unwrap_or(0) as u32 + listen_fds(context);
+    let preserve_fds = u32::try_from(preserve_fds.unwrap_or(0)).unwrap_or(0) + listen_fds(context);
     syscalls::calls::mark_close_on_exec(3 + preserve_fds, u32::MAX)
         .during(|| "cannot close inherited descriptors (close_range)".into())?;
     Ok(preserve_fds)
