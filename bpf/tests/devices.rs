@@ -216,6 +216,7 @@ fn random_lists_match_the_reference() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes")]
 fn more_rules_than_jumps_can_span_are_refused() {
     let many = vec![rule(true, CHAR, Some(1), Some(3), ALL); 10_000];
     assert!(compile_devices(&many).is_none());
