@@ -2,12 +2,15 @@
 //! read the spec; a failing step becomes one report, and the end of the channel is the success.
 
 mod console;
+mod copy_up;
 mod devices;
 mod identity;
 mod last;
 mod mounts;
 mod paths;
+mod procfs;
 mod program;
+mod root;
 mod settings;
 
 use crate::calls;
@@ -192,7 +195,7 @@ impl<'a> Child<'a> {
     fn open(&self, slot: Slot, open: &Open<'_>) -> Walked {
         let opened = match open {
             Open::NullDevice => devices::null_device()?,
-            Open::Procfs => mounts::private_procfs()?,
+            Open::Procfs => procfs::private_procfs()?,
             Open::Tree { tree, in_root, .. } => {
                 let root = in_root.then(|| self.root()).transpose()?;
                 open_tree(tree, root)?
