@@ -175,7 +175,7 @@ struct Builder<'a> {
     copies: Vec<Step<'static>>,
     slots: u16,
     warnings: Vec<String>,
-    /// The null device, where paths can be masked.
+    /// The null device, where paths are masked.
     null: Option<Slot>,
     /// The private procfs, once a step needs it.
     procfs: Option<Slot>,
@@ -245,7 +245,7 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
 
     if mappings.is_some() {
         if !facts.privileged {
-            b.steps.push(Step::Reachable);
+            b.steps.push(Step::Dumpable);
         }
         b.steps
             .extend([Step::Meet(Point::Mappings), Step::ContainerRoot]);

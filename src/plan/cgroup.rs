@@ -1,7 +1,7 @@
 //! The container's view of its cgroups, and who owns its own: the user who runs in it, when the container sees its cgroups
 //! as its own and may write to them. Source: config-linux.md, Control groups and Cgroup ownership.
 
-use super::mounts::{NOSUID_NODEV_NOEXEC, RDONLY, propagate};
+use super::mounts::{NOSUID_NODEV_NOEXEC, RDONLY, READ_ONLY, propagate};
 use super::namespaces::Kind;
 use super::options::{self, Options};
 use super::{Builder, leak, leak_text};
@@ -139,16 +139,8 @@ impl Builder<'_> {
             }
         }
         if let Some(mount) = keep {
-            let own = MountAttr {
-                set: RDONLY,
-                ..MountAttr::NONE
-            };
-            let read_only = Attributes {
-                own,
-                ..Attributes::NONE
-            };
             let place = Place::Kept(mount, target);
-            self.steps.push(Step::Attributes(place, read_only));
+            self.steps.push(Step::Attributes(place, READ_ONLY));
         }
         Ok(())
     }

@@ -19,6 +19,14 @@ use syscalls::step::{self, Attributes, Bind, FsOption, Mount, Place, Step, Tree}
 pub const RDONLY: u64 = MOUNT_ATTR_RDONLY as u64;
 pub const NOSUID_NODEV_NOEXEC: u64 =
     (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC) as u64;
+/// The mount itself becomes read-only, and nothing else.
+pub const READ_ONLY: Attributes = Attributes {
+    own: MountAttr {
+        set: RDONLY,
+        ..MountAttr::NONE
+    },
+    tree: MountAttr::NONE,
+};
 /// fsconfig(2) takes strings of up to 255 bytes.
 const FSCONFIG_MAX: usize = 255;
 /// mount(2) takes one page, with its zero byte, and cuts off the rest.

@@ -149,7 +149,7 @@ impl<'a> Child<'a> {
     fn obey(&mut self, step: &Step<'a>) -> Walked {
         match step {
             Step::Meet(point) => self.meet(*point),
-            Step::Reachable => reachable(),
+            Step::Dumpable => dumpable(),
             Step::ContainerRoot => self.container_root(),
             Step::Set(setting) => settings::set(setting),
             Step::CgroupNamespace => unshare(UnshareFlags::NEWCGROUP),
@@ -174,14 +174,7 @@ impl<'a> Child<'a> {
             Step::Hooks(hooks) => self.reports.run_hooks(hooks),
             Step::Mask { path, null, empty } => self.mask(path, *null, *empty),
             Step::Readonly(path) => self.readonly(path),
-            Step::Console {
-                socket,
-                name,
-                size,
-                uid,
-                bind,
-                relayed,
-            } => self.console(*socket, name, *size, *uid, *bind, *relayed),
+            Step::Console(console) => self.console(console),
             Step::Stdio { uid } => console::own_stdio(self.root().ok(), *uid),
             Step::Pivot => self.pivot(),
             Step::MoveRoot { hidden, in_place } => self.move_root(hidden, *in_place),
@@ -283,7 +276,7 @@ pub(crate) fn stay_closed() -> Walked {
 
 /// For the one moment in which the id mappings are written: procfs gives the files of a process that is not
 /// dumpable to root alone. Nobody but our user's own processes outside can use it, and they own us.
-fn reachable() -> Walked {
+fn dumpable() -> Walked {
     rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).at(Call::prctl)
 }
 
