@@ -1,8 +1,30 @@
-//! The arithmetic that the benches share: medians, and ratios that noise cannot easily turn.
+//! What the benches share: the program to time, medians, and ratios that noise cannot easily turn.
 //! A sample that a round could not take is `None`, so that two series stay aligned by round.
+
+use std::path::{Path, PathBuf};
 
 /// Samples of one command, one per round, in nanoseconds.
 pub type Series = Vec<Option<u64>>;
+
+/// `$RUNTIME`, else where `cargo build --release` leaves the program: beside this bench's own target
+/// directory when that is another one, else in the workspace's.
+pub fn default_runtime() -> PathBuf {
+    if let Some(path) = std::env::var_os("RUNTIME") {
+        return path.into();
+    }
+    let room = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let workspace = room
+        .parent()
+        .unwrap_or(room)
+        .join("target/x86_64-unknown-linux-gnu/release/runtime");
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|exe| Some(exe.parent()?.parent()?.join("runtime")));
+    match beside {
+        Some(path) if path.is_file() && !workspace.is_file() => path,
+        _ => workspace,
+    }
+}
 
 /// The middle of `values`, or the mean of the two in the middle.
 pub fn median(mut values: Vec<f64>) -> Option<f64> {

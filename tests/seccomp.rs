@@ -29,6 +29,7 @@ runtime_tests::tests![
     an_empty_profile_allows_everything,
     an_agent_gets_the_listener_of_run_and_decides,
     an_agent_gets_the_listener_of_create_and_start_and_decides,
+    a_rule_that_repeats_a_name_takes_no_more_memory,
     an_agent_hears_of_create_where_a_profile_allows_the_wait_and_little_else,
     the_calls_under_a_filter_are_those_of_the_list,
     no_signal_is_blocked_where_a_profile_with_no_new_privileges_refuses_rt_sigprocmask,
@@ -503,6 +504,25 @@ fn an_agent_gets_the_listener_of_create_and_start_and_decides() {
             b.left_nothing();
         }
     }
+}
+
+/// Every name with every condition would be 64 million checks.
+fn a_rule_that_repeats_a_name_takes_no_more_memory() {
+    let mut b = Bundle::new();
+    let condition = |n: u32| json!({"index": 0, "value": 2 * n, "op": "SCMP_CMP_EQ"});
+    let rule = json!({
+        "names": vec!["read"; 8000],
+        "args": (0..8000).map(condition).collect::<Vec<_>>(),
+        "action": "SCMP_ACT_ALLOW",
+    });
+    b.set(
+        "/linux/seccomp",
+        json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]}),
+    );
+    b.launch("run", &["--dry-run"])
+        .through([host::program("prlimit").to_str().unwrap(), "--as=67108864"])
+        .output()
+        .fails(&["linux.seccomp: the filter has 15782 instructions, the kernel takes 4096"]);
 }
 
 /// From the wait for `start` on, the child makes no call that it has not asked the profile for.

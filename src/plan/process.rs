@@ -6,9 +6,11 @@ use super::{Builder, arguments, identity, leak, leak_text, notify_socket};
 use crate::error::{Result, fail};
 use crate::facts::join;
 use crate::spec::Process;
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
+use bpf::first_of_each;
 use core::ffi::CStr;
 use syscalls::calls::Arg;
 use syscalls::slots::Slot;
@@ -169,18 +171,16 @@ impl Builder<'_> {
             }
         }
         // The last of several wins, as in every shell, also for programs that take the first.
-        let env: Vec<&str> = process.env.iter().map(AsRef::as_ref).collect();
-        let last = |(n, entry): &(usize, &&str)| {
-            let name = entry.split_inclusive('=').next().unwrap_or(entry);
-            !env[n + 1..].iter().any(|later| later.starts_with(name))
-        };
-        let env: Vec<&str> = env
+        let name = |entry: &'_ Cow<'_, str>| entry.find('=').unwrap_or(entry.len());
+        let names = process.env.iter().rev().map(|entry| &entry[..name(entry)]);
+        let last = first_of_each(names).into_iter().rev();
+        let env: Vec<&str> = process
+            .env
             .iter()
-            .enumerate()
-            .filter(last)
-            .map(|(_, entry)| *entry)
-            // As good as none.
-            .filter(|entry| *entry != "HOME=")
+            .zip(last)
+            // An empty HOME is as good as none.
+            .filter(|(entry, last)| *last && *entry != "HOME=")
+            .map(|(entry, _)| entry.as_ref())
             .collect();
         let mut envp = arguments(&env, "process.env")?.to_vec();
         if self.options.listen_fds > 0 {

@@ -2,11 +2,13 @@
 //! the frozen child that walks the steps of a plan. Everything it offers to the other rooms is safe.
 #![no_std]
 
-#[cfg(feature = "program")]
-mod alloc;
+extern crate alloc;
+
 mod arch;
 pub mod calls;
 mod entry;
+#[cfg(feature = "program")]
+mod heap;
 pub mod hook;
 #[cfg(feature = "program")]
 mod memory;

@@ -253,7 +253,8 @@ impl Home {
 
     /// The entry; it reads what is set when it is read.
     pub fn arg(&self) -> Arg<'_> {
-        Arg::from_cells(&self.0)
+        // SAFETY: `set` leaves the last cell zero.
+        unsafe { Arg::from_cells(&self.0) }
     }
 
     /// Sets the directory; false when it is too long.

@@ -34,7 +34,7 @@ pub(crate) type Walked<T = ()> = Result<T, Fault>;
 
 /// What the child holds while the container is made.
 struct Child<'a> {
-    slots: &'a Slots<'a>,
+    slots: &'a Slots,
     /// The root of the container, from the step that attached it on.
     root: Option<OwnedFd>,
     reports: Reports,
@@ -51,9 +51,9 @@ struct Reports {
 }
 
 /// Walks all steps in the child; the last one is the exec. A failure is reported and ends the process.
-pub(crate) fn walk(steps: &Steps<'_>, slots: &Slots<'_>, channel: OwnedFd) -> ! {
+pub(crate) fn walk(steps: &Steps<'_>, slots: &Slots, channel: OwnedFd) -> ! {
     #[cfg(feature = "program")]
-    crate::alloc::freeze();
+    crate::heap::freeze();
     let reports = Reports {
         channel,
         step: 0,

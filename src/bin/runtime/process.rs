@@ -40,6 +40,11 @@ pub fn stat(pid: i32) -> Result<Option<Stat>> {
     }
 }
 
+/// Sends SIGKILL. It fails only where the process has ended or is not ours.
+pub fn kill(pidfd: BorrowedFd<'_>) {
+    let _ = syscalls::calls::pidfd_send_signal(pidfd, syscalls::calls::SIGKILL);
+}
+
 /// Waits for a child to end.
 pub fn reap(pidfd: BorrowedFd<'_>) -> Option<WaitIdStatus> {
     loop {

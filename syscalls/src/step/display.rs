@@ -219,8 +219,8 @@ impl Display for LastStep<'_> {
             LastStep::Execute(e) => {
                 write!(f, "execute {}", Lossy(e.program.name))?;
                 if f.alternate() {
-                    for arg in e.argv.iter().skip(1).filter_map(|arg| arg.get()) {
-                        write!(f, " {}", Lossy(arg))?;
+                    for arg in e.argv.iter().skip(1).filter_map(|arg| arg.text()) {
+                        write!(f, " {}", Lossy(&arg))?;
                     }
                 }
                 Ok(())

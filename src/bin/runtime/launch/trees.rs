@@ -23,7 +23,7 @@ use syscalls::spawn::{Spawn, spawn};
 use syscalls::step::{Close, Lossy, Point, Step, Steps};
 
 /// Opens what can be missing, before anything is made.
-pub fn open_first(plan: &Plan, slots: &Slots<'_>) -> Result<()> {
+pub fn open_first(plan: &Plan, slots: &Slots) -> Result<()> {
     for open in plan.opens.iter().filter(|open| open.when == When::First) {
         let fd = opened(open)?;
         map_ids(open, fd.as_fd())?;
@@ -138,7 +138,7 @@ fn map(tree: BorrowedFd<'_>, idmap: &Idmap) -> Result<()> {
             last: &[],
         },
     };
-    let none = Slots::new(&[]);
+    let none = Slots::new(0);
     let holder = spawn(&birth, &none).map_err(unborn)?;
     let result = (|| {
         mappings::write(wanted, holder.pid, None)?;
