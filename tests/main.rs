@@ -38,6 +38,7 @@ mod rootless;
 mod rootless_ids;
 mod roots;
 mod seccomp;
+mod seccomp_agent;
 mod seccomp_command;
 mod swarm;
 mod systemd;
@@ -67,6 +68,7 @@ fn tests() -> Vec<Trial> {
         hooks::tests(),
         interrupts::tests(),
         seccomp::tests(),
+        seccomp_agent::tests(),
         seccomp_command::tests(),
         terminal::tests(),
         trust::tests(),

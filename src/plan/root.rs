@@ -22,15 +22,7 @@ impl Builder<'_> {
         if let Some(label) = &self.spec.linux.mount_label {
             self.needs_selinux("linux.mountLabel", label)?;
         }
-        let wanted = self.spec.linux.rootfs_propagation.as_deref();
-        let field = "linux.rootfsPropagation";
-        let propagation = match wanted.map(|name| (name, options::propagation(name))) {
-            None => None,
-            Some((_, Some(propagation))) => Some(propagation),
-            Some((name, None)) => fail!(
-                "config.json: {field}: expected shared, slave, private or unbindable, found {name:?}"
-            ),
-        };
+        let propagation = self.propagation()?;
         // Nothing of ours goes back to the host unless the spec says so; what happens there comes in.
         let private = propagation.is_some_and(|(flag, _)| flag == u64::from(MS_PRIVATE));
         let host = propagate(u64::from(if private { MS_PRIVATE } else { MS_SLAVE }));
@@ -85,6 +77,19 @@ impl Builder<'_> {
         });
         self.steps.extend(mounts);
         Ok(())
+    }
+
+    /// linux.rootfsPropagation: `MS_*`, and whether for all below the root too.
+    fn propagation(&self) -> Result<Option<(u64, bool)>> {
+        let Some(name) = self.spec.linux.rootfs_propagation.as_deref() else {
+            return Ok(None);
+        };
+        match options::propagation(name) {
+            None => fail!(
+                "config.json: linux.rootfsPropagation: expected shared, slave, private or unbindable, found {name:?}"
+            ),
+            propagation => Ok(propagation),
+        }
     }
 
     /// Whether the root lies where its path says until it is entered, and not over the host's: hooks look for it there,
@@ -172,13 +177,7 @@ impl Builder<'_> {
                 self.steps.push(Step::Chroot);
             }
         }
-        if let Some((flag, all)) = self
-            .spec
-            .linux
-            .rootfs_propagation
-            .as_deref()
-            .and_then(options::propagation)
-        {
+        if let Some((flag, all)) = self.propagation()? {
             let (own, tree) = match all {
                 true => (MountAttr::NONE, propagate(flag)),
                 false => (propagate(flag), MountAttr::NONE),
