@@ -37,7 +37,7 @@ pub fn median(mut values: Vec<f64>) -> Option<f64> {
     }
 }
 
-/// The median of the samples taken, in nanoseconds.
+/// The median of the samples, in nanoseconds.
 pub fn typical(series: &[Option<u64>]) -> Option<f64> {
     median(
         series
@@ -48,19 +48,19 @@ pub fn typical(series: &[Option<u64>]) -> Option<f64> {
     )
 }
 
-/// How two series compare, by three estimates. When they agree, the figure can be trusted.
+/// The ratio of two series, by three estimates. The result can be trusted if they agree.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
-    /// The median over the rounds of this round's ratio: what drifts slowly cancels out.
+    /// The median of the ratios of each round. Slow drift cancels out.
     pub rounds: f64,
     /// The ratio of the two medians.
     pub medians: f64,
-    /// The ratio of the two fastest samples: what the machine can do when nothing disturbs it.
+    /// The ratio of the two fastest samples, which are the ones least disturbed.
     pub minima: f64,
 }
 
 impl Ratio {
-    /// `above` over `below`; nothing when they have no round in common.
+    /// The ratio of `above` to `below`, or `None` if they share no round.
     pub fn of(above: &[Option<u64>], below: &[Option<u64>]) -> Option<Self> {
         let both = || above.iter().zip(below).filter_map(|(&a, &b)| a.zip(b));
         let fastest = |series: &[Option<u64>]| series.iter().flatten().min().copied();
@@ -72,11 +72,11 @@ impl Ratio {
     }
 }
 
-/// A shuffled order for every round: whoever runs after a slow neighbour changes each time.
+/// A new order for every round, so that no command always follows the same slow neighbour.
 pub struct Shuffle(u64);
 
 impl Shuffle {
-    /// The same seed gives the same orders.
+    /// Equal seeds give equal orders.
     pub fn new(seed: u64) -> Self {
         Self(seed | 1)
     }
@@ -88,7 +88,7 @@ impl Shuffle {
         self.0
     }
 
-    /// Fisher and Yates.
+    /// The Fisher–Yates shuffle.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, (self.next() % (last as u64 + 1)) as usize);

@@ -1,8 +1,8 @@
-//! The command line: the parser and the help (and later completions and the man page), made from one table of commands
-//! and flags. It only returns values and text; main prints and exits.
+//! The command line: the parser and the help, both driven by one table of commands and flags. The functions only
+//! return values and text; main prints and exits.
 //!
-//! Flags are taken as runc's callers write them: `--bundle DIR`, `--bundle=DIR`, `-b DIR`, and with one dash, as Go
-//! allows: `-bundle DIR`. Other than in runc, they may also follow a command's arguments.
+//! Flags are accepted as runc's callers write them: `--bundle DIR`, `--bundle=DIR`, `-b DIR`, and with one dash, as
+//! in Go: `-bundle DIR`. Unlike in runc, flags may also follow a command's arguments.
 
 mod table;
 #[cfg(test)]
@@ -21,20 +21,20 @@ pub use table::*;
 pub use value::integer;
 use value::{Store, Value};
 
-/// What the command line asks for.
+/// The meaning of the command line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request<'a> {
-    /// Print this and succeed.
+    /// Print this text and exit with status 0.
     Help(String),
-    /// Print the version and succeed.
+    /// Print the version and exit with status 0.
     Version,
     Run(Box<Command<'a>>),
 }
 
 /// Parses the arguments that follow the program's own name.
 ///
-/// `globals` is an argument and not a part of the result because an error needs it too: the flags before the mistake
-/// say to which log the error goes, and the command says its exit status. Errors are one line, and name the help that tells more.
+/// `globals` is an argument instead of a result because errors need it, too: the flags before the mistake select the
+/// log for the error, and the command determines the exit status. An error is one line and refers to the help.
 pub fn parse<'a>(args: &[&'a str], globals: &mut Globals<'a>) -> Result<Request<'a>> {
     let mut words = Words {
         rest: args,
@@ -104,12 +104,12 @@ fn find<'a>(name: &str) -> Result<(&'static Entry, Command<'a>)> {
     })
 }
 
-/// The arguments not yet looked at, and the command that they belong to.
+/// The arguments not parsed yet, and the command that they belong to.
 struct Words<'r, 'a> {
     rest: &'r [&'a str],
     command: Option<&'static Entry>,
     flags: &'static [&'static [Flag]],
-    /// After `--`.
+    /// Set after `--`.
     only_operands: bool,
 }
 
@@ -126,7 +126,7 @@ impl<'a> Words<'_, 'a> {
         Some(first)
     }
 
-    /// The next argument that is not a flag; the values of the flags before it go to their places.
+    /// Returns the next argument that is not a flag. Stores the values of the flags before it.
     fn next(&mut self, places: &mut [&mut dyn Store<'a>]) -> Result<Option<Word<'a>>> {
         while let Some(word) = self.shift() {
             if self.only_operands || !word.starts_with('-') || word == "-" {
@@ -192,7 +192,7 @@ fn is_char(text: &str, wanted: char) -> bool {
     chars.next() == Some(wanted) && chars.next().is_none()
 }
 
-/// A flag as people write it.
+/// A flag with its dashes.
 fn dashed(name: &str) -> String {
     if name.chars().nth(1).is_some() {
         format!("--{name}")
@@ -219,7 +219,9 @@ fn help_on_all() -> String {
     align(&mut help, &rows);
     help.push_str("\nflags:\n");
     flag_rows(&mut help, Globals::FLAGS.iter().copied().flatten());
-    help.push_str("\nruntime COMMAND --help tells more.\nexample: runtime spec; runtime run box\n");
+    help.push_str(
+        "\nruntime COMMAND --help explains a command.\nexample: runtime spec; runtime run box\n",
+    );
     help
 }
 
@@ -266,7 +268,7 @@ fn flag_rows<'i>(help: &mut String, flags: impl Iterator<Item = &'i Flag>) {
     align(help, &rows.collect::<Vec<_>>());
 }
 
-/// Two columns, the right one wrapped at 80.
+/// Two columns. The right one is wrapped at 80 characters.
 fn align(text: &mut String, rows: &[(String, String)]) {
     let width = rows.iter().map(|(left, _)| left.len()).max().unwrap_or(0);
     for (left, right) in rows {

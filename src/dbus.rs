@@ -1,11 +1,11 @@
-//! D-Bus messages, as many kinds as asking systemd takes: written, and read again. Our own, because no library for it works
-//! without std. Source: the D-Bus specification, Message Protocol.
+//! Encodes and decodes D-Bus messages, as far as talking to systemd requires. This is our own code because no D-Bus
+//! library works without std. Source: the D-Bus specification, Message Protocol.
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// More than systemd ever answers.
+/// More than systemd ever sends.
 const MESSAGE_MAX: usize = 1 << 20;
 
 /// A value of a property.
@@ -47,7 +47,7 @@ impl Value {
     }
 }
 
-/// A part of a message being written: every value stands at a multiple of its size.
+/// A part of a message being written. Every value is aligned to its size.
 #[derive(Default)]
 pub struct Body(Vec<u8>);
 
@@ -78,7 +78,7 @@ impl Body {
         self.0.push(0);
     }
 
-    /// An array of elements that stand at multiples of `align`.
+    /// An array of elements aligned to `align`.
     pub fn array(&mut self, align: usize, elements: impl FnOnce(&mut Self)) {
         self.number([0; 4]);
         let length = self.0.len() - 4;
@@ -132,7 +132,7 @@ impl Body {
         });
     }
 
-    /// An entry of the header's array.
+    /// An entry in the header's array of fields.
     fn field(&mut self, code: u8, signature: &str, text: &str) {
         if text.is_empty() {
             return;
@@ -147,7 +147,7 @@ impl Body {
     }
 }
 
-/// A message that came, or a part of one being read.
+/// A received message, or a part of one, being read.
 pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -204,14 +204,14 @@ pub struct Message {
     pub body: Vec<u8>,
 }
 
-/// Who is called.
+/// The destination of a call.
 pub struct Object {
     pub destination: &'static str,
     pub path: &'static str,
     pub interface: &'static str,
 }
 
-/// The bytes of a method call.
+/// Encodes a method call.
 pub fn method_call(
     serial: u32,
     object: &Object,
@@ -234,17 +234,17 @@ pub fn method_call(
     message.0
 }
 
-/// The first 16 bytes of a message: the header of fixed size, and the length of the array of fields behind it.
+/// The first 16 bytes of a message: the header's fixed part, and the length of the array of fields that follows.
 pub struct Head {
     kind: u8,
-    /// Bytes of the array of fields, without and with its padding.
+    /// The size of the array of fields in bytes, without and with its padding.
     fields: usize,
     padded: usize,
     body: usize,
 }
 
 impl Head {
-    /// `None` for what is not little-endian, or larger than anything that systemd sends.
+    /// Returns `None` if the message is not little-endian, or larger than anything systemd sends.
     pub fn parse(head: &[u8; 16]) -> Option<Self> {
         let number = |at: usize| {
             u32::from_le_bytes(head[at..at + 4].try_into().unwrap_or_default()) as usize
@@ -260,12 +260,12 @@ impl Head {
         })
     }
 
-    /// How many bytes follow.
+    /// The number of bytes that follow.
     pub fn rest(&self) -> usize {
         self.padded + self.body
     }
 
-    /// The message, from the bytes that follow; `None` when they cannot be read.
+    /// Decodes the message from the bytes that follow. Returns `None` if they are malformed.
     pub fn message(&self, mut rest: Vec<u8>) -> Option<Message> {
         if rest.len() != self.rest() {
             return None;
@@ -308,7 +308,7 @@ mod tests {
         interface: "org.x.I",
     };
 
-    /// A reply as systemd sends it: the head, and the bytes that follow.
+    /// A reply as sent by systemd: the head, and the bytes that follow.
     fn reply() -> ([u8; 16], Vec<u8>) {
         let mut body = Body::default();
         body.text("/job/7");

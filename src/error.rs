@@ -1,5 +1,5 @@
-//! The one error of the program: a sentence that says what failed, on which path or field, and the
-//! kernel's reason. It is made where the failure is understood and printed once, by main.
+//! The program's only error type: a sentence that names what failed, the path or field, and the kernel's reason. It
+//! is created where the failure is understood, and printed once, by main.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -7,8 +7,8 @@ use alloc::string::String;
 use core::fmt;
 use rustix::io::Errno;
 
-/// What failed, for a person and for the engines that match its words (see `text`).
-/// Boxed, because a result is moved about much more often than it is an error.
+/// The text for users, and for the engines that match on its words (see `text`). Boxed, because results are moved far
+/// more often than they are errors.
 #[derive(Debug)]
 pub struct Error(Box<Parts>);
 
@@ -19,13 +19,13 @@ struct Parts {
     why: Why,
 }
 
-/// What makes a difference to whoever gets the error.
+/// The kinds of errors that callers distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     Failed,
-    /// This signal made us stop, which shows in the exit status.
+    /// This signal interrupted us. It determines the exit status.
     Interrupted(i32),
-    /// The process was killed while it set itself up, or its pid namespace takes none any more.
+    /// The process was killed during its set-up, or its pid namespace accepts no more processes.
     Killed,
 }
 
@@ -40,7 +40,7 @@ impl Error {
         }))
     }
 
-    /// Somebody asked us to stop.
+    /// An error for a signal that asked us to stop.
     pub fn interrupted(what: impl fmt::Display, signal: i32) -> Self {
         Self::new(format!("{what} interrupted by signal {signal}"))
             .because(Why::Interrupted(signal))
@@ -62,12 +62,12 @@ impl Error {
         error
     }
 
-    /// The kernel's reason, where there is one.
+    /// The kernel's reason, if there is one.
     pub fn errno(&self) -> Option<Errno> {
         self.0.errno
     }
 
-    /// Whether we lack a right, and nothing else is wrong.
+    /// Whether the only cause is a missing permission.
     pub fn is_denied(&self) -> bool {
         matches!(
             self.0.errno,
@@ -82,14 +82,14 @@ impl fmt::Display for Error {
     }
 }
 
-/// Ends with an error made as by `format!`.
+/// Returns an error formatted as by `format!`.
 #[macro_export]
 macro_rules! fail {
     ($($arg:tt)*) => { return Err($crate::error::Error::new(alloc::format!($($arg)*))) };
 }
 pub use fail;
 
-/// Says what was being done when a system call failed.
+/// Adds what was being done to the error of a system call.
 pub trait During<T> {
     fn during(self, what: impl FnOnce() -> String) -> Result<T>;
 }
@@ -100,7 +100,7 @@ impl<T> During<T> for rustix::io::Result<T> {
     }
 }
 
-/// The text of strerror(3) in lower case, as Go has it: Docker looks for these words in an error, letter by letter.
+/// The text of strerror(3) in lower case, as in Go: Docker searches errors for these exact words.
 pub struct Reason(pub Errno);
 
 impl fmt::Display for Reason {

@@ -1,5 +1,5 @@
-//! Facts about the host that a plan depends on. The program probes them once; the library only reads them. Whatever
-//! differs between kernels or machines is decided from here, never in the middle of a walk.
+//! The facts about the host that a plan depends on. The program probes them once; the library only reads them. Every
+//! difference between kernels or machines is decided from these facts, before the child starts.
 
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -9,33 +9,34 @@ use alloc::vec::Vec;
 /// Where cgroups are mounted.
 pub const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// What the plan needs to know about the host and the caller.
+/// The facts about the host and the caller.
 #[derive(Clone, Debug)]
 pub struct Facts {
     pub euid: u32,
     pub egid: u32,
-    /// We have CAP_SYS_ADMIN in our user namespace. Without it we are an ordinary user: every namespace takes a
-    /// new user namespace first.
+    /// We have CAP_SYS_ADMIN in our user namespace. If not, we are an ordinary user, and any new namespace requires a
+    /// new user namespace.
     pub privileged: bool,
-    /// Our user namespace owns our mount namespace, so we may copy its trees.
+    /// Our user namespace owns our mount namespace, so we may copy its mount trees.
     pub may_mount: bool,
-    /// setgroups(2) is forbidden here and in every user namespace below (user_namespaces(7)).
+    /// setgroups(2) is denied here and in every user namespace below (user_namespaces(7)).
     pub setgroups_denied: bool,
-    /// Not the first user namespace: device nodes cannot be made, only bound.
+    /// We are not in the initial user namespace, so device nodes cannot be created, only bind-mounted.
     pub in_user_namespace: bool,
-    /// The highest capability the kernel knows.
+    /// The highest capability known to the kernel.
     pub last_capability: u32,
-    /// The kernel shows its memory at /proc/kcore.
+    /// The kernel provides /proc/kcore.
     pub has_kcore: bool,
-    /// AppArmor is enabled. Probed only when the spec names a label.
+    /// AppArmor is enabled. Probed only if the spec sets a label.
     pub apparmor: bool,
-    /// SELinux is enabled. Probed only when the spec names a label.
+    /// SELinux is enabled. Probed only if the spec sets a label.
     pub selinux: bool,
     pub cgroups: Cgroups,
 }
 
 impl Facts {
-    /// The host's root, who may make any cgroup; no container's, nor an ordinary user's.
+    /// Whether the caller is the host's root, who may create any cgroup. Root of a container and ordinary users are
+    /// not.
     pub fn is_root(&self) -> bool {
         self.euid == 0 && !self.in_user_namespace
     }
@@ -46,7 +47,7 @@ impl Facts {
 pub enum Cgroups {
     /// cgroup2 alone, on `CGROUPS`.
     V2,
-    /// v1 hierarchies, and perhaps cgroup2 beside them.
+    /// v1 hierarchies, possibly with cgroup2 beside them.
     V1(Vec<Hierarchy>),
 }
 
@@ -54,7 +55,7 @@ pub enum Cgroups {
 #[derive(Debug, PartialEq, Eq, Clone)]
 pub struct Hierarchy {
     pub mountpoint: String,
-    /// v1: its controllers, or `name=NAME`; empty for cgroup2.
+    /// For v1, the controllers, or `name=NAME`. Empty for cgroup2.
     pub controllers: Vec<String>,
 }
 
@@ -69,12 +70,12 @@ impl Hierarchy {
 }
 
 impl Cgroups {
-    /// Whether there is a hierarchy that processes join by writing their pid.
+    /// Whether there is a v1 hierarchy, which processes join by writing their pid.
     pub fn has_v1(&self) -> bool {
         matches!(self, Cgroups::V1(hierarchies) if hierarchies.iter().any(|h| !h.is_v2()))
     }
 
-    /// The hierarchies in a mountinfo (proc(5)) of a host that has more than cgroup2, each once.
+    /// The hierarchies in a mountinfo (proc(5)), each once, for a host that does not have cgroup2 alone.
     pub fn of_mountinfo(mountinfo: &str) -> Self {
         Cgroups::V1(hierarchies(mountinfo))
     }
@@ -91,7 +92,7 @@ impl Cgroups {
     }
 }
 
-/// Where procfs and sysfs are mounted according to a mountinfo (proc(5)), lowest first.
+/// The mount points of procfs and sysfs in a mountinfo (proc(5)), lowest first.
 pub fn pseudo_mounts(mountinfo: &str) -> Vec<String> {
     mountinfo
         .lines()
@@ -101,7 +102,7 @@ pub fn pseudo_mounts(mountinfo: &str) -> Vec<String> {
         .collect()
 }
 
-/// A path of mountinfo, in which a space, a tab, a line feed and a backslash are octal.
+/// Decodes a path in mountinfo, where space, tab, line feed and backslash are octal escapes.
 fn unescaped(path: &str) -> String {
     [
         (r"\040", " "),
@@ -150,7 +151,7 @@ fn hierarchies(mountinfo: &str) -> Vec<Hierarchy> {
             }
             _ => continue,
         };
-        // A hierarchy that is mounted twice is one.
+        // A hierarchy that is mounted twice counts once.
         if !found.iter().any(|h| h.controllers == controllers) {
             found.push(Hierarchy {
                 mountpoint: mountpoint.to_owned(),
@@ -161,7 +162,7 @@ fn hierarchies(mountinfo: &str) -> Vec<Hierarchy> {
     found
 }
 
-/// `PATH/name`, without a doubled slash.
+/// `PATH/name`, without a double slash.
 pub fn join(path: &str, name: &str) -> String {
     format!(
         "{}/{}",

@@ -1,5 +1,5 @@
-//! From `linux.resources` and `linux.cgroupsPath` to the cgroup of a plan: where it is, the value of each of its files, and
-//! which devices it may use. Nothing is computed again later. Source: config-linux.md, Control groups.
+//! Converts `linux.resources` and `linux.cgroupsPath` into the cgroup of a plan: its path, the values of its files,
+//! and its device rules. Nothing is computed again later. Source: config-linux.md, Control groups.
 
 pub mod devices;
 mod limit;
@@ -20,35 +20,35 @@ use devices::Filter;
 pub use limit::{Absent, Current, Limit, Read};
 use systemd::Unit;
 
-/// Who makes the cgroup (`--cgroup-manager`).
+/// The component that creates the cgroup (`--cgroup-manager`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Driver {
-    /// Nobody: the container stays in ours.
+    /// None: the container stays in the runtime's cgroup.
     Disabled,
     Cgroupfs,
-    /// systemd, whose slices lie below this cgroup; empty for the system's.
+    /// systemd. Its slices are below this cgroup; empty for the system's instance.
     Systemd(String),
 }
 
 /// The container's cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cgroup {
-    /// Below the mount point of each hierarchy: absolute, without `.` or `..`.
+    /// The path below the mount point of each hierarchy: absolute, without `.` or `..`.
     pub path: String,
-    /// The scope that it is, where systemd makes it.
+    /// The scope, if systemd creates the cgroup.
     pub unit: Option<Unit>,
-    /// The uid on the host that the cgroup is given to.
+    /// The uid on the host that becomes the owner of the cgroup.
     pub owner: Option<u32>,
     pub limits: Limits,
 }
 
-/// The values of a cgroup, in the order in which they are written.
+/// The limits of a cgroup, in the order in which they are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     pub values: Vec<Limit>,
-    /// The device rules in the form systemd takes; `None` if the spec has none.
+    /// The device rules for systemd. `None` if the spec has none.
     pub rules: Option<Vec<bpf::DeviceRule>>,
-    /// The same rules as the kernel takes them; `None` also for those who cannot set any: only the host's root can.
+    /// The device rules for the kernel. `None` also if the caller is not the host's root and so cannot set any.
     pub devices: Option<Filter>,
 }
 
@@ -60,7 +60,8 @@ impl Limits {
         Self::fitted(&facts.cgroups, facts.is_root(), resources, &Current(None)).map_err(of_config)
     }
 
-    /// The limits of a cgroup that holds others already, which `current` reads. `root`: the caller is the host's root.
+    /// The new limits of an existing cgroup, fitted to its present values, which `current` reads. `root`: the caller
+    /// is the host's root.
     ///
     /// Errors name the field below `linux.resources`.
     pub fn fitted(
@@ -89,7 +90,7 @@ impl Limits {
     }
 }
 
-/// Errors below this room name fields below `linux.resources`.
+/// Completes the path in errors of this module, which name fields below `linux.resources`.
 pub fn of_config(error: Error) -> Error {
     Error::new(format!("config.json: linux.resources.{error}"))
 }
@@ -123,11 +124,11 @@ pub fn clean(path: &str, place: &str) -> Result<String> {
     Ok(clean)
 }
 
-/// The `pids` limit of the spec: negative is no limit, and 0 allows no fork.
+/// Converts the `pids` limit of the spec: negative means no limit, and 0 allows no fork.
 fn pids_max(limit: i64) -> String {
     match limit {
         ..0 => "max".to_owned(),
-        // A cgroup of no process at all could not be born into; one of one process cannot fork.
+        // With pids.max 0 the init could not be cloned into the cgroup. With 1 it can, but it cannot fork.
         0 => "1".to_owned(),
         n => format!("{n}"),
     }
@@ -143,7 +144,7 @@ fn cpuset(cpu: &Cpu<'_>, limits: &mut Vec<Limit>) {
     );
 }
 
-/// Huge pages by their size; the files that count reservations came later and may be missing.
+/// Limits of huge pages, by page size. The files for reservations are newer and may be missing.
 fn hugepages(resources: &Resources<'_>, files: [&str; 2], limits: &mut Vec<Limit>) -> Result<()> {
     for (n, page) in resources.hugepage_limits.iter().enumerate() {
         let field = format!("hugepageLimits[{n}]");
@@ -185,7 +186,7 @@ fn rdma(resources: &Resources<'_>, limits: &mut Vec<Limit>) -> Result<()> {
     Ok(())
 }
 
-/// A weight of blockIO; 0 is none.
+/// Checks a weight of blockIO. 0 means unset.
 fn io_weight(weight: Option<u16>, field: &str) -> Result<Option<u16>> {
     match weight {
         None | Some(0) => Ok(None),

@@ -8,7 +8,7 @@ use std::vec::Vec;
 
 /// From the bottom up: a room may name those before it.
 const LIBRARY: &[&str] = &[
-    "error", "cli", "signal", "dbus", "facts", "spec", "state", "limits", "plan",
+    "error", "cli", "signal", "dbus", "stats", "facts", "spec", "state", "limits", "plan",
 ];
 const PROGRAM: &[&str] = &[
     "files",

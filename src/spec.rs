@@ -1,17 +1,20 @@
-//! Our reader of config.json: the whole of the runtime-spec 1.3 for Linux as plain structs which borrow from the file.
-//! Tolerant where Go's reader is (unknown fields, null, empty strings, letter case), exact where the file is wrong.
+//! The reader of config.json: the whole runtime-spec 1.3 for Linux, as plain structs that borrow from the file.
+//! It is as tolerant as Go's reader (unknown fields, null, empty strings, letter case), and precise about errors.
 //!
-//! Here stands only what the types say. Whether a value makes sense is for the plan to judge: a string that names a
-//! constant stays a string, an id may be 4294967295, a path may hold a NUL.
+//! Only types are checked here. The plan checks values: a string that names a constant stays a string, an id may be
+//! 4294967295, a path may contain a NUL.
 //!
-//! Absent, null and, for an optional string, empty are one and the same: `None`, or an empty list.
-//! Numbers that may be unset are `Option`s, so that unset, 0 and -1 remain three things.
+//! An absent field, null and, for an optional string, the empty string are the same: `None`, or an empty list.
+//! Numbers that may be unset are `Option`s, so that unset, 0 and -1 remain distinct.
 
 pub mod json;
 mod linux;
 mod process;
 mod resources;
 mod seccomp;
+pub mod template;
+#[cfg(test)]
+mod tests;
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -31,7 +34,7 @@ object! {
         root: Option<Root<'a>> = "root",
         hostname: Option<Cow<'a, str>> = "hostname",
         domainname: Option<Cow<'a, str>> = "domainname",
-        /// In the order they are mounted.
+        /// In mount order.
         mounts: Vec<Mount<'a>> = "mounts",
         hooks: Hooks<'a> = "hooks",
         annotations: Vec<(Cow<'a, str>, Cow<'a, str>)> = "annotations",
@@ -46,12 +49,12 @@ impl<'a> Spec<'a> {
     }
 }
 
-/// Documents that come alone in a file: `exec --process`, `update --resources`, `seccomp`. Each reader is compiled once,
-/// here, and not in every crate that calls it.
+/// Documents that fill a whole file: `exec --process`, `update --resources`, `seccomp`. Each reader is instantiated
+/// once, here, and not in every crate that calls it.
 macro_rules! documents {
     ($($name:ident)*) => {$(
         impl<'a> $name<'a> {
-            /// Reads one document; errors call the file `file`.
+            /// Reads one document. Errors refer to it as `file`.
             pub fn parse(file: &str, json: &'a [u8]) -> Result<Self> {
                 json::read(file, json)
             }
@@ -66,7 +69,8 @@ pub fn strings(file: &str, json: &[u8]) -> Result<Vec<String>> {
 }
 
 impl Spec<'_> {
-    /// Whether it names a label of a security module, so that the plan needs to know which ones the kernel has.
+    /// Whether the spec sets a label of a security module. Only then does the plan need to know which modules the
+    /// kernel has.
     pub fn names_labels(&self) -> bool {
         let process = self.process.as_ref();
         self.linux.mount_label.is_some()
@@ -77,7 +81,7 @@ impl Spec<'_> {
 object! {
     /// config.md, "Root"
     pub struct Root<'a> {
-        /// Absolute or relative to the bundle.
+        /// Absolute, or relative to the bundle.
         path: Cow<'a, str> = required "path",
         readonly: bool = "readonly",
     }
@@ -91,7 +95,7 @@ object! {
         fs_type: Option<Cow<'a, str>> = "type",
         source: Option<Cow<'a, str>> = "source",
         options: Vec<Cow<'a, str>> = "options",
-        /// For the options idmap and ridmap; empty means the container's own mapping.
+        /// For the options idmap and ridmap. Empty means the container's own mapping.
         uid_mappings: Vec<IdMapping> = "uidMappings",
         gid_mappings: Vec<IdMapping> = "gidMappings",
     }
@@ -113,10 +117,10 @@ object! {
     /// One hook.
     pub struct Hook<'a> {
         path: Cow<'a, str> = required "path",
-        /// With argv[0], as for execv(3).
+        /// Including argv[0], as for execv(3).
         args: Vec<Cow<'a, str>> = "args",
         env: Vec<Cow<'a, str>> = "env",
-        /// Seconds.
+        /// In seconds.
         timeout: Option<i64> = "timeout",
     }
 }

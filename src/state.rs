@@ -1,5 +1,5 @@
-//! What is written down about a container, and what is told about it. What can go stale is never written: whether it
-//! is created, running or stopped is asked of the kernel each time.
+//! The stored state of a container, and the state that is reported. Nothing that can become stale is stored: whether
+//! the container is created, running or stopped is determined from the kernel each time.
 
 use crate::error::{Result, fail};
 use crate::spec::object;
@@ -21,46 +21,47 @@ pub use oci_version;
 pub const VERSION: u32 = 1;
 /// The version of the runtime-spec that this program implements.
 pub const OCI_VERSION: &str = oci_version!();
-/// As in the OCI state and in every engine that parses it.
+/// The statuses of the OCI state, as every engine parses them.
 pub const CREATING: &str = "creating";
 pub const CREATED: &str = "created";
 pub const RUNNING: &str = "running";
 pub const STOPPED: &str = "stopped";
-/// Not of the OCI state; the engines' own word.
+/// Not part of the OCI state, but used by engines.
 pub const PAUSED: &str = "paused";
 
 object! {
-    /// What is written down about a container.
+    /// The stored state of a container.
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     pub struct State {
-        /// Of this format: 0 before there was one. A reader takes what it knows, whatever the version.
+        /// The version of the format; 0 for files without one. A reader uses the fields it knows, whatever the
+        /// version.
         version: u32 = "version",
         oci_version: String = required "ociVersion",
         id: String = required "id",
         /// 0 until the process exists.
         pid: i32 = required "pid",
-        /// When it started, in clock ticks since boot (proc(5), stat, field 22): tells a reused pid.
+        /// The start time in clock ticks since boot (proc(5), stat, field 22), which reveals a reused pid.
         start_time: u64 = required "startTime",
         bundle: String = required "bundle",
         rootfs: String = required "rootfs",
         created: String = required "created",
         annotations: Vec<(String, String)> = required "annotations",
-        /// Where `cgroupsPath` led, below the mount point of each hierarchy; `None` without a cgroup.
+        /// The path of the cgroup below the mount point of each hierarchy. `None` without a cgroup.
         cgroup: Option<String> = "cgroup",
-        /// The scope that it is, where systemd made it.
+        /// The scope, if systemd created the cgroup.
         unit: Option<String> = "unit",
         poststart: Vec<Hook> = required "poststart",
         poststop: Vec<Hook> = required "poststop",
-        /// `--no-new-keyring`, which holds for exec too.
+        /// `--no-new-keyring`, which also applies to exec.
         no_new_keyring: bool = required "noNewKeyring",
-        /// Who gets the listener of the seccomp filter.
+        /// The agent that receives the listener of the seccomp filter.
         agent: Option<Agent> = "agent",
     }
 }
 
 object! {
-    /// A hook that runs after `create` has ended.
+    /// A hook that runs after `create` has exited.
     #[derive(Serialize)]
     pub struct Hook {
         path: String = required "path",
@@ -70,7 +71,7 @@ object! {
     }
 }
 
-/// The state as the OCI spec shows it: `state`, `list`, and the stdin of hooks (runtime.md, State).
+/// The state as defined by the OCI spec, for `state`, `list` and the stdin of hooks (runtime.md, State).
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Shown<'a> {
@@ -90,7 +91,7 @@ fn as_map<S: serde::Serializer>(pairs: &&[(String, String)], to: S) -> Result<S:
 }
 
 impl State {
-    /// Reads what was written down; errors call the file `file`.
+    /// Parses a stored state. Errors refer to it as `file`.
     pub fn parse(file: &str, json: &[u8]) -> Result<Self> {
         crate::spec::json::read(file, json)
     }
@@ -109,7 +110,7 @@ impl State {
     }
 }
 
-/// Refuses an id that is not a plain name. Ids are directory names and parts of cgroup paths.
+/// Checks that an id is a plain name. Ids are used as directory names and in cgroup paths.
 pub fn check_id(id: &str) -> Result<()> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
     if id.is_empty() {
@@ -136,24 +137,24 @@ object! {
     }
 }
 
-/// What is known of a process (proc(5), stat).
+/// The facts about a process in /proc/PID/stat (proc(5)).
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stat {
     pub status: char,
-    /// In clock ticks since the machine started.
+    /// In clock ticks since boot.
     pub started: u64,
-    /// It is on its way out, or a KILL waits for it.
+    /// It is exiting, or has a pending SIGKILL.
     pub dying: bool,
 }
 
 impl Stat {
-    /// Reads the text of /proc/PID/stat.
+    /// Parses the text of /proc/PID/stat.
     pub fn parse(text: &str) -> Option<Self> {
         // linux/sched.h
         const PF_EXITING: u64 = 0x4;
         const PF_SIGNALED: u64 = 0x400;
         const KILL: u64 = 1 << 8;
-        // The name, in parentheses, may hold anything.
+        // The name in parentheses may contain anything.
         let mut fields = text[text.rfind(')')? + 1..].split_ascii_whitespace();
         let status = fields.next()?.chars().next()?;
         let flags: u64 = fields.nth(5)?.parse().ok()?;
@@ -167,7 +168,7 @@ impl Stat {
     }
 }
 
-/// A time since 1970 as RFC 3339 with nanoseconds, in UTC.
+/// Formats a time since 1970 as RFC 3339 with nanoseconds, in UTC.
 pub fn rfc3339(seconds: i64, nanos: i64) -> String {
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let (year, month, day) = date(days);
@@ -175,8 +176,8 @@ pub fn rfc3339(seconds: i64, nanos: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
 }
 
-/// The Gregorian date of a day since 1970-01-01. Counts in eras of 400 years that begin in March, so
-/// that the leap day is the last day of a year.
+/// The Gregorian date of a day since 1970-01-01. Counts in eras of 400 years that begin in March, so that the leap
+/// day is the last day of a year.
 fn date(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468; // from 0000-03-01
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));

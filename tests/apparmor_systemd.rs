@@ -1,5 +1,5 @@
-//! AppArmor: the process of a container and those of `exec` run under the profiles that they are given. This machine's kernel
-//! has none; that of the guest with systemd has, and apparmor_parser(8) loads the profiles of these tests there.
+//! AppArmor: a container's process, and those of `exec`, run under the given profiles. Few test hosts have AppArmor;
+//! the guest with systemd does, and apparmor_parser(8) loads the profiles there.
 
 use runtime_tests::{Bundle, Cmd, host, json};
 use std::fs;
@@ -13,14 +13,14 @@ runtime_tests::tests![
     a_start_container_hook_runs_under_the_profile,
 ];
 
-/// A bundle, and the name of a profile made for it that allows all but to write /tmp/no.
+/// A bundle, and a new profile that allows everything except writing /tmp/no.
 fn confined() -> (Bundle, Profile) {
     let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
     if enabled.map_or(true, |text| text.trim() != "Y") {
-        runtime_tests::skip!("no AppArmor in this kernel; the guest has it");
+        runtime_tests::skip!("no AppArmor in this kernel; the test runs in the guest");
     }
     if !rustix::process::geteuid().is_root() {
-        runtime_tests::skip!("only root loads profiles");
+        runtime_tests::skip!("only root can load profiles");
     }
     let mut b = Bundle::new();
     fs::create_dir_all(b.rootfs().join("tmp")).unwrap();
@@ -30,7 +30,7 @@ fn confined() -> (Bundle, Profile) {
     (b, profile)
 }
 
-/// A profile that is loaded, and removed again.
+/// A loaded profile. Dropping it unloads it.
 struct Profile(String);
 
 impl Profile {

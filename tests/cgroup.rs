@@ -1,4 +1,4 @@
-//! The container's cgroup: where it is made, who is in it, which limits hold, that it is removed; on v1, hybrid and v2.
+//! The container's cgroup: its path, its members, its limits and its removal, on v1, hybrid and v2.
 //! The pure-v2 view is a mount namespace in which /sys/fs/cgroup is the unified hierarchy.
 
 use runtime_tests::{Bundle, Output, host, json};
@@ -6,12 +6,12 @@ use std::fs;
 use std::path::Path;
 
 runtime_tests::tests![
-    a_cpuset_that_nobody_has_set_up_is_filled,
+    an_empty_cpuset_is_initialized,
     the_process_is_in_its_cgroup_in_every_hierarchy,
     the_process_is_in_its_cgroup_on_pure_v2,
-    without_a_path_the_cgroup_is_called_like_the_container,
+    without_a_path_the_cgroup_has_the_name_of_the_container,
     a_nested_cgroups_path_is_made,
-    a_relative_cgroups_path_stays_beneath_the_callers_cgroup,
+    a_relative_cgroups_path_stays_below_the_callers_cgroup,
     the_cgroup_is_gone_after_delete,
     the_cgroup_is_gone_after_delete_on_pure_v2,
     a_cgroup_with_children_is_removed,
@@ -24,19 +24,19 @@ runtime_tests::tests![
     a_memory_limit_of_minus_one_is_no_limit,
     limits_hold_on_pure_v2,
     a_failed_limit_removes_the_cgroup_again,
-    a_limit_that_is_no_number_of_the_kernels_is_an_error,
+    a_limit_out_of_range_is_an_error,
     a_new_cgroup_namespace_begins_at_the_containers_cgroup,
     a_cgroup_mount_shows_the_containers_cgroup_read_only,
     a_cgroup_mount_on_pure_v2_is_cgroup2,
     a_cgroup_mount_is_not_writable_without_a_cgroup_namespace,
-    a_cgroup_mount_leaves_the_options_of_the_hosts,
+    a_cgroup_mount_keeps_the_options_of_the_hosts_mount,
     a_cgroup_mount_without_a_cgroup_namespace_works_in_a_user_namespace,
     a_cgroups_path_with_dots_is_refused,
     an_existing_cgroup_with_other_processes_survives,
     a_resource_of_zero_is_not_an_unset_one,
 ];
 
-/// The paths of /proc/self/cgroup, by controller; the v2 line is called `unified`.
+/// The paths in /proc/self/cgroup by controller. The v2 line has the name `unified`.
 fn membership(output: &Output) -> Vec<(String, String)> {
     let line = |l: &str| {
         let mut parts = l.splitn(3, ':').skip(1);
@@ -80,7 +80,7 @@ fn the_process_is_in_its_cgroup_on_pure_v2() {
     b.left_nothing();
 }
 
-fn without_a_path_the_cgroup_is_called_like_the_container() {
+fn without_a_path_the_cgroup_has_the_name_of_the_container() {
     let mut b = Bundle::new();
     let path = format!("/{}", b.id);
     b.remove("/linux/cgroupsPath");
@@ -103,7 +103,7 @@ fn a_nested_cgroups_path_is_made() {
     }
 }
 
-fn a_relative_cgroups_path_stays_beneath_the_callers_cgroup() {
+fn a_relative_cgroups_path_stays_below_the_callers_cgroup() {
     let mut b = Bundle::new();
     let name = b.id.clone();
     b.set("/linux/cgroupsPath", json!(name))
@@ -153,7 +153,7 @@ fn a_cgroup_with_children_is_removed() {
 
 fn the_process_is_never_outside_its_cgroup() {
     let mut b = Bundle::new();
-    // The first thing that runs in the container, a hook before the process, is already inside.
+    // A hook is the first program that runs in the container, and it is already inside the cgroup.
     let out = b.text("hook");
     b.hook("createContainer", &format!("cat /proc/self/cgroup > {out}"))
         .run_ok();
@@ -174,7 +174,7 @@ fn the_process_is_never_outside_its_cgroup() {
     }
 }
 
-/// Every file that create, start, run and exec open for writing, and every clone3, as strace tells them.
+/// Every file that create, start, run and exec open for writing, and every clone3, in the output of strace.
 fn opened_for_writing(b: &mut Bundle) -> String {
     let strace = host::program("strace");
     let traced = |b: &Bundle, command: runtime_tests::Cmd, name: &str| {
@@ -182,9 +182,9 @@ fn opened_for_writing(b: &mut Bundle) -> String {
         let to = b.text(name);
         command.through([strace.to_str().unwrap(), "-f", "-o", &to, "-e", calls])
     };
-    // It ends with the container, which it follows.
+    // strace exits together with the container.
     let create = traced(b, b.launch("create", &[]), "create").spawn();
-    runtime_tests::wait_for("it is created", || {
+    runtime_tests::wait_for("the container is created", || {
         let state = b.call(&["state", &b.id]).output();
         state.out.contains("\"status\": \"created\"")
     });
@@ -216,21 +216,21 @@ fn no_process_is_moved_on_pure_v2() {
         }
         let trace = opened_for_writing(&mut b);
         let born = trace.matches("CLONE_INTO_CGROUP").count();
-        // create, run and exec.
+        // One clone3 each for create, run and exec.
         assert!(born >= 3, "{trace}");
         for file in ["cgroup.procs", "cgroup.threads", "\"tasks\""] {
             assert!(!trace.contains(file), "{file}\n{trace}");
         }
     }
     if !host::v2() {
-        // There is no other way on v1, so that the trace is known to show it.
+        // v1 requires such writes, so this shows that the trace would contain them.
         let mut b = Bundle::new();
         let trace = opened_for_writing(b.waits());
         assert!(trace.contains("cgroup.procs"), "{trace}");
     }
 }
 
-/// A file of the container's cgroup in a v1 hierarchy.
+/// A file in the container's cgroup in a v1 hierarchy.
 #[track_caller]
 fn value(b: &Bundle, controller: &str, file: &str) -> String {
     let path = host::controller(controller).join(&b.id).join(file);
@@ -343,7 +343,7 @@ fn limits_hold_on_pure_v2() {
 fn a_failed_limit_removes_the_cgroup_again() {
     host::controller("cpu");
     let mut b = Bundle::new();
-    // The kernel refuses periods under a millisecond.
+    // The kernel refuses periods below a millisecond.
     b.set(
         "/linux/resources/cpu",
         json!({"quota": 30_000, "period": 10}),
@@ -354,7 +354,7 @@ fn a_failed_limit_removes_the_cgroup_again() {
     b.left_nothing();
 }
 
-fn a_limit_that_is_no_number_of_the_kernels_is_an_error() {
+fn a_limit_out_of_range_is_an_error() {
     for (pointer, name) in [
         ("/linux/resources/pids/limit", "pids.limit"),
         ("/linux/resources/memory/limit", "memory.limit"),
@@ -420,13 +420,13 @@ fn a_cgroup_mount_is_not_writable_without_a_cgroup_namespace() {
         if pure_v2 {
             b.in_pure_v2();
         }
-        // Nobody asks for "ro" here.
+        // The options do not contain "ro".
         let options = ["nosuid", "noexec", "nodev", "relatime"];
         b.mount("/sys/fs/cgroup", "cgroup", "cgroup", &options);
         b.capabilities(&["CAP_DAC_OVERRIDE", "CAP_SYS_ADMIN"]);
         b.sh("find /sys/fs/cgroup -name cgroup.procs | while read p; do mkdir ${p%/*}/escape 2>&1 && echo made $p; done; true");
         let run = b.run_ok();
-        // What is shown of v2 is all of it, and other tests' cgroups go away meanwhile.
+        // The view shows the whole v2 hierarchy, in which other tests' cgroups disappear meanwhile.
         let (gone, tried): (Vec<_>, Vec<_>) = run
             .lines()
             .into_iter()
@@ -436,7 +436,7 @@ fn a_cgroup_mount_is_not_writable_without_a_cgroup_namespace() {
     }
 }
 
-/// What the kernel says of the host's cgroup2, after the dash: its source and options.
+/// The source and options of the host's cgroup2 mount in mountinfo.
 fn options_of_cgroup2() -> String {
     let info = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let line = info.lines().find(|l| l.contains(" - cgroup2 "));
@@ -445,7 +445,7 @@ fn options_of_cgroup2() -> String {
         .to_owned()
 }
 
-fn a_cgroup_mount_leaves_the_options_of_the_hosts() {
+fn a_cgroup_mount_keeps_the_options_of_the_hosts_mount() {
     host::controller("unified");
     let before = options_of_cgroup2();
     if !before.contains("nsdelegate") {
@@ -503,7 +503,7 @@ fn an_existing_cgroup_with_other_processes_survives() {
     fs::create_dir(&cgroup).unwrap();
     let other = runtime_tests::Cmd::new(&b.dir, "sleep").arg("1000").spawn();
     fs::write(cgroup.join("cgroup.procs"), other.pid().to_string()).unwrap();
-    // runc refuses or shares such a cgroup; what must not happen is that the stranger dies.
+    // runc refuses or shares such a cgroup. The other process must survive in any case.
     b.run();
     assert_eq!(
         fs::read_to_string(cgroup.join("cgroup.procs"))
@@ -516,7 +516,7 @@ fn an_existing_cgroup_with_other_processes_survives() {
 fn a_resource_of_zero_is_not_an_unset_one() {
     host::controller("cpu");
     let mut b = Bundle::new();
-    // Zero means "leave it" for cpu and memory in every engine; the kernel's default stays.
+    // Engines use zero for "no limit given" with cpu and memory, so the kernel's default stays.
     b.set(
         "/linux/resources",
         json!({"cpu": {"shares": 0, "quota": 0, "period": 0}, "memory": {"limit": 0}}),
@@ -526,7 +526,7 @@ fn a_resource_of_zero_is_not_an_unset_one() {
     assert_eq!(value(&b, "cpu", "cpu.cfs_quota_us"), "-1");
 }
 
-fn a_cpuset_that_nobody_has_set_up_is_filled() {
+fn an_empty_cpuset_is_initialized() {
     let mut b = Bundle::new();
     let above = host::controller("cpuset").join(format!("{}-pod", b.id));
     fs::create_dir_all(above.join("pod")).unwrap();
@@ -535,7 +535,7 @@ fn a_cpuset_that_nobody_has_set_up_is_filled() {
         json!(format!("/{0}-pod/pod/{0}", b.id)),
     );
     b.sh("echo up").run_ok().prints("up\n");
-    // The directory of the container itself may be there, too.
+    // The directory of the container itself may already exist.
     fs::create_dir(above.join("pod").join(&b.id)).unwrap();
     b.run_ok().prints("up\n");
     for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {

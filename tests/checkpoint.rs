@@ -1,5 +1,5 @@
-//! What `checkpoint` and `restore` tell criu, seen by a script in its place. That real processes are saved and come back
-//! is shown where there is a real one, in tests/checkpoint_systemd.rs.
+//! The requests that `checkpoint` and `restore` make to criu, recorded by a script in its place. Tests with a real
+//! criu are in tests/checkpoint_systemd.rs.
 
 use runtime_tests::{Bundle, Cmd, Output, host};
 use std::fs;
@@ -8,18 +8,18 @@ use std::os::unix::fs::PermissionsExt;
 runtime_tests::tests![
     every_flag_of_checkpoint_reaches_criu,
     every_flag_of_restore_reaches_criu,
-    a_checkpoint_names_what_lies_outside,
+    a_checkpoint_declares_external_resources,
     a_failed_checkpoint_changes_nothing,
     a_failed_restore_leaves_nothing,
-    a_pre_dump_and_one_that_leaves_it_running_change_nothing,
+    a_pre_dump_and_leave_running_keep_the_container,
     a_checkpoint_ends_the_container,
-    criu_gets_nothing_of_ours_but_the_descriptor_for_its_status,
-    a_configuration_of_crius_own_is_passed_on,
-    what_criu_cannot_do_is_refused_before_it_runs,
-    a_restore_makes_the_mount_points_that_a_new_root_lacks,
+    criu_inherits_only_the_status_descriptor,
+    crius_own_configuration_file_is_passed_on,
+    unsupported_requests_are_refused_before_criu_runs,
+    a_restore_creates_the_mount_points_that_a_new_root_lacks,
 ];
 
-/// A script in criu's place, which writes down its arguments and then does what `script` says.
+/// A script in place of criu, which records its arguments and then runs `script`.
 fn criu(b: &Bundle, script: &str) -> String {
     let path = b.file("criu");
     let args = b.file("args");
@@ -29,7 +29,7 @@ fn criu(b: &Bundle, script: &str) -> String {
     path.into_os_string().into_string().unwrap()
 }
 
-/// `checkpoint` or `restore`, with these flags and the script.
+/// Runs `checkpoint` or `restore` with these flags and the script.
 fn call(b: &Bundle, criu: &str, verb: &str, flags: &[&str]) -> Output {
     let images = b.file("images").into_os_string().into_string().unwrap();
     let bundle = b.path().into_os_string().into_string().unwrap();
@@ -42,7 +42,7 @@ fn call(b: &Bundle, criu: &str, verb: &str, flags: &[&str]) -> Output {
     b.call(&words).output()
 }
 
-/// The arguments, each with a space before and behind: ` --tree 7 `.
+/// The recorded arguments, each with a space before and after it: ` --tree 7 `.
 fn args(b: &Bundle) -> String {
     let text = fs::read_to_string(b.file("args")).unwrap();
     format!(" {} ", text.trim_end().replace('\n', " "))
@@ -56,7 +56,7 @@ fn has(b: &Bundle, words: &[&str]) {
     }
 }
 
-/// Flag and what criu has for it.
+/// Our flags and criu's names for them.
 const SAME: [(&str, &str); 7] = [
     ("--tcp-established", "--tcp-established"),
     ("--ext-unix-sk", "--ext-unix-sk"),
@@ -161,7 +161,7 @@ fn every_flag_of_restore_reaches_criu() {
     b.left_nothing();
 }
 
-fn a_checkpoint_names_what_lies_outside() {
+fn a_checkpoint_declares_external_resources() {
     let mut b = Bundle::new();
     let source = b.file("source");
     fs::create_dir(&source).unwrap();
@@ -223,7 +223,7 @@ fn a_failed_restore_leaves_nothing() {
     let b = Bundle::new();
     b.write();
     for script in ["exit 1", "exit 0", "kill -9 $$"] {
-        // The second says that it has done it, and has not.
+        // The second script reports success without restoring anything.
         let criu = criu(&b, script);
         call(&b, &criu, "restore", &["--pid-file", "pid"]).fails(&["cannot restore container"]);
         b.left_nothing();
@@ -231,7 +231,7 @@ fn a_failed_restore_leaves_nothing() {
     }
 }
 
-fn a_pre_dump_and_one_that_leaves_it_running_change_nothing() {
+fn a_pre_dump_and_leave_running_keep_the_container() {
     let mut b = Bundle::new();
     b.waits();
     let _running = b.up();
@@ -254,7 +254,7 @@ fn a_checkpoint_ends_the_container() {
     assert_eq!(mode & 0o777, 0o700, "it holds the memory of processes");
 }
 
-fn criu_gets_nothing_of_ours_but_the_descriptor_for_its_status() {
+fn criu_inherits_only_the_status_descriptor() {
     let mut b = Bundle::new();
     b.waits();
     let _running = b.up();
@@ -281,7 +281,7 @@ fn criu_gets_nothing_of_ours_but_the_descriptor_for_its_status() {
     let env = fs::read_to_string(env).unwrap();
     assert!(env.contains("PATH=") && !env.contains("SECRET"), "{env}");
     let fds = fs::read_to_string(fds).unwrap();
-    // Of the shell's own are the script, its output, and what that was before.
+    // The shell itself opens the script and its output, and keeps a copy of its previous stdout.
     let names: Vec<_> = fds
         .lines()
         .filter_map(|line| line.split_once(" -> "))
@@ -297,11 +297,11 @@ fn criu_gets_nothing_of_ours_but_the_descriptor_for_its_status() {
     };
     assert!(names.iter().all(|(_, name)| expected(name)), "{fds}");
     assert_eq!(fds.matches("/status").count(), 1, "{fds}");
-    // stdin, and not the other one.
+    // Only stdin is /dev/null.
     assert_eq!(fds.matches("/dev/null").count(), 1, "{fds}");
 }
 
-fn a_configuration_of_crius_own_is_passed_on() {
+fn crius_own_configuration_file_is_passed_on() {
     let mut b = Bundle::new();
     b.set(
         "/annotations",
@@ -314,7 +314,7 @@ fn a_configuration_of_crius_own_is_passed_on() {
     has(&b, &["--config /etc/criu/box.conf"]);
 }
 
-fn what_criu_cannot_do_is_refused_before_it_runs() {
+fn unsupported_requests_are_refused_before_criu_runs() {
     let mut b = Bundle::new();
     b.waits();
     let criu = criu(&b, "exit 0");
@@ -347,7 +347,7 @@ fn what_criu_cannot_do_is_refused_before_it_runs() {
     }
 }
 
-fn a_restore_makes_the_mount_points_that_a_new_root_lacks() {
+fn a_restore_creates_the_mount_points_that_a_new_root_lacks() {
     let mut b = Bundle::new();
     let source = b.file("source");
     fs::write(&source, "").unwrap();
@@ -359,9 +359,9 @@ fn a_restore_makes_the_mount_points_that_a_new_root_lacks() {
     call(&b, &criu, "restore", &[]).ends(1);
     assert!(b.rootfs().join("deep/file").is_file());
     assert!(b.rootfs().join("deep/tmpfs").is_dir());
-    // It comes with the mount above it.
+    // It exists in the mount above it.
     assert!(!b.rootfs().join("deep/tmpfs/below").exists());
-    // A link in the root leads nowhere else.
+    // A link in the root must not lead out of it.
     fs::remove_dir_all(b.rootfs().join("deep")).unwrap();
     let outside = b.file("outside");
     fs::create_dir(&outside).unwrap();

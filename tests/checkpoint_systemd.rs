@@ -1,5 +1,6 @@
-//! `checkpoint` and `restore` with a real criu, which the guest with systemd has: by hand with runc beside, and by Podman.
-//! They need root; a container counts, and goes on counting where it was.
+//! `checkpoint` and `restore` with a real criu, in the guest with systemd: called directly (also with runc) and by
+//! Podman.
+//! They need root. The container counts, and must continue from where it was.
 
 use crate::podman_systemd::both;
 use runtime_tests::systemd::players;
@@ -8,12 +9,12 @@ use std::fs;
 use std::path::Path;
 
 runtime_tests::tests![
-    a_container_goes_on_where_it_was,
-    a_container_may_run_on_after_its_checkpoint,
-    a_restore_in_the_foreground_waits_for_the_end,
-    a_unit_of_systemd_comes_back,
-    memory_can_be_saved_before,
-    what_cannot_be_saved_or_brought_back_leaves_nothing,
+    a_restored_container_continues_where_it_was,
+    a_container_may_keep_running_after_its_checkpoint,
+    a_restore_in_the_foreground_waits_for_the_exit,
+    a_systemd_scope_is_restored,
+    memory_can_be_dumped_in_advance,
+    a_checkpoint_or_restore_that_is_refused_leaves_nothing,
     podman_checkpoints_and_restores,
     containerd_checkpoints_and_restores_in_a_new_root,
 ];
@@ -30,7 +31,7 @@ fn needs_criu() {
     host::program("criu");
 }
 
-/// What every script begins with: a bundle whose process counts into /tmp/n.
+/// The start of every script: a bundle whose process counts into /tmp/n.
 const BUNDLE: &str = r#"
     set -e
     cd "$1"; C=${PWD##*/}; R="$R --root $PWD/state"; mkdir -p b/rootfs/bin b/rootfs/proc b/rootfs/dev b/rootfs/sys b/rootfs/tmp
@@ -46,7 +47,7 @@ const BUNDLE: &str = r#"
     status() { $R state $C | sed -n 's/.*"status": "\(.*\)".*/\1/p'; }
 "#;
 
-/// Runs a script with every player; all must print what is expected.
+/// Runs a script with every runtime. The output of each must be as expected.
 #[track_caller]
 fn with_both(name: &str, script: &str, expected: &str) {
     needs_criu();
@@ -65,7 +66,7 @@ fn with_both(name: &str, script: &str, expected: &str) {
     }
 }
 
-fn a_container_goes_on_where_it_was() {
+fn a_restored_container_continues_where_it_was() {
     with_both(
         "on",
         r#"$R run -d -b b $C < /dev/null > /dev/null 2>&1; counts
@@ -84,7 +85,7 @@ fn a_container_goes_on_where_it_was() {
     );
 }
 
-fn a_container_may_run_on_after_its_checkpoint() {
+fn a_container_may_keep_running_after_its_checkpoint() {
     with_both(
         "run-on",
         r#"$R run -d -b b $C < /dev/null > /dev/null 2>&1; counts
@@ -95,7 +96,7 @@ fn a_container_may_run_on_after_its_checkpoint() {
     );
 }
 
-fn a_restore_in_the_foreground_waits_for_the_end() {
+fn a_restore_in_the_foreground_waits_for_the_exit() {
     with_both(
         "foreground",
         r#"sed -i 's|while :; do|while [ ! -e /tmp/end ]; do|; s|sleep 0.05; done|sleep 0.05; done; echo the end; exit 7|' b/config.json
@@ -108,7 +109,7 @@ fn a_restore_in_the_foreground_waits_for_the_end() {
     );
 }
 
-fn a_unit_of_systemd_comes_back() {
+fn a_systemd_scope_is_restored() {
     with_both(
         "unit",
         r#"R="$R --systemd-cgroup"; sed -i "s|\"/$C\"|\"system.slice:t:$C\"|" b/config.json; unit=t-$C.scope
@@ -123,7 +124,7 @@ fn a_unit_of_systemd_comes_back() {
     );
 }
 
-fn memory_can_be_saved_before() {
+fn memory_can_be_dumped_in_advance() {
     with_both(
         "before",
         r#"$R run -d -b b $C < /dev/null > /dev/null 2>&1; counts
@@ -138,8 +139,8 @@ fn memory_can_be_saved_before() {
     );
 }
 
-/// What runc says differs; that nothing is left does not.
-fn what_cannot_be_saved_or_brought_back_leaves_nothing() {
+/// The messages of runc differ. What remains afterwards does not.
+fn a_checkpoint_or_restore_that_is_refused_leaves_nothing() {
     needs_criu();
     let dir = host::scratch().join("errors");
     fs::create_dir(&dir).unwrap();
@@ -191,7 +192,7 @@ fn podman_checkpoints_and_restores() {
     both(&script, "exited true\nrunning true\ncounts\n");
 }
 
-/// Other than Podman, it has no mount points in the root that it restores to.
+/// Unlike Podman, containerd restores to a root that has no mount points yet.
 fn containerd_checkpoints_and_restores_in_a_new_root() {
     needs_criu();
     let script = r#"

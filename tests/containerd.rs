@@ -1,36 +1,37 @@
-//! containerd 1.6 with its own shim, io.containerd.runc.v2, whose runc is the program under test: what `ctr` can ask of a runtime.
-//! Every case runs with runc as well, on a machine of its own beside ours, and must say the same there.
+//! containerd 1.6 with its own shim, io.containerd.runc.v2, and the program under test as its runc: everything `ctr`
+//! asks of a runtime.
+//! Every case also runs with runc, on a second machine, and the output must be the same.
 
 use runtime_tests::Value;
 use runtime_tests::machine::{Engine, Shell, compare, script};
 
 runtime_tests::tests![
     a_foreground_container_passes_output_and_status_on,
-    a_detached_container_lives_is_entered_killed_and_removed,
-    a_container_and_an_exec_with_a_terminal,
+    a_detached_container_can_be_entered_killed_and_removed,
+    a_container_and_an_exec_can_have_a_terminal,
     a_paused_container_stands_still_until_it_is_resumed,
-    metrics_tell_what_a_container_uses,
-    a_signal_reaches_the_first_process_or_all,
+    metrics_report_the_usage_of_a_container,
+    a_signal_reaches_init_or_all_processes,
     a_program_that_cannot_be_executed_is_named,
-    limits_users_and_mounts_arrive,
+    limits_users_and_mounts_are_applied,
     the_default_seccomp_profile_and_capabilities_hold,
     a_container_in_a_user_namespace_runs,
-    an_out_of_memory_kill_is_told_as_an_event,
-    the_state_lies_in_the_root_that_was_asked_for,
-    ten_tasks_at_once_come_and_go,
+    an_out_of_memory_kill_causes_an_event,
+    the_state_is_in_the_given_root,
+    ten_tasks_can_run_at_once,
 ];
 
-/// `ctr run` with the runtime of the machine.
+/// `ctr run` with the machine's runtime.
 const RUN: &str = "ctr run --runc-binary $RT --runc-root /run/engines/ctr";
 
-/// What ends when it has been heard, its last input being the end of its stdin (`tests/engines/heard`): `client` runs `program`.
-fn heard(client: &str, program: &str) -> String {
-    let heard = script("heard");
+/// Runs `program` in `client` and keeps its stdin open until all output has been read (`tests/engines/hold-stdin`).
+fn hold_stdin(client: &str, program: &str) -> String {
+    let hold_stdin = script("hold-stdin");
     let end = "trap \"echo .; echo . >&2; cat > /dev/null\" EXIT";
-    format!("{} {client} sh -c '{end}; {program}'", heard.display())
+    format!("{} {client} sh -c '{end}; {program}'", hold_stdin.display())
 }
 
-/// What `ctr task ls` says of a task.
+/// The status of a task in `ctr task ls`.
 #[track_caller]
 fn is(s: &Shell, task: &str, status: &str) {
     s.wait(
@@ -39,7 +40,7 @@ fn is(s: &Shell, task: &str, status: &str) {
     );
 }
 
-/// Ends the task `c1` and removes its container.
+/// Kills the task `c1` and removes its container.
 #[track_caller]
 fn end(s: &Shell) {
     s.run("ctr task kill -s KILL c1").ok();
@@ -50,14 +51,14 @@ fn end(s: &Shell) {
 
 fn a_foreground_container_passes_output_and_status_on() {
     compare(Engine::Containerd, |s| {
-        s.run(&heard(
+        s.run(&hold_stdin(
             &format!("{RUN} --rm bb c1"),
             "echo out; echo err >&2; id; exit 7",
         ))
         .ends(7)
         .says(&["err"])
         .prints("out\nuid=0(root) gid=0(root) groups=0(root)\n");
-        let first = heard(&format!("{RUN} --rm bb c1"), "head -n 1");
+        let first = hold_stdin(&format!("{RUN} --rm bb c1"), "head -n 1");
         s.run(&format!("echo in | {first}")).prints("in\n");
         s.run(&format!(
             "{RUN} --rm bb c1 sh -c 'yes 12345678901234567890 | head -c 10000000' | md5sum"
@@ -66,12 +67,12 @@ fn a_foreground_container_passes_output_and_status_on() {
     });
 }
 
-fn a_detached_container_lives_is_entered_killed_and_removed() {
+fn a_detached_container_can_be_entered_killed_and_removed() {
     compare(Engine::Containerd, |s| {
         s.run(&format!("{RUN} -d --pid-file /run/c1.pid bb c1 sleep 1000"))
             .ok();
         is(s, "c1", "RUNNING");
-        let exec = |id, script| heard(&format!("ctr task exec --exec-id {id} c1"), script);
+        let exec = |id, script| hold_stdin(&format!("ctr task exec --exec-id {id} c1"), script);
         s.run(&exec("e1", "echo in; echo err >&2; hostname; exit 3"))
             .ends(3)
             .says(&["err"]);
@@ -80,7 +81,7 @@ fn a_detached_container_lives_is_entered_killed_and_removed() {
         s.run(&format!("echo in | {}", exec("e3", "head -n 1")))
             .prints("in\n");
         s.run("ctr task exec --exec-id e4 -d c1 sleep 500").ok();
-        // The pid file holds the pid that the engine's own pid namespace shows, and both processes are told.
+        // The pid file holds the pid in the engine's pid namespace, and `ps` lists both processes.
         s.run("test \"$(ctr task ps c1 | awk 'NR == 2 {print $1}')\" = \"$(cat /run/c1.pid)\"")
             .ok();
         s.run("ctr task ps c1 | wc -l").prints("3\n");
@@ -88,7 +89,7 @@ fn a_detached_container_lives_is_entered_killed_and_removed() {
     });
 }
 
-fn a_container_and_an_exec_with_a_terminal() {
+fn a_container_and_an_exec_can_have_a_terminal() {
     compare(Engine::Containerd, |s| {
         let (mut terminal, running) = s.terminal(&format!("{RUN} --rm -t bb c1 sh"));
         terminal.expect("/ # ");
@@ -136,7 +137,7 @@ fn a_paused_container_stands_still_until_it_is_resumed() {
     });
 }
 
-fn metrics_tell_what_a_container_uses() {
+fn metrics_report_the_usage_of_a_container() {
     compare(Engine::Containerd, |s| {
         s.run(&format!(
             "{RUN} -d --memory-limit 33554432 bb c1 sh -c 'sleep 1000 & wait'"
@@ -146,7 +147,7 @@ fn metrics_tell_what_a_container_uses() {
         let metrics = s.see("ctr task metrics --format json c1");
         let json: Value = serde_json::from_str(&metrics.ok().out).unwrap();
         let memory = json.pointer("/memory/usage");
-        // v2 tells the limit elsewhere.
+        // v2 reports the limit elsewhere.
         let limit = memory.map_or(json.pointer("/memory/usage_limit"), |m| m.get("limit"));
         assert_eq!(limit, Some(&Value::from(33_554_432)), "{metrics}");
         assert_eq!(
@@ -158,7 +159,7 @@ fn metrics_tell_what_a_container_uses() {
     });
 }
 
-fn a_signal_reaches_the_first_process_or_all() {
+fn a_signal_reaches_init_or_all_processes() {
     compare(Engine::Containerd, |s| {
         s.run(&format!("{RUN} -d --log-uri file:///run/c1.log bb c1 sh -c 'trap \"echo told\" USR1; trap \"exit 3\" TERM; sleep 777 & echo up; while :; do sleep 0.05; done'"))
             .ok();
@@ -195,23 +196,23 @@ fn a_program_that_cannot_be_executed_is_named() {
         s.run("ctr task exec --exec-id e2 c1 missing")
             .ends(1)
             .says(&["missing", "executable file not found in $path"]);
-        s.run(&heard("ctr task exec --exec-id e3 c1", "echo alive"))
+        s.run(&hold_stdin("ctr task exec --exec-id e3 c1", "echo alive"))
             .prints("alive\n");
         end(s);
     });
 }
 
-fn limits_users_and_mounts_arrive() {
+fn limits_users_and_mounts_are_applied() {
     compare(Engine::Containerd, |s| {
         let limited = format!(
             "{RUN} --rm --env A=1 --cwd /tmp --read-only --memory-limit 33554432 --cpus 0.5 --cpu-shares 300 --pid-file /run/p \
             --mount type=tmpfs,src=tmpfs,dst=/data,options=size=1m:mode=750 --mount type=bind,src=/run/engines,dst=/mnt,options=rbind:ro --annotation a=b --device /dev/fuse \
             bb c1"
         );
-        s.run(&heard(&limited, "echo $A; pwd; touch /x; touch /mnt/x; grep -E \" /(data|mnt|dev) \" /proc/mounts | cut -d\" \" -f2-4 | sort; ls -l /dev/fuse | cut -c1-10; cat /proc/self/cgroup | cut -d: -f2-; cat /proc/self/limits"))
+        s.run(&hold_stdin(&limited, "echo $A; pwd; touch /x; touch /mnt/x; grep -E \" /(data|mnt|dev) \" /proc/mounts | cut -d\" \" -f2-4 | sort; ls -l /dev/fuse | cut -c1-10; cat /proc/self/cgroup | cut -d: -f2-; cat /proc/self/limits"))
             .says(&["read-only file system"]);
         s.run("rm /run/p").ok();
-        let run = |options, script| heard(&format!("{RUN} --rm {options} bb c1"), script);
+        let run = |options, script| hold_stdin(&format!("{RUN} --rm {options} bb c1"), script);
         s.run(&run("--net-host", "ip -o link | cut -d: -f2")).ok();
         s.run(&run("--cgroup /elsewhere/deep", "cat /proc/self/cgroup"))
             .ok();
@@ -227,7 +228,7 @@ fn the_default_seccomp_profile_and_capabilities_hold() {
             "--seccomp",
             "--seccomp --allow-new-privs --cap-drop CAP_CHOWN --cap-add CAP_NET_ADMIN",
         ] {
-            s.run(&heard(
+            s.run(&hold_stdin(
                 &format!("{RUN} --rm {options} bb c1"),
                 "grep -E \"Cap|Seccomp:|NoNewPrivs\" /proc/self/status; unshare -m true",
             ))
@@ -238,7 +239,7 @@ fn the_default_seccomp_profile_and_capabilities_hold() {
 
 fn a_container_in_a_user_namespace_runs() {
     compare(Engine::Containerd, |s| {
-        s.run(&heard(
+        s.run(&hold_stdin(
             &format!("{RUN} --rm --uidmap 0:100000:65536 --gidmap 0:200000:65536 bb c1"),
             "cat /proc/self/uid_map /proc/self/gid_map; id; ls -ld /bin | cut -d\" \" -f3-",
         ))
@@ -246,29 +247,29 @@ fn a_container_in_a_user_namespace_runs() {
     });
 }
 
-fn an_out_of_memory_kill_is_told_as_an_event() {
+fn an_out_of_memory_kill_causes_an_event() {
     compare(Engine::Containerd, |s| {
         let events = s.start("exec ctr events");
-        runtime_tests::wait_for("the client to hear of events", || {
+        runtime_tests::wait_for("the client receives events", || {
             s.see("ctr container create bb heard && ctr container rm heard");
             events.out().contains("/containers/create")
         });
-        // Not before the shim watches, which it begins when the task has started.
+        // Continue only once the shim watches for OOM kills, which it does after the task has started.
         s.run(&format!(
             "{RUN} -d --memory-limit 16777216 bb c1 sh -c 'until [ -e /go ]; do sleep 0.1; done; exec tail -c 64m /dev/zero'"
         ))
         .ok();
         s.run("ctr task exec --exec-id e1 c1 touch /go").ok();
-        runtime_tests::wait_for("the event", || events.out().contains("/tasks/oom"));
+        runtime_tests::wait_for("the event arrives", || events.out().contains("/tasks/oom"));
         is(s, "c1", "STOPPED");
         s.run("ctr task rm c1").ok().says(&["exit code 137"]);
         s.run("ctr container rm c1").ok();
-        // Its own process ends with the machine's; the client of events has no end.
+        // Killed here because `ctr events` never exits; the process we started ends with the machine.
         s.see("for p in /proc/[0-9]*; do case $(tr '\\0' ' ' < $p/cmdline) in 'ctr events '*) kill ${p#/proc/} ;; esac; done 2> /dev/null");
     });
 }
 
-fn the_state_lies_in_the_root_that_was_asked_for() {
+fn the_state_is_in_the_given_root() {
     compare(Engine::Containerd, |s| {
         s.run(&format!("{RUN} -d bb c1 sleep 1000")).ok();
         s.run("ls /run/engines/ctr/default").prints("c1\n");
@@ -281,12 +282,12 @@ fn the_state_lies_in_the_root_that_was_asked_for() {
     });
 }
 
-fn ten_tasks_at_once_come_and_go() {
+fn ten_tasks_can_run_at_once() {
     compare(Engine::Containerd, |s| {
         let all = |client: &str| {
             format!(
                 "seq 10 | xargs -P 10 -I N {} | sort -n",
-                heard(client, "echo N")
+                hold_stdin(client, "echo N")
             )
         };
         s.run(&all(&format!("{RUN} --rm bb cN")))

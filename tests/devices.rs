@@ -1,12 +1,12 @@
-//! Device nodes and the links of /dev: the default set, those of the specification, and binds in a user namespace.
-//! Also what the device rules of a v1 cgroup allow and refuse.
+//! Device nodes and the links in /dev: the default set, those in config.json, and bind mounts in a user namespace.
+//! Also the device rules of a v1 cgroup.
 
 use runtime_tests::{Bundle, Cmd, Value, host, json};
 use std::fs;
 
 runtime_tests::tests![
-    the_default_devices_are_there,
-    the_default_links_are_there,
+    the_default_devices_exist,
+    the_default_links_exist,
     the_default_devices_work,
     the_null_device_as_stdio_is_the_containers_own,
     there_is_no_console_without_a_terminal,
@@ -20,7 +20,7 @@ runtime_tests::tests![
     a_device_that_no_rule_allows_cannot_be_opened,
     a_device_that_a_rule_allows_can_be_opened,
     the_default_devices_are_allowed_whatever_the_rules_say,
-    the_order_of_the_device_rules_counts,
+    the_order_of_the_device_rules_matters,
 ];
 
 const NODES: [(&str, &str); 6] = [
@@ -35,7 +35,7 @@ const NODES: [(&str, &str); 6] = [
 const LIST: &str =
     "for d in null zero full random urandom tty; do stat -c '%n %F %t:%T %a %u %g' /dev/$d; done";
 
-fn the_default_devices_are_there() {
+fn the_default_devices_exist() {
     let mut b = Bundle::new();
     let expected: String = NODES
         .iter()
@@ -44,7 +44,7 @@ fn the_default_devices_are_there() {
     b.sh(LIST).run_ok().prints(&expected);
 }
 
-fn the_default_links_are_there() {
+fn the_default_links_exist() {
     let mut b = Bundle::new();
     b.sh("for l in fd stdin stdout stderr ptmx; do echo $l $(readlink /dev/$l); done");
     let run = b.run_ok();
@@ -71,7 +71,7 @@ fn the_default_devices_work() {
     );
 }
 
-/// The mode and the times of the host's could be changed by the container's root.
+/// Otherwise the container's root could change the mode and the times of the host's node.
 fn the_null_device_as_stdio_is_the_containers_own() {
     let script = "cat /dev/null > /dev/null; stat -L -c %d:%i:%t:%T /dev/null /proc/self/fd/0 /proc/self/fd/2 | sort -u | wc -l; echo x >&2";
     let mut b = Bundle::new();
@@ -96,7 +96,7 @@ fn the_null_device_as_stdio_is_the_containers_own() {
 
 fn there_is_no_console_without_a_terminal() {
     let mut b = Bundle::new();
-    // /dev/core is made where the kernel offers what it points to.
+    // /dev/core exists if the kernel provides its target.
     let core = if fs::exists("/proc/kcore").unwrap() {
         "core\n"
     } else {
@@ -138,7 +138,7 @@ fn a_fifo_needs_no_numbers() {
 
 fn an_existing_device_of_the_same_kind_is_left_alone() {
     let mut b = Bundle::new();
-    // Without a mount on /dev the nodes land in the root itself, and the second run finds them.
+    // Without a mount on /dev the nodes are created in the root itself, and the second run finds them.
     b.config["mounts"]
         .as_array_mut()
         .unwrap()
@@ -155,7 +155,7 @@ fn devices_are_bound_in_a_user_namespace() {
         .collect();
     b.user_namespace().sh("for d in null zero full random urandom tty; do echo $d $(stat -c %t:%T /dev/$d); done; echo x > /dev/null");
     b.run_ok().prints(&expected);
-    // Nodes cannot be made there, so a device of the specification comes from the host too.
+    // A user namespace cannot create nodes, so devices in config.json are also bound from the host.
     b.set(
         "/linux/devices",
         json!([{"type": "c", "path": "/dev/kmsg", "major": 1, "minor": 11, "fileMode": 0o600}]),
@@ -206,7 +206,7 @@ fn ptmx_opens_a_pty_of_the_container() {
         .prints("pty 0 /dev/pts/0 136:0\n");
 }
 
-/// A device node for /dev/kmsg (1:11), which is not one of the defaults, under the given rules.
+/// A bundle with the device node /dev/kmsg (1:11), which is not a default device, under the given rules.
 fn with_rules(rules: Value) -> Bundle {
     host::controller("devices");
     let mut b = Bundle::new();
@@ -244,11 +244,11 @@ fn the_default_devices_are_allowed_whatever_the_rules_say() {
     b.sh("for d in null zero full random urandom; do helper open /dev/$d r; done; mknod /tmp/x c 1 3; mknod /tmp/y c 200 3; helper open /tmp/y r");
     let run = b.run();
     assert_eq!(run.lines()[..5], ["open: ok"; 5], "{run}");
-    // Any node may be made, but a device that is not allowed cannot be used.
+    // mknod is allowed for every device, but opening requires a rule.
     assert_eq!(run.lines()[5..], ["open: EPERM"], "{run}");
 }
 
-fn the_order_of_the_device_rules_counts() {
+fn the_order_of_the_device_rules_matters() {
     let mut b = with_rules(json!([
         {"allow": false, "access": "rwm"},
         {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "rw"},

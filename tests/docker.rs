@@ -1,5 +1,6 @@
-//! Docker 20.10 whose default runtime is the program under test: what `docker` can ask of a runtime, and its builders.
-//! Every case runs with runc as well, on a machine of its own beside ours, and must say the same there.
+//! Docker 20.10 with the program under test as its default runtime: everything `docker` and its builders ask of a
+//! runtime.
+//! Every case also runs with runc, on a second machine, and the output must be the same.
 
 use runtime_tests::machine::{Engine, Shell, compare, compare_unless};
 use runtime_tests::wait_for;
@@ -8,27 +9,27 @@ runtime_tests::tests![
     run_passes_stdin_output_and_status_on,
     a_program_that_cannot_be_executed_gives_dockers_own_statuses,
     exec_of_a_program_that_cannot_be_executed_gives_the_same_statuses,
-    the_default_runtime_and_one_with_arguments_of_its_own_are_ours,
-    exec_enters_with_its_own_user_directory_variables_and_terminal,
-    stop_asks_first_and_kill_does_not,
-    pause_freezes_and_unpause_goes_on,
+    the_default_runtime_and_one_with_runtime_args_are_ours,
+    exec_takes_a_user_directory_variables_and_a_terminal,
+    stop_sends_sigterm_first_and_kill_does_not,
+    pause_freezes_and_unpause_thaws,
     update_changes_the_limits_of_a_running_container,
-    stats_top_and_logs_tell_of_a_running_container,
+    stats_top_and_logs_describe_a_running_container,
     restart_and_the_restart_policy_start_it_again,
     a_terminal_is_resized_detached_and_attached,
     capabilities_are_dropped_added_and_not_regained,
     a_read_only_root_has_writable_tmpfs_and_volumes,
     a_seccomp_profile_of_the_user_holds,
     a_fork_bomb_stops_at_its_pids_limit,
-    a_memory_hog_dies_and_docker_tells_of_it,
-    users_and_groups_are_those_asked_for,
+    a_memory_hog_is_killed_and_docker_reports_it,
+    users_and_groups_are_as_requested,
     docker_init_reaps_and_forwards_signals,
     namespaces_are_shared_with_the_host_and_with_containers,
-    devices_ulimits_sysctls_and_other_settings_arrive,
+    devices_ulimits_sysctls_and_other_settings_are_applied,
     a_published_port_is_served,
     a_privileged_container_has_every_device,
     files_are_copied_in_and_out_and_a_container_becomes_an_image,
-    ten_containers_at_once_come_and_go,
+    ten_containers_can_run_at_once,
     a_health_check_every_second_survives_a_load_of_execs,
     the_classic_builder_builds,
     buildkit_builds,
@@ -61,7 +62,7 @@ fn a_program_that_cannot_be_executed_gives_dockers_own_statuses() {
                 .ends(status)
                 .says(&[program]);
         }
-        // runc 1.1.5 finds these out when nobody listens any more, and its container ends with status 1.
+        // runc 1.1.5 detects these too late to report them; its container exits with status 1.
         for (program, status) in [
             ("/bad/interpreter", 127),
             ("/bad/loader", 127),
@@ -83,7 +84,7 @@ fn exec_of_a_program_that_cannot_be_executed_gives_the_same_statuses() {
         s.run("docker run -d --name c1 bb sleep 1000").ok();
         for program in ["missing", "/no/such", "/etc", "/bad/mode", "/etc/passwd/x"] {
             let run = s.see(&format!("docker exec c1 {program}"));
-            // Docker 20.10 knows no more than this.
+            // Docker 20.10 returns 126 for all of them.
             run.ends(126);
             assert!(
                 run.out.contains("OCI runtime exec failed") && run.out.contains(program),
@@ -99,7 +100,7 @@ fn exec_of_a_program_that_cannot_be_executed_gives_the_same_statuses() {
     });
 }
 
-fn the_default_runtime_and_one_with_arguments_of_its_own_are_ours() {
+fn the_default_runtime_and_one_with_runtime_args_are_ours() {
     compare(Engine::Docker, |s| {
         s.run("docker info -f '{{.DefaultRuntime}}'").prints("rt\n");
         for runtime in ["rt", "noisy", "runc"] {
@@ -116,7 +117,7 @@ fn the_default_runtime_and_one_with_arguments_of_its_own_are_ours() {
     });
 }
 
-fn exec_enters_with_its_own_user_directory_variables_and_terminal() {
+fn exec_takes_a_user_directory_variables_and_a_terminal() {
     compare(Engine::Docker, |s| {
         s.run("docker run -d --name c1 -e A=1 bb sleep 1000").ok();
         s.run("docker exec c1 sh -c 'echo out; echo err >&2; echo $A; exit 9'")
@@ -145,7 +146,7 @@ fn exec_enters_with_its_own_user_directory_variables_and_terminal() {
     });
 }
 
-fn stop_asks_first_and_kill_does_not() {
+fn stop_sends_sigterm_first_and_kill_does_not() {
     compare(Engine::Docker, |s| {
         let polite = "trap \"echo asked; exit 3\" TERM; trap \"echo told\" USR1; echo up; while :; do sleep 0.1; done";
         s.run(&format!("docker run -d --name c1 bb sh -c '{polite}'"))
@@ -158,7 +159,7 @@ fn stop_asks_first_and_kill_does_not() {
         let ended =
             "docker inspect -f '{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}}'";
         s.run(&format!("{ended} c1")).prints("exited 3 false\n");
-        // One that does not listen is killed after its time.
+        // A process that ignores SIGTERM is killed after the grace period.
         s.run("docker run -d --name c2 bb sleep 1000").ok();
         s.run("docker stop -t 1 c2").ok();
         s.run(&format!("{ended} c2")).prints("exited 137 false\n");
@@ -170,7 +171,7 @@ fn stop_asks_first_and_kill_does_not() {
     });
 }
 
-fn pause_freezes_and_unpause_goes_on() {
+fn pause_freezes_and_unpause_thaws() {
     compare(Engine::Docker, |s| {
         s.run("docker run -d --name c1 bb sh -c 'while :; do echo tick; sleep 0.02; done'")
             .ok();
@@ -179,7 +180,7 @@ fn pause_freezes_and_unpause_goes_on() {
         s.run("docker inspect -f '{{.State.Status}}' c1")
             .prints("paused\n");
         s.run("docker exec c1 true").ends(1);
-        // It would have ticked a dozen times while docker counts.
+        // Without the freeze there would be a dozen ticks between the commands.
         s.run("docker logs c1 | wc -l > /run/a; docker logs c1 | wc -l > /run/b; docker logs c1 | wc -l > /run/b; cmp /run/a /run/b")
             .ok();
         s.run("docker unpause c1").ok();
@@ -187,7 +188,7 @@ fn pause_freezes_and_unpause_goes_on() {
             let lines: Vec<u32> = o.lines().iter().map(|l| l.parse().unwrap()).collect();
             lines[0] > lines[1]
         });
-        // A frozen one dies when it must.
+        // A paused container can be removed.
         s.run("docker pause c1").ok();
         s.run("docker rm -f c1").ok();
     });
@@ -211,7 +212,7 @@ fn update_changes_the_limits_of_a_running_container() {
     });
 }
 
-fn stats_top_and_logs_tell_of_a_running_container() {
+fn stats_top_and_logs_describe_a_running_container() {
     compare(Engine::Docker, |s| {
         s.run("docker run -d --name c1 --memory 64m --pids-limit 50 bb sh -c 'echo one; echo two >&2; exec sleep 1000'")
             .ok();
@@ -271,7 +272,7 @@ fn a_terminal_is_resized_detached_and_attached() {
         terminal.expect("42\r\n");
         running.wait().ends(8);
         s.run("docker rm c1").ok();
-        // Without a process of the terminal's side there is no end of line to change: bytes are bytes.
+        // With -t but without -i, the process has a terminal, and its lines end in \r\n.
         s.run("docker run --rm -t bb sh -c 'echo a; test -t 1 && tty'")
             .prints("a\r\n/dev/pts/0\r\n");
     });
@@ -304,14 +305,14 @@ fn a_read_only_root_has_writable_tmpfs_and_volumes() {
     compare(Engine::Docker, |s| {
         s.run("docker run --rm --read-only --tmpfs /data:size=1m bb sh -c 'touch /x; touch /data/x && stat -c %a /data; dd if=/dev/zero of=/data/y bs=1k count=2000; ls -s /data/y'")
             .says(&["read-only file system", "no space left"]);
-        // runc 1.1.5 overrides the mode with that of the directory beneath.
+        // runc 1.1.5 replaces the mode by that of the directory below the mount.
         s.see("docker run --rm --tmpfs /data:mode=700 bb stat -c %a /data")
             .prints(if s.ours() { "700\n" } else { "755\n" });
         s.run("mkdir -p /run/v; docker run --rm -v /run/v:/v -v /run/v:/ro:ro -v named:/named bb sh -c 'echo text > /v/f; cat /ro/f; touch /ro/x; echo n > /named/f'; cat /run/v/f; rm -r /run/v")
             .says(&["read-only file system"]).prints("text\ntext\n");
         s.run("docker run --rm --mount type=volume,src=named,dst=/n,readonly bb sh -c 'cat /n/f; touch /n/g'").ends(1).prints("n\n");
         s.run("docker volume rm named").ok();
-        // In whatever order; the cgroup hierarchies and what is mounted over masked paths are each runtime's own.
+        // In any order. cgroup hierarchies and the mounts over masked paths differ between runtimes.
         s.run("docker run --rm bb sh -c 'cut -d\" \" -f2-4 /proc/mounts | sed s/lowerdir.*// | grep -v -e ^/sys/f -e ^/proc/[akst][cei] | sort'")
             .ok();
     });
@@ -352,10 +353,11 @@ fn a_fork_bomb_stops_at_its_pids_limit() {
     });
 }
 
-fn a_memory_hog_dies_and_docker_tells_of_it() {
+fn a_memory_hog_is_killed_and_docker_reports_it() {
     compare(Engine::Docker, |s| {
-        // The shim watches once the task has started, and says nothing of a cgroup that is gone by the time it looks. So the hog
-        // is a child, begun and outlived by the first process; a kill that the shim does not see goes unseen with runc too.
+        // The shim watches for OOM kills only after the task has started, and reports none for a cgroup that no
+        // longer exists. So the hog is a child, which the init starts later and outlives. runc also misses a kill
+        // that the shim does not see.
         s.see("docker run -d --name hog --memory 16m --memory-swap 16m bb sh -c 'until [ -e /go ]; do sleep 0.1; done; tail -c 64m /dev/zero; status=$?; until [ -e /end ]; do sleep 0.1; done; exit $status'").ok();
         s.run("docker exec hog touch /go").ok();
         s.see("until docker events --since 0 --until $(date +%s) --filter container=hog --filter event=oom | grep -q oom; do sleep 0.2; done").ok();
@@ -365,7 +367,7 @@ fn a_memory_hog_dies_and_docker_tells_of_it() {
     });
 }
 
-fn users_and_groups_are_those_asked_for() {
+fn users_and_groups_are_as_requested() {
     compare(Engine::Docker, |s| {
         s.run("docker run --rm -u 1234:4321 bb id").ok();
         s.run("docker run --rm -u alice bb id")
@@ -420,7 +422,7 @@ fn namespaces_are_shared_with_the_host_and_with_containers() {
     });
 }
 
-fn devices_ulimits_sysctls_and_other_settings_arrive() {
+fn devices_ulimits_sysctls_and_other_settings_are_applied() {
     compare(Engine::Docker, |s| {
         s.run("docker run --rm --device /dev/fuse:/dev/other:r bb sh -c 'ls -l /dev/other | cut -c1-10; ls /dev; head -c0 < /dev/other && echo read; : > /dev/other'").ends(1);
         s.run("docker run --rm --ulimit nofile=100:200 --ulimit core=0 bb sh -c 'ulimit -n; ulimit -Hn; ulimit -c'").prints("100\n200\n0\n");
@@ -461,7 +463,7 @@ fn files_are_copied_in_and_out_and_a_container_becomes_an_image() {
     });
 }
 
-fn ten_containers_at_once_come_and_go() {
+fn ten_containers_can_run_at_once() {
     compare(Engine::Docker, |s| {
         s.run("seq 10 | xargs -P 10 -I N docker run --rm --name cN bb sh -c 'exit N'; for n in 1 2 3; do echo; done").ok();
         s.run("seq 10 | xargs -P 10 -I N docker run -d --name cN bb sleep 1000 | wc -l")
@@ -473,11 +475,11 @@ fn ten_containers_at_once_come_and_go() {
     });
 }
 
-/// A minute, or as many seconds as `ENGINE_HEALTH_SECONDS` says.
+/// Runs for a minute, or for `ENGINE_HEALTH_SECONDS`.
 fn a_health_check_every_second_survives_a_load_of_execs() {
     compare(Engine::Docker, |s| {
         let seconds = std::env::var("ENGINE_HEALTH_SECONDS").map_or(30, |n| n.parse().unwrap());
-        // A name of its own: what happened to other containers of the same name is told, too.
+        // A unique name, because `docker events` also reports older containers of the same name.
         s.run("docker run -d --name health --health-cmd 'echo well' --health-interval 1s --health-timeout 20s --health-retries 1 bb sleep 1000").ok();
         let events = s.start(&format!(
             "docker events --since 0 --until $(($(date +%s) + {seconds} + 1)) --filter container=health --format '{{{{.Action}}}} {{{{.Actor.Attributes.exitCode}}}}'"

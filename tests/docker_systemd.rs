@@ -1,6 +1,6 @@
-//! Docker, and containerd beneath it, where systemd runs the machine and cgroup v2 is alone: the cgroup driver is systemd's.
-//! Every case is a script that runs with runc and with ours, Docker's default runtime, and must say the same; it runs in the guest,
-//! as root, with Debian's own units of both daemons.
+//! Docker, and containerd below it, under systemd with cgroup v2 only, so the cgroup driver is systemd.
+//! Every case is a script that runs with runc and with our runtime as Docker's default, and must print the same. It
+//! runs in the guest, as root, with Debian's own units of both daemons.
 
 use runtime_tests::harness::attempt;
 use runtime_tests::{host, systemd, wait_for};
@@ -10,18 +10,19 @@ use std::sync::{Mutex, OnceLock};
 
 runtime_tests::tests![
     dockers_run_passes_output_and_status_on,
-    dockers_limits_are_the_scopes_and_an_update_outlasts_a_reload,
+    dockers_limits_are_set_on_the_scope_and_updates_survive_a_reload,
     dockers_execs_are_in_the_scope_confined_and_counted,
-    dockers_device_rules_hold_and_outlast_a_reload_and_an_update,
-    docker_tells_of_a_memory_hogs_death,
+    dockers_device_rules_hold_and_survive_a_reload_and_an_update,
+    docker_reports_an_out_of_memory_kill,
     docker_pauses_stops_restarts_and_kills_a_scope,
-    dockers_cgroup_namespace_hides_the_slice_asked_for_or_not,
-    dockers_health_checks_tell_the_sick_from_the_healthy,
+    dockers_cgroup_namespace_hides_the_slice_or_not_as_requested,
+    dockers_health_checks_distinguish_sick_from_healthy_containers,
     dockers_containers_outlive_a_restart_of_docker,
 ];
 
-/// Every script begins with this. `begin` starts a container in the background: `$id`, its scope and the scope's directory.
-/// A guest is slow: there are few calls of docker, and a network namespace costs Docker seconds when it starts anew.
+/// The start of every script. `begin` starts a container in the background and sets `$id`, `$scope` and the scope's
+/// directory.
+/// The guest is slow, so scripts call docker rarely: Docker takes seconds to create a network namespace.
 const PRELUDE: &str = "
     run() { docker run --net host ${RUNTIME:+--runtime $RUNTIME} \"$@\"; }
     of() { id=$1 scope=docker-$1.scope cgroup=/sys/fs/cgroup/system.slice/docker-$1.scope; }
@@ -42,7 +43,8 @@ const PRELUDE: &str = "
     end() { docker rm -f -v $id > /dev/null; }
 ";
 
-/// What of any container is still there: its unit, loaded or failed; its cgroup, its state, its task and itself.
+/// Prints everything that is left of any container: its unit, loaded or failed; its cgroup, its state, its task, the
+/// container.
 const LEFT: &str = "
     systemctl list-units --all --plain --no-legend 'docker-*.scope'
     find /sys/fs/cgroup -name 'docker-*.scope'
@@ -51,7 +53,8 @@ const LEFT: &str = "
     done
 ";
 
-/// Starts Debian's docker.service, with its containerd.service; guests are thrown away as they are.
+/// Starts Debian's docker.service with its containerd.service. They are never stopped, because the guest is
+/// discarded.
 fn start(runtime: &Path) {
     let configuration = format!(
         "{{\"default-runtime\": \"tested\", \"runtimes\": {{\"tested\": {{\"path\": {runtime:?}}}}},
@@ -66,7 +69,7 @@ fn start(runtime: &Path) {
     systemd::shell(&script, &[]);
 }
 
-/// Runs a script with this runtime of Docker's, or with its default one, and expects that nothing of it is left.
+/// Runs a script with this runtime as Docker's default. Nothing may be left afterwards.
 #[track_caller]
 fn docker(runtime: &str, script: &str) -> String {
     let played = attempt(|| systemd::shell(&format!("{PRELUDE}{script}"), &[("RUNTIME", runtime)]));
@@ -88,24 +91,24 @@ fn docker(runtime: &str, script: &str) -> String {
     said
 }
 
-/// One case at a time, because of what is left. The test is skipped where Docker is not ours to start.
+/// Runs one case at a time, because each checks for leftovers. Skips the test where Docker is not ours to start.
 #[track_caller]
 fn alone(case: impl FnOnce()) {
     static TURN: Mutex<()> = Mutex::new(());
     static READY: OnceLock<()> = OnceLock::new();
     systemd::required();
     if !systemd::root() {
-        runtime_tests::skip!("Docker is root's");
+        runtime_tests::skip!("Docker needs root");
     }
     if std::env::var_os("RUNTIME_GUEST").is_none() {
-        runtime_tests::skip!("Docker is this machine's own; the guest has one");
+        runtime_tests::skip!("Docker belongs to this machine; the test runs in the guest");
     }
     let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     READY.get_or_init(|| start(host::runtime()));
     case();
 }
 
-/// Runs the script with runc and with ours; what it prints must be the same, and what is expected.
+/// Runs the script with runc and with our runtime. Both must print the expected output.
 #[track_caller]
 fn both(script: &str, expected: &str) {
     alone(|| {
@@ -134,8 +137,8 @@ fn dockers_run_passes_output_and_status_on() {
     });
 }
 
-fn dockers_limits_are_the_scopes_and_an_update_outlasts_a_reload() {
-    // The least and the most of shares are the same weight by runc's old formula and by its new one.
+fn dockers_limits_are_set_on_the_scope_and_updates_survive_a_reload() {
+    // The smallest and the largest shares map to the same weight in runc's old formula and in its new one.
     both(
         "begin --memory 64m --memory-swap 96m --memory-reservation 32m --cpus 0.5 --cpu-shares 2 --pids-limit 50 \
                 --cpuset-cpus 0 bb sleep 1000
@@ -183,8 +186,9 @@ fn dockers_execs_are_in_the_scope_confined_and_counted() {
     );
 }
 
-fn dockers_device_rules_hold_and_outlast_a_reload_and_an_update() {
-    // Nodes of every number can be made; which may be opened, and how, the rules alone say, of whoever is in the cgroup.
+fn dockers_device_rules_hold_and_survive_a_reload_and_an_update() {
+    // mknod is allowed for every number. The rules alone decide which devices processes in the cgroup may open, and
+    // how.
     both(
         "begin --device /dev/vda:/dev/given:r --device-cgroup-rule 'c 1:11 w' bb sh -c '
             exec 2>&1; head -c 1 /dev/given | wc -c; mknod /disk b 254 0; sh -c \": >> /disk\"; sleep 1000'
@@ -209,8 +213,8 @@ fn dockers_device_rules_hold_and_outlast_a_reload_and_an_update() {
     );
 }
 
-fn docker_tells_of_a_memory_hogs_death() {
-    // Not the first process: its end removes the scope, perhaps before containerd has read what happened there.
+fn docker_reports_an_out_of_memory_kill() {
+    // The hog is not init: when init exits, the scope is removed, possibly before containerd has read its events.
     both(
         "begin --memory 16m --memory-swap 16m bb sleep 1000
         docker exec $id tail -c 64m /dev/zero; echo $?
@@ -247,7 +251,7 @@ fn docker_pauses_stops_restarts_and_kills_a_scope() {
     );
 }
 
-fn dockers_cgroup_namespace_hides_the_slice_asked_for_or_not() {
+fn dockers_cgroup_namespace_hides_the_slice_or_not_as_requested() {
     both(
         "run --rm --cgroupns host --cgroup-parent runtimetest-docker.slice --pids-limit 50 bb sh -c '
             read line < /proc/self/cgroup; echo $line; cat /sys/fs/cgroup/${line#0::/}/pids.max' | sed -E 's/[0-9a-f]{64}/ID/'
@@ -260,7 +264,7 @@ fn dockers_cgroup_namespace_hides_the_slice_asked_for_or_not() {
     );
 }
 
-fn dockers_health_checks_tell_the_sick_from_the_healthy() {
+fn dockers_health_checks_distinguish_sick_from_healthy_containers() {
     both(
         "begin --health-interval 0.3s --health-retries 2 --health-timeout 30s \
             --health-cmd 'test ! -e /dev/shm/sick' bb sleep 1000
@@ -273,7 +277,7 @@ fn dockers_health_checks_tell_the_sick_from_the_healthy() {
     );
 }
 
-/// With live-restore, as Docker's configuration has it; one restart for both.
+/// With live-restore, set in Docker's configuration. One restart serves both runtimes.
 fn dockers_containers_outlive_a_restart_of_docker() {
     alone(|| {
         let said = docker(

@@ -1,5 +1,6 @@
-//! Configurations that real engines handed to their runtime, captured once and kept under data/engines.
-//! Podman 4.3, Docker 20.10 and containerd 1.6 wrote them for ordinary containers, with and without a user namespace and a tty.
+//! Configurations that real engines passed to their runtime, captured once and kept in data/engines.
+//! Podman 4.3, Docker 20.10 and containerd 1.6 wrote them for ordinary containers, with and without a user namespace
+//! and a tty.
 
 use runtime_tests::terminal::ConsoleSocket;
 use runtime_tests::{Bundle, Output, host};
@@ -41,7 +42,7 @@ const CAPTURED: [(&str, &str); 8] = [
     ),
 ];
 
-/// A bundle around a captured config: the files that the engine had put beside it, and its placeholders filled in.
+/// A bundle for a captured config, with the files that the engine provided and its placeholders replaced.
 fn captured(name: &str) -> Bundle {
     let mut b = Bundle::new();
     let text = CAPTURED.iter().find(|c| c.0 == name).unwrap().1;
@@ -58,7 +59,7 @@ fn captured(name: &str) -> Bundle {
         fs::write(b.path().join(file), format!("{file} of the engine\n")).unwrap();
     }
     fs::create_dir(b.path().join("shm")).unwrap();
-    // Docker's init only executes what it is given, and so does this; its network hook reports that it was called.
+    // This substitute for Docker's init only executes its arguments. The network hook records that it was called.
     for (file, text) in [
         ("docker-init", "#!/bin/sh\nshift\nexec \"$@\"\n"),
         ("setkey", "#!/bin/sh\ncat > \"${0%/*}/setkey.state\"\n"),
@@ -72,7 +73,7 @@ fn captured(name: &str) -> Bundle {
     b
 }
 
-/// Runs it as its engine would: create, start, wait, delete; the output is what the process printed.
+/// Runs the bundle as its engine does: create, start, wait, delete. Returns the output of the process.
 #[track_caller]
 fn lives(b: &Bundle) -> Output {
     let run = b.run_ok();
@@ -133,7 +134,7 @@ fn podmans_container_with_a_terminal_and_limits_runs() {
 fn dockers_ordinary_container_runs() {
     let b = captured("docker");
     lives(&b).prints("hi\nuid=0(root) gid=0(root) groups=0(root)\n");
-    // Its prestart hook got the state.
+    // Its prestart hook received the state.
     let state: runtime_tests::Value =
         serde_json::from_str(&fs::read_to_string(b.path().join("setkey.state")).unwrap()).unwrap();
     assert_eq!(state["id"], b.id);
@@ -143,7 +144,7 @@ fn dockers_read_only_container_with_init_runs() {
     host::controller("pids");
     let b = captured("docker-readonly-init");
     lives(&b).prints("hi\nuid=1000 gid=1000 groups=1000\n");
-    // A fresh root again, in which /tt does not exist yet: such a tmpfs is writable for all.
+    // With a new root that lacks /tt: the tmpfs there is writable for everyone.
     let mut b = captured("docker-readonly-init");
     b.set(
         "/process/args",

@@ -1,5 +1,5 @@
-//! What a hostile container or a careless caller could make of exec: terminals that are not the container's own, the
-//! caller's keyring and terminal. What concerns descriptors, capabilities and the binary itself is in exec.rs.
+//! Attacks on exec by a hostile container, and mistakes of its caller: terminals that are not the container's own,
+//! the caller's keyring and terminal. Attacks through descriptors, capabilities and the binary are in exec.rs.
 
 use runtime_tests::terminal::Terminal;
 use runtime_tests::{Bundle, Cmd, Running, host, json};
@@ -8,10 +8,10 @@ use std::os::unix::fs::symlink;
 
 runtime_tests::tests![
     a_false_ptmx_of_the_container_is_refused,
-    a_console_that_is_a_link_is_not_touched,
+    a_console_that_is_a_link_is_not_followed,
     without_a_tty_the_callers_terminal_is_out_of_reach,
     the_session_keyring_is_not_the_callers,
-    ids_of_a_process_file_that_are_none_are_refused,
+    invalid_ids_in_a_process_file_are_refused,
 ];
 
 #[track_caller]
@@ -24,7 +24,7 @@ fn up_with(change: impl FnOnce(&mut Bundle)) -> (Bundle, Running) {
 }
 
 fn a_false_ptmx_of_the_container_is_refused() {
-    // The container has put something else in the place of its devpts since it was created.
+    // The container has replaced its devpts since it was created.
     let host_pts = "/dev/host";
     for false_one in [
         "mknod /dev/pts/ptmx c 5 2",
@@ -47,7 +47,7 @@ fn a_false_ptmx_of_the_container_is_refused() {
     }
 }
 
-fn a_console_that_is_a_link_is_not_touched() {
+fn a_console_that_is_a_link_is_not_followed() {
     let (b, _running) = up_with(|_| ());
     fs::write(b.file("victim"), "untouched").unwrap();
     let link = "ln -sf /etc/passwd /dev/console; ln -sf /etc/passwd /dev/tty; true";
@@ -89,7 +89,7 @@ fn the_session_keyring_is_not_the_callers() {
     let run = b.call(&["exec", &b.id, "helper", "keyring"]).ok();
     assert_ne!(run.out, host);
     assert!(run.out.contains(&format!("_ses.{}", b.id)), "{run}");
-    // As the container was created.
+    // With --no-new-keyring, as at create.
     let mut b = Bundle::new();
     b.waits()
         .launch("run", &["--detach", "--no-new-keyring"])
@@ -99,7 +99,7 @@ fn the_session_keyring_is_not_the_callers() {
         .prints(&host);
 }
 
-fn ids_of_a_process_file_that_are_none_are_refused() {
+fn invalid_ids_in_a_process_file_are_refused() {
     let (b, _running) = up_with(|_| ());
     for (field, value) in [
         ("uid", json!(4_294_967_295u64)),

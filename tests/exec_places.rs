@@ -1,5 +1,5 @@
-//! Where a process of exec runs: on which CPUs, in which cgroups, and in a container of which status.
-//! Also the CPUs of a container's first process, which go by the same rule.
+//! The CPUs and cgroups of a process of exec, and the container statuses that exec accepts.
+//! Also the CPUs of the container's init, which follow the same rule.
 
 use runtime_tests::{Bundle, Cmd, Output, Running, Value, host, json, wait_for};
 use std::fs;
@@ -10,17 +10,17 @@ runtime_tests::tests![
     without_a_cgroup_the_cpus_are_the_callers,
     the_final_cpus_are_those_of_the_process,
     the_initial_cpus_hold_until_the_cgroup_is_entered,
-    the_supervisor_of_exec_is_not_bound,
-    lists_of_cpus_are_read_as_runc_reads_them,
-    lists_that_are_none_are_refused_at_create_and_exec,
-    cpus_that_are_not_there_are_an_error_that_names_them,
+    the_supervisor_of_exec_is_not_bound_to_cpus,
+    cpu_lists_are_parsed_as_runc_does,
+    invalid_cpu_lists_are_refused_at_create_and_exec,
+    missing_cpus_are_an_error_that_names_them,
     sub_cgroups_are_given_for_all_controllers_or_for_some,
-    sub_cgroups_that_cannot_be_are_refused,
-    a_first_process_that_has_moved_down_is_followed,
-    a_paused_container_is_refused_unless_asked_for,
-    a_container_half_made_or_half_removed_does_not_exist,
-    exec_beside_delete_is_told_that_the_container_is_gone,
-    a_first_process_that_is_a_zombie_is_not_running,
+    invalid_sub_cgroups_are_refused,
+    exec_follows_an_init_that_moved_to_a_child_cgroup,
+    exec_refuses_a_paused_container_unless_asked,
+    a_partly_created_or_removed_container_does_not_exist,
+    exec_during_delete_reports_that_the_container_is_gone,
+    a_zombie_init_is_not_running,
 ];
 
 #[track_caller]
@@ -42,7 +42,7 @@ fn refused(output: &Output, words: &[&str]) {
     assert_eq!(output.err.lines().count(), 1, "{output}");
 }
 
-/// `exec --process` with this execCPUAffinity.
+/// Runs `exec --process` with this execCPUAffinity.
 fn with_affinity(b: &Bundle, affinity: Value) -> Cmd {
     let mut process = b.config["process"].clone();
     process["args"] = json!(["sh", "-c", CPUS]);
@@ -53,7 +53,7 @@ fn with_affinity(b: &Bundle, affinity: Value) -> Cmd {
 
 const CPUS: &str = "sed -n 's/^Cpus_allowed_list:.//p' /proc/self/status";
 
-/// The CPUs that a process may use, as the kernel writes them.
+/// The CPUs that a process may use, in the kernel's format.
 fn cpus_of(pid: &str) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status
@@ -62,12 +62,12 @@ fn cpus_of(pid: &str) -> String {
     line.unwrap().to_owned()
 }
 
-/// All the CPUs there are; the tests need the first two.
+/// All CPUs of the machine. The tests need the first two.
 #[track_caller]
 fn all() -> String {
     let all = cpus_of("self");
     if !all.starts_with("0-") {
-        runtime_tests::skip!("not both CPUs 0 and 1 on this machine, but {all}");
+        runtime_tests::skip!("this machine lacks CPU 0 or 1: {all}");
     }
     all
 }
@@ -103,7 +103,7 @@ fn exec_gets_every_cpu_of_the_cgroup_whatever_its_caller_is_bound_to() {
     }
 }
 
-/// A container without cgroups, and what `exec` into it needs.
+/// A container without cgroups, and the flags that `exec` needs for it.
 fn without_cgroup() -> Bundle {
     let mut b = Bundle::new();
     b.waits().write();
@@ -145,10 +145,10 @@ fn the_final_cpus_are_those_of_the_process() {
                 json!({"initial": "0", "final": "1"}),
             );
         });
-        // Those of config.json count for exec by flags, and not for the first process.
+        // execCPUAffinity in config.json applies to exec with flags, not to init.
         assert_eq!(cpus_of(&b.pid().to_string()), all);
         exec(&b, &[], &["sh", "-c", CPUS]).ok().prints("1\n");
-        // Those of a file for exec by a file; none there are none.
+        // With --process the file's value applies. If the file has none, none applies.
         let run = with_affinity(&b, json!({"final": "0"})).ok();
         run.prints("0\n");
         let run = with_affinity(&b, Value::Null).ok();
@@ -158,7 +158,7 @@ fn the_final_cpus_are_those_of_the_process() {
 
 fn the_initial_cpus_hold_until_the_cgroup_is_entered() {
     let all = all();
-    // Without a cgroup nothing comes after them.
+    // Without a cgroup, no other CPU set replaces them.
     let b = without_cgroup();
     with_affinity(&b, json!({"initial": "1"}))
         .ok()
@@ -168,7 +168,7 @@ fn the_initial_cpus_hold_until_the_cgroup_is_entered() {
     run.prints(&format!("{all}\n"));
 }
 
-fn the_supervisor_of_exec_is_not_bound() {
+fn the_supervisor_of_exec_is_not_bound_to_cpus() {
     let all = all();
     let (b, _running) = up_with(|b| {
         b.set(
@@ -181,7 +181,7 @@ fn the_supervisor_of_exec_is_not_bound() {
     assert_eq!(cpus_of(&running.pid().to_string()), all);
 }
 
-fn lists_of_cpus_are_read_as_runc_reads_them() {
+fn cpu_lists_are_parsed_as_runc_does() {
     all();
     let (b, _running) = up_with(|_| ());
     for (list, expected) in [
@@ -194,7 +194,7 @@ fn lists_of_cpus_are_read_as_runc_reads_them() {
         (" 0 , 1 ", "0-1"),
         (",1,", "1"),
         ("0-1,1", "0-1"),
-        // The kernel leaves out what is not there.
+        // The kernel omits CPUs that do not exist.
         ("1,1000-1023", "1"),
     ] {
         let run = with_affinity(&b, json!({"initial": list, "final": list})).ok();
@@ -205,7 +205,7 @@ fn lists_of_cpus_are_read_as_runc_reads_them() {
     run.prints(&format!("{all}\n"));
 }
 
-fn lists_that_are_none_are_refused_at_create_and_exec() {
+fn invalid_cpu_lists_are_refused_at_create_and_exec() {
     let (b, _running) = up_with(|_| ());
     for field in ["initial", "final"] {
         for bad in [
@@ -240,7 +240,7 @@ fn lists_that_are_none_are_refused_at_create_and_exec() {
     );
 }
 
-fn cpus_that_are_not_there_are_an_error_that_names_them() {
+fn missing_cpus_are_an_error_that_names_them() {
     let (b, _running) = up_with(|_| ());
     for field in ["initial", "final"] {
         let run = with_affinity(&b, json!({field: "1023"})).output();
@@ -255,7 +255,7 @@ fn cpus_that_are_not_there_are_an_error_that_names_them() {
     assert_eq!(b.status(), "running");
 }
 
-/// Makes a cgroup of this name below the container's in these hierarchies.
+/// Creates a cgroup of this name below the container's in these hierarchies.
 fn below(b: &Bundle, name: &str, hierarchies: &[&str]) {
     for hierarchy in hierarchies {
         let directory = host::controller(hierarchy).join(&b.id).join(name);
@@ -313,7 +313,7 @@ fn sub_cgroups_are_given_for_all_controllers_or_for_some() {
         assert_eq!(place(&run, "devices"), own);
         assert_eq!(place(&run, ""), own);
     }
-    // Without a controller it is for all of them.
+    // Without a controller, the path applies to all of them.
     let every: Vec<_> = host::hierarchies();
     for hierarchy in &every {
         let name = hierarchy.file_name().unwrap().to_str().unwrap();
@@ -324,12 +324,12 @@ fn sub_cgroups_are_given_for_all_controllers_or_for_some() {
         let end = format!("{own}/all");
         assert!(run.out.lines().all(|l| l.ends_with(&end)), "{run}");
     }
-    // The container's own.
+    // The container's own cgroup.
     let run = exec(&b, &["--cgroup", "/"], &look).ok();
     assert!(run.out.lines().all(|l| l.ends_with(&own)), "{run}");
 }
 
-fn sub_cgroups_that_cannot_be_are_refused() {
+fn invalid_sub_cgroups_are_refused() {
     host::controller("memory");
     let (b, _running) = up_with(|_| ());
     for (flags, words) in [
@@ -354,13 +354,13 @@ fn sub_cgroups_that_cannot_be_are_refused() {
     refused(&run, &["--cgroup memory:x", "v2"]);
 }
 
-fn a_first_process_that_has_moved_down_is_followed() {
-    // As systemd in a container: it moves itself down and shares out controllers, and its own cgroup takes nobody
-    // any more.
+fn exec_follows_an_init_that_moved_to_a_child_cgroup() {
+    // As systemd does in a container: init moves to a child cgroup and delegates controllers, so its original cgroup
+    // accepts no processes.
     let unified = host::controller("unified");
     let has = |file| fs::read_to_string(unified.join(file)).unwrap_or_default();
     if !has("cgroup.controllers").contains("hugetlb") {
-        runtime_tests::skip!("no controller to share out on this machine");
+        runtime_tests::skip!("no controller to delegate on this machine");
     }
     for pure_v2 in [true, false] {
         let (b, _running) = up_with(|b| {
@@ -375,13 +375,13 @@ fn a_first_process_that_has_moved_down_is_followed() {
         fs::write(own.join("cgroup.subtree_control"), "+hugetlb").unwrap();
         let run = exec(&b, &[], &["cat", "/proc/self/cgroup"]).ok();
         assert_eq!(place(&run, ""), format!("/{}/init.scope", b.id), "{run}");
-        // Who names a place wants that place.
+        // An explicit --cgroup is not replaced.
         let run = exec(&b, &["--cgroup", "/"], &["true"]).output();
         refused(&run, &["clone3"]);
     }
 }
 
-fn a_paused_container_is_refused_unless_asked_for() {
+fn exec_refuses_a_paused_container_unless_asked() {
     for pure_v2 in [false, true] {
         let (b, _running) = up_with(|b| {
             if pure_v2 {
@@ -403,7 +403,7 @@ fn a_paused_container_is_refused_unless_asked_for() {
     }
 }
 
-fn a_container_half_made_or_half_removed_does_not_exist() {
+fn a_partly_created_or_removed_container_does_not_exist() {
     let (b, running) = up_with(|_| ());
     let directory = b.state_dir().join(&b.id);
     fs::rename(directory.join("state.json"), b.file("state.json")).unwrap();
@@ -417,7 +417,7 @@ fn a_container_half_made_or_half_removed_does_not_exist() {
     running.wait().ends(128 + 9);
 }
 
-fn exec_beside_delete_is_told_that_the_container_is_gone() {
+fn exec_during_delete_reports_that_the_container_is_gone() {
     for _ in 0..10 {
         let mut b = Bundle::new();
         b.waits().launch("run", &["--detach"]).ok();
@@ -430,7 +430,7 @@ fn exec_beside_delete_is_told_that_the_container_is_gone() {
         b.delete(&["--force"]).ok();
         for call in calls {
             let run = call.wait();
-            // It ran, or was killed with the container, or came too late.
+            // It ran, was killed with the container, or came too late.
             let gone = ["does not exist", "container not running"];
             let late = run.status == 255 && gone.iter().any(|words| run.err.contains(words));
             assert!([0, 128 + 9].contains(&run.status) || late, "{run}");
@@ -440,11 +440,11 @@ fn exec_beside_delete_is_told_that_the_container_is_gone() {
     }
 }
 
-fn a_first_process_that_is_a_zombie_is_not_running() {
+fn a_zombie_init_is_not_running() {
     let mut b = Bundle::new();
     b.waits();
     let helper = host::helper().to_str().unwrap();
-    // Whoever inherits the first process does not reap it.
+    // The parent of init does not reap it.
     let script = "\"$@\"; echo done; read go";
     let (input, hold) = std::io::pipe().unwrap();
     let parent = b
@@ -452,7 +452,9 @@ fn a_first_process_that_is_a_zombie_is_not_running() {
         .through([helper, "subreap", "sh", "-c", script, "sh"])
         .stdin(std::os::fd::OwnedFd::from(input))
         .spawn();
-    wait_for("the container is up", || parent.out().contains("done"));
+    wait_for("run --detach has returned", || {
+        parent.out().contains("done")
+    });
     b.kill("KILL").ok();
     b.wait_for_status("stopped");
     let run = exec(&b, &[], &["true"]).output();

@@ -1,5 +1,5 @@
-//! Faults: `create` fails or is killed at each of its system calls, in parent and child, and then `delete --force` runs.
-//! Whatever happened, it comes back in time and nothing is left behind: no state, cgroup, mount or process.
+//! Fault injection: `create` fails or is killed at each system call of its processes, then `delete --force` runs.
+//! Each time the command returns in time, and nothing is left: no state, cgroup, mount or process.
 
 use runtime_tests::harness::attempt;
 use runtime_tests::{Bundle, Output, host, wait_for};
@@ -16,8 +16,8 @@ runtime_tests::tests![
     delete_waits_for_a_frozen_container,
 ];
 
-/// `create`, one of whose processes fails with `error` (0: is killed) at its `n`-th call of a number. The tracer is a process of
-/// its own beside it, because init goes on after it.
+/// Runs `create` and makes the `n`-th call of a number by one of its processes fail with `error` (with 0, kills the
+/// process there). The tracer is a separate process, because init outlives `create`.
 fn traced(b: &Bundle, process: usize, call: usize, n: usize, error: i32) -> Output {
     let mut words = vec![host::helper().display().to_string(), "inject".into()];
     words.extend([process, call, n].map(|number| number.to_string()));
@@ -25,12 +25,12 @@ fn traced(b: &Bundle, process: usize, call: usize, n: usize, error: i32) -> Outp
     b.launch("create", &[]).deadline(20).through(words).output()
 }
 
-/// Each process of `create`, the number of each call it makes, and how often, from a run without faults.
+/// The calls of each process of `create` in a run without faults: process, call number and count.
 fn calls() -> Vec<[usize; 3]> {
     let b = Bundle::new();
     traced(&b, 0, 0, 0, 0).ok();
     b.delete(&["--force"]).ok();
-    wait_for("the tracer ends", || b.read("calls").ends_with("end\n"));
+    wait_for("the tracer exits", || b.read("calls").ends_with("end\n"));
     let text = b.read("calls");
     let lines = text.lines().filter(|line| *line != "end");
     lines
@@ -41,7 +41,8 @@ fn calls() -> Vec<[usize; 3]> {
         .collect()
 }
 
-/// Injects `error` at every occurrence of every call of every process, a few at a time, and reports what was left or hung.
+/// Injects `error` at every occurrence of every call of every process, a few at a time. Reports what was left and
+/// what hung.
 fn at_every_call(error: i32, spared: &[usize]) {
     let calls = calls();
     assert!(calls.len() > 40, "only {calls:?}");
@@ -101,7 +102,8 @@ fn delete_force_works_from_an_empty_state_directory() {
 }
 
 fn the_child_dies_with_a_killed_create() {
-    // A hook holds create in the middle, where it is killed: once the parent's own, once one that the child waits for.
+    // A hook holds create while it is killed: first a hook that the parent waits for, then one that the child waits
+    // for.
     for kind in ["createRuntime", "createContainer"] {
         let mut b = Bundle::new();
         let up = b.text("up");
@@ -111,7 +113,7 @@ fn the_child_dies_with_a_killed_create() {
         let pid = rustix::process::Pid::from_raw(create.pid()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
         create.wait().ends(137);
-        // The hook itself is the caller's process, which nobody promised to end; of ours none is left even before delete.
+        // The hook is the caller's process and may survive. Our child must be dead even before `delete`.
         wait_for("the child is dead", || {
             host::processes_of(&b.dir).is_empty()
         });

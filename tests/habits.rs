@@ -1,5 +1,5 @@
-//! What callers and people rely on because runc does it, though no specification says so: hooks that enter the mount
-//! namespace, the order of mounts, how a container that only waits behaves.
+//! Behaviour of runc that callers rely on, although no specification requires it: hooks that enter the mount
+//! namespace, the order of mounts, the behaviour of a created container.
 
 use runtime_tests::terminal::ConsoleSocket;
 use runtime_tests::{Bundle, Value, host, json, wait_for};
@@ -10,27 +10,27 @@ use std::path::{Path, PathBuf};
 
 runtime_tests::tests![
     hooks_that_enter_the_mount_namespace_find_the_root_where_it_is_on_the_host,
-    hooks_do_not_keep_a_root_from_being_out_of_reach,
+    hooks_work_with_a_root_that_cannot_be_reached,
     start_container_hooks_run_under_the_filter,
-    a_filter_without_the_calls_that_we_need_does_no_harm,
+    a_filter_that_lacks_the_runtimes_own_calls_does_not_break_the_start,
     a_read_only_dev_has_its_devices_and_mounts,
-    a_read_only_tmpfs_has_what_is_mounted_in_it,
-    what_is_mounted_in_the_root_can_be_bound_elsewhere,
-    a_link_of_the_image_is_no_way_to_bind_what_is_the_hosts,
-    a_destination_may_say_where_it_is_on_the_host,
+    a_read_only_tmpfs_can_contain_mounts,
+    mounts_in_the_root_can_be_bound_elsewhere,
+    a_link_in_the_image_cannot_bind_files_of_the_host,
+    a_destination_may_be_a_path_on_the_host,
     a_bind_is_mapped_by_the_user_namespace_that_is_joined,
-    an_empty_home_is_as_good_as_none,
-    the_waiting_process_holds_nothing_of_the_host,
-    a_created_container_ends_when_it_is_asked_to,
+    an_empty_home_counts_as_unset,
+    the_waiting_process_holds_no_descriptors_of_the_host,
+    a_created_container_exits_on_a_terminating_signal,
     sigkill_ends_every_process_of_a_shared_pid_namespace,
     a_frozen_cgroup_is_refused,
-    the_pidfd_is_sent_where_it_is_asked_for,
-    debug_tells_each_step,
-    the_config_may_have_another_name_and_place,
-    create_tells_of_a_working_directory_that_cannot_be_entered,
+    the_pidfd_is_sent_to_the_pidfd_socket,
+    debug_logs_each_step,
+    the_config_file_may_have_another_path,
+    create_reports_a_working_directory_that_cannot_be_entered,
 ];
 
-/// nvidia-container-cli does this.
+/// nvidia-container-cli enters it this way.
 fn hooks_that_enter_the_mount_namespace_find_the_root_where_it_is_on_the_host() {
     for kind in ["prestart", "createRuntime"] {
         for flags in [&[][..], &["--no-pivot"]] {
@@ -48,12 +48,12 @@ fn hooks_that_enter_the_mount_namespace_find_the_root_where_it_is_on_the_host() 
             .sh("cat /library; cat /proc/self/mountinfo | wc -l");
             let run = b.launch("run", flags).ok();
             assert_eq!(run.lines()[0], "of the host", "{run}");
-            // Nothing of it is on the host, or left there.
+            // The host sees none of it, and none of it remains.
             assert_eq!(fs::read_to_string(&to).unwrap(), "");
             b.left_nothing();
         }
     }
-    // The same for a hook of the container's own namespaces, which has the root before it as its directory.
+    // A createContainer hook, which has not pivoted yet, finds the root in its working directory.
     let mut b = Bundle::new();
     fs::write(b.file("library"), "of the host\n").unwrap();
     fs::write(b.rootfs().join("library"), "").unwrap();
@@ -66,8 +66,8 @@ fn hooks_that_enter_the_mount_namespace_find_the_root_where_it_is_on_the_host() 
     b.run_ok().prints("of the host\n");
 }
 
-/// Root of the user namespace may not go where the root is on the host, and need not.
-fn hooks_do_not_keep_a_root_from_being_out_of_reach() {
+/// The user namespace's root may not be able to reach the path of the root on the host. That must not matter.
+fn hooks_work_with_a_root_that_cannot_be_reached() {
     for flags in [&[][..], &["--no-pivot"]] {
         let mut b = Bundle::new();
         b.user_namespace().sh("echo up");
@@ -103,7 +103,7 @@ fn start_container_hooks_run_under_the_filter() {
     }
 }
 
-fn a_filter_without_the_calls_that_we_need_does_no_harm() {
+fn a_filter_that_lacks_the_runtimes_own_calls_does_not_break_the_start() {
     for no_new_privileges in [true, false] {
         let mut b = Bundle::new();
         let calls = [
@@ -155,7 +155,7 @@ fn a_read_only_dev_has_its_devices_and_mounts() {
         .says(&["Read-only file system"]);
 }
 
-fn a_read_only_tmpfs_has_what_is_mounted_in_it() {
+fn a_read_only_tmpfs_can_contain_mounts() {
     let mut b = Bundle::new();
     fs::create_dir(b.file("source")).unwrap();
     b.mount("/run", "tmpfs", "tmpfs", &["ro", "nosuid"]);
@@ -168,7 +168,7 @@ fn a_read_only_tmpfs_has_what_is_mounted_in_it() {
         .says(&["Read-only file system"]);
 }
 
-fn what_is_mounted_in_the_root_can_be_bound_elsewhere() {
+fn mounts_in_the_root_can_be_bound_elsewhere() {
     for own in [true, false] {
         let mut b = Bundle::new();
         if own {
@@ -183,7 +183,7 @@ fn what_is_mounted_in_the_root_can_be_bound_elsewhere() {
     }
 }
 
-fn a_link_of_the_image_is_no_way_to_bind_what_is_the_hosts() {
+fn a_link_in_the_image_cannot_bind_files_of_the_host() {
     let mut b = Bundle::new();
     fs::create_dir(b.file("secret")).unwrap();
     fs::write(b.file("secret/file"), "of the host").unwrap();
@@ -195,7 +195,7 @@ fn a_link_of_the_image_is_no_way_to_bind_what_is_the_hosts() {
     b.left_nothing();
 }
 
-fn a_destination_may_say_where_it_is_on_the_host() {
+fn a_destination_may_be_a_path_on_the_host() {
     let mut b = Bundle::new();
     let to = b.rootfs().join("root/here");
     b.mount(to.to_str().unwrap(), "tmpfs", "tmpfs", &[]);
@@ -215,12 +215,12 @@ fn a_bind_is_mapped_by_the_user_namespace_that_is_joined() {
     b.give_root_to(100_000);
     let source = b.file("source");
     b.bind(&source, "/tmp/to", &["idmap"]);
-    // Root's file on the host is root's in there.
+    // Files of root on the host belong to root in the container.
     b.args(&["stat", "-c", "%u %g", "/tmp/to/file"]);
     b.run_ok().prints("0 0\n");
 }
 
-fn an_empty_home_is_as_good_as_none() {
+fn an_empty_home_counts_as_unset() {
     let mut b = Bundle::new();
     b.set(
         "/process/env",
@@ -230,7 +230,7 @@ fn an_empty_home_is_as_good_as_none() {
     b.run_ok().prints("PATH=/bin\nHOME=/root\n");
 }
 
-/// Where the descriptors from 3 of a process lead.
+/// The targets of a process's descriptors from 3 on.
 fn descriptors(pid: i32) -> Vec<PathBuf> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
     entries
@@ -239,11 +239,11 @@ fn descriptors(pid: i32) -> Vec<PathBuf> {
         .collect()
 }
 
-fn the_waiting_process_holds_nothing_of_the_host() {
+fn the_waiting_process_holds_no_descriptors_of_the_host() {
     for procfs in [false, true] {
         let mut b = Bundle::new();
         if procfs {
-            // A private procfs is open for it.
+            // A sysctl makes the runtime open a private procfs.
             b.set("/linux/sysctl", json!({"net.ipv4.ip_forward": "1"}));
         }
         let script = "exec 7< /etc/passwd 9> /dev/null; exec \"$@\"";
@@ -265,8 +265,8 @@ fn the_waiting_process_holds_nothing_of_the_host() {
     }
 }
 
-fn a_created_container_ends_when_it_is_asked_to() {
-    // The first process of a pid namespace does not even hear of a signal that it has not asked for.
+fn a_created_container_exits_on_a_terminating_signal() {
+    // The kernel ignores a signal to the init of a pid namespace unless init has a handler for it.
     for name in ["TERM", "HUP", "INT", "QUIT"] {
         for own in [true, false] {
             let mut b = Bundle::new();
@@ -296,7 +296,7 @@ fn sigkill_ends_every_process_of_a_shared_pid_namespace() {
         wait_for("three processes", || left() == 3);
         if first_is_gone {
             let pid = rustix::process::Pid::from_raw(b.pid()).unwrap();
-            // Its supervisor would clean up after it.
+            // Otherwise the supervisor would clean up.
             let own = rustix::process::Pid::from_raw(running.pid()).unwrap();
             rustix::process::kill_process(own, rustix::process::Signal::KILL).unwrap();
             rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
@@ -304,7 +304,7 @@ fn sigkill_ends_every_process_of_a_shared_pid_namespace() {
             assert_eq!(left(), 2);
         }
         b.kill("KILL").ok();
-        wait_for("nobody is left", || left() == 0);
+        wait_for("no process is left", || left() == 0);
         if first_is_gone {
             b.kill("KILL").fails(&["container not running"]);
             b.delete(&[]).ok();
@@ -330,14 +330,14 @@ fn a_frozen_cgroup_is_refused() {
         b.launch(verb, &[])
             .output()
             .fails(&["container's cgroup unexpectedly frozen", file]);
-        // It is somebody else's.
+        // The cgroup is not ours, so it stays.
         assert!(directory.exists());
     }
     fs::remove_dir(&directory).unwrap();
     b.left_nothing();
 }
 
-fn the_pidfd_is_sent_where_it_is_asked_for() {
+fn the_pidfd_is_sent_to_the_pidfd_socket() {
     let mut b = Bundle::new();
     b.waits().write();
     let socket = ConsoleSocket::bind(&b.file("pidfd"));
@@ -382,7 +382,7 @@ fn the_pidfd_is_sent_where_it_is_asked_for() {
     run.wait().ok();
     assert_eq!(pid, b.pid());
     b.delete(&["--force"]).ok();
-    // Nobody listens: nothing is made.
+    // With no listener on the socket, nothing is created.
     let nowhere = b.text("nowhere");
     b.launch("create", &["--pidfd-socket", &nowhere])
         .output()
@@ -390,7 +390,7 @@ fn the_pidfd_is_sent_where_it_is_asked_for() {
     b.left_nothing();
 }
 
-fn debug_tells_each_step() {
+fn debug_logs_each_step() {
     let mut b = Bundle::new();
     b.sh("echo up").write();
     let (path, log) = (b.path(), b.text("log"));
@@ -411,8 +411,8 @@ fn debug_tells_each_step() {
     assert!(lines.len() > 10 && lines.iter().all(|line| line["level"] == "debug"));
 }
 
-/// crun's --config.
-fn the_config_may_have_another_name_and_place() {
+/// The option --config of crun.
+fn the_config_file_may_have_another_path() {
     let mut b = Bundle::new();
     b.sh("echo up").write();
     let other = b.text("other.json");
@@ -432,7 +432,7 @@ fn the_config_may_have_another_name_and_place() {
     b.left_nothing();
 }
 
-fn create_tells_of_a_working_directory_that_cannot_be_entered() {
+fn create_reports_a_working_directory_that_cannot_be_entered() {
     let mut b = Bundle::new();
     b.set("/process/cwd", "/etc/passwd".into());
     b.create().fails(&["/etc/passwd", "not a directory"]);

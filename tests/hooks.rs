@@ -1,5 +1,5 @@
-//! The six kinds of hooks: order, namespaces, state on stdin, environment, timeout, and what a failure of each does.
-//! Every hook here appends what it saw to a file outside the bundle.
+//! The six kinds of hooks: order, namespaces, state on stdin, environment, timeout, and the effect of a failure.
+//! The hooks here append their observations to a file outside the bundle.
 
 use runtime_tests::{Bundle, Output, Value, json};
 use std::fs;
@@ -15,10 +15,10 @@ runtime_tests::tests![
     hooks_get_exactly_the_given_arguments,
     a_hook_without_arguments_gets_its_path_as_argv_0,
     hooks_have_only_the_standard_descriptors,
-    a_hook_that_does_not_read_its_stdin_harms_nothing,
-    a_hook_that_closes_its_stdin_harms_nothing,
+    a_hook_may_ignore_its_stdin,
+    a_hook_may_close_its_stdin,
     a_hook_that_overruns_its_timeout_is_killed,
-    a_hook_within_its_timeout_is_left_alone,
+    a_hook_within_its_timeout_is_not_killed,
     a_failing_prestart_hook_fails_create_and_leaves_nothing,
     a_failing_create_runtime_hook_fails_create_and_leaves_nothing,
     a_failing_create_container_hook_fails_create_and_leaves_nothing,
@@ -31,7 +31,7 @@ runtime_tests::tests![
     a_relative_hook_path_is_refused,
     poststop_hooks_run_after_a_failed_create,
     poststop_hooks_run_with_delete_force,
-    a_background_child_of_a_hook_does_not_hold_us_up,
+    a_background_child_of_a_hook_does_not_delay_create,
     hooks_run_with_the_callers_identity_and_not_the_processes,
 ];
 
@@ -44,7 +44,7 @@ const KINDS: [&str; 6] = [
     "poststop",
 ];
 
-/// A bundle whose `/log` directory is visible at the same path on the host and in the container.
+/// A bundle with a `/log` directory at the same path on the host and in the container.
 fn with_log() -> Bundle {
     let mut b = Bundle::new();
     fs::create_dir(b.file("log")).unwrap();
@@ -60,7 +60,7 @@ fn all_kinds_run_in_the_order_of_the_specification() {
     for kind in KINDS.into_iter().rev() {
         b.hook(kind, &format!("echo {kind} >> {order}"));
     }
-    // The process waits for poststart, which runs after it has started, and so cannot say first that it ran.
+    // poststart runs after the process has started. The process waits for it, so that the order in the file is fixed.
     let script = format!("while ! grep -q poststart {order}; do :; done; echo process >> {order}");
     b.sh(&script).create().ok();
     assert_eq!(
@@ -118,7 +118,7 @@ fn each_kind_sees_its_status_and_the_whole_state() {
         assert_eq!(state["bundle"], json!(b.path()), "{kind}");
         assert_eq!(state["annotations"], json!({"key": "value"}), "{kind}");
         assert!(state["ociVersion"].is_string(), "{kind}");
-        // Hooks in the container's namespaces see the process's id as the container does.
+        // Hooks in the container's namespaces see the pid inside the container.
         let inside = ["createContainer", "startContainer"].contains(&kind);
         if status != "stopped" {
             assert_eq!(state["pid"], if inside { 1 } else { pid }, "{kind}");
@@ -174,12 +174,13 @@ fn start_container_hooks_run_in_the_root_of_the_container() {
     assert_eq!(b.read("log/inside"), "/etc/only-here\n");
 }
 
-/// Adds a hook of every kind that runs the helper with `args` and `env`; it is in the scratch directory and in the root.
+/// Adds a hook of every kind that runs the helper with these arguments and this environment. The helper is in the
+/// scratch directory and in the root.
 fn helper_everywhere(b: &mut Bundle, words: &[&str], env: Value) {
     let helper = b.text("log/helper");
     runtime_tests::host::copy(runtime_tests::host::helper(), &helper);
     for kind in KINDS {
-        // The helper prints to stdout, which only the hook's own shell can send elsewhere.
+        // The helper prints to stdout, so a shell redirects it.
         let mut args = vec!["sh", "-c", "exec \"$@\" >> \"$0\""];
         let file = b.text(&format!("log/{kind}"));
         args.extend([file.as_str(), helper.as_str()]);
@@ -205,7 +206,7 @@ fn hooks_get_exactly_the_given_environment() {
             .env("LD_PRELOAD_CANARY", "x")
             .ok();
         for kind in KINDS {
-            // What dash or busybox add themselves when they start with an empty environment.
+            // Variables that dash or busybox add themselves when they start with an empty environment.
             let added = [
                 "PWD=/",
                 "SHLVL=1",
@@ -217,7 +218,7 @@ fn hooks_get_exactly_the_given_environment() {
                 .lines()
                 .filter(|l| !added.contains(l) && !l.starts_with("PWD="));
             let seen: String = given.map(|l| format!("{l}\n")).collect();
-            // As in runc, one without an environment of its own is like the process in this, too.
+            // As in runc, a startContainer hook without an environment gets that of the process.
             let expected = match (kind, expected) {
                 ("startContainer", "") => "HOME=/root\nOF=the process\n",
                 _ => expected,
@@ -280,14 +281,14 @@ fn hooks_have_only_the_standard_descriptors() {
     }
 }
 
-/// A state of more than a pipe holds, so that a writer to a hook's stdin would block or fail.
+/// A bundle whose state exceeds the capacity of a pipe, so that writing it to a hook's stdin can block or fail.
 fn with_large_state() -> Bundle {
     let mut b = with_log();
     b.set("/annotations", json!({"large": "x".repeat(200_000)}));
     b
 }
 
-fn a_hook_that_does_not_read_its_stdin_harms_nothing() {
+fn a_hook_may_ignore_its_stdin() {
     let mut b = with_large_state();
     for kind in KINDS {
         b.hook(kind, "true");
@@ -296,7 +297,7 @@ fn a_hook_that_does_not_read_its_stdin_harms_nothing() {
     b.left_nothing();
 }
 
-fn a_hook_that_closes_its_stdin_harms_nothing() {
+fn a_hook_may_close_its_stdin() {
     let mut b = with_large_state();
     for kind in KINDS {
         b.hook(kind, "exec <&-; true");
@@ -318,16 +319,16 @@ fn a_hook_that_overruns_its_timeout_is_killed() {
     b.launch("run", &[])
         .output()
         .fails(&["createRuntime", "time"]);
-    // On a busy machine it may be killed before it has said who it is.
+    // On a busy machine the hook may be killed before it writes its pid.
     let pid = b.read("log/pid");
     assert!(
         pid.is_empty() || !fs::exists(format!("/proc/{}", pid.trim())).unwrap(),
-        "the hook still lives"
+        "the hook is still alive"
     );
     b.left_nothing();
 }
 
-fn a_hook_within_its_timeout_is_left_alone() {
+fn a_hook_within_its_timeout_is_not_killed() {
     let mut b = with_log();
     for kind in KINDS {
         b.set(
@@ -338,7 +339,7 @@ fn a_hook_within_its_timeout_is_left_alone() {
     b.run_ok();
 }
 
-/// A bundle that waits, with a failing hook of this kind.
+/// A bundle whose process waits, with a failing hook of this kind.
 fn failing(kind: &str) -> Bundle {
     let mut b = with_log();
     b.waits().hook(kind, "exit 23");
@@ -461,7 +462,7 @@ fn poststop_hooks_run_with_delete_force() {
     );
 }
 
-fn a_background_child_of_a_hook_does_not_hold_us_up() {
+fn a_background_child_of_a_hook_does_not_delay_create() {
     let mut b = with_log();
     let pid = b.text("log/pid");
     b.hook("createRuntime", &format!("sleep 1000 & echo $! > {pid}"));

@@ -1,19 +1,19 @@
-//! A signal that asks us to stop while a container or a process of exec is set up: the set-up ends, all of it is
-//! undone, and the status says by which signal. Every other signal reaches the process once it runs.
+//! Signals that interrupt the set-up of a container or of an exec: the set-up stops, everything is undone, and the
+//! exit status names the signal. All other signals are delivered once the process runs.
 
 use runtime_tests::{Bundle, Cmd, Running, host, json, wait_for};
 use std::fs;
 use std::path::Path;
 
 runtime_tests::tests![
-    a_hook_that_hangs_is_ended_and_nothing_is_left,
-    a_hook_in_the_container_that_hangs_is_ended_and_nothing_is_left,
+    a_hanging_hook_is_killed_and_nothing_is_left,
+    a_hanging_hook_in_the_container_is_killed_and_nothing_is_left,
     poststop_hooks_run_after_an_interrupted_create,
-    a_poststart_hook_that_hangs_is_ended_and_the_container_with_it,
-    a_poststop_hook_that_hangs_is_ended_and_the_others_run,
+    a_hanging_poststart_hook_is_killed_together_with_the_container,
+    a_hanging_poststop_hook_is_killed_and_the_others_run,
     a_signal_that_our_caller_ignores_does_not_stop_us,
-    an_exec_into_a_paused_container_can_be_given_up,
-    another_signal_waits_for_the_process,
+    an_exec_into_a_paused_container_can_be_interrupted,
+    other_signals_are_delivered_to_the_process,
 ];
 
 const SIGNALS: [i32; 4] = [1, 2, 3, 15];
@@ -25,7 +25,7 @@ fn signal(b: &Bundle, running: &Running, number: i32) {
         .ok();
 }
 
-/// A hook that writes its pid and then hangs.
+/// Adds a hook that writes its pid and then hangs.
 fn hangs(b: &mut Bundle, kind: &str) {
     let script = format!("echo $$ > {}; exec sleep 1000", b.text("hook"));
     b.hook(kind, &script);
@@ -47,7 +47,7 @@ fn is_gone(pid: i32) -> bool {
     !Path::new(&format!("/proc/{pid}")).exists()
 }
 
-fn a_hook_that_hangs_is_ended_and_nothing_is_left() {
+fn a_hanging_hook_is_killed_and_nothing_is_left() {
     for kind in ["prestart", "createRuntime"] {
         for verb in ["create", "run"] {
             for number in SIGNALS {
@@ -70,14 +70,14 @@ fn a_hook_that_hangs_is_ended_and_nothing_is_left() {
     }
 }
 
-fn a_hook_in_the_container_that_hangs_is_ended_and_nothing_is_left() {
-    // startContainer hooks run in the container, which has a shell of its own.
+fn a_hanging_hook_in_the_container_is_killed_and_nothing_is_left() {
+    // startContainer hooks run in the container, so they use its shell.
     for kind in ["createContainer", "startContainer"] {
         for number in SIGNALS {
             let mut b = Bundle::new();
             let shared = b.dir.clone();
             b.bind(&shared, shared.to_str().unwrap(), &[]);
-            // Its number there is not the one here.
+            // Its pid in there differs from its pid on the host.
             b.hook(
                 kind,
                 &format!("echo 1 > {}; exec sleep 1000", b.text("hook")),
@@ -104,7 +104,7 @@ fn poststop_hooks_run_after_an_interrupted_create() {
     b.left_nothing();
 }
 
-fn a_poststart_hook_that_hangs_is_ended_and_the_container_with_it() {
+fn a_hanging_poststart_hook_is_killed_together_with_the_container() {
     for verb in ["run", "start"] {
         let mut b = Bundle::new();
         b.waits();
@@ -131,7 +131,7 @@ fn a_poststart_hook_that_hangs_is_ended_and_the_container_with_it() {
     }
 }
 
-fn a_poststop_hook_that_hangs_is_ended_and_the_others_run() {
+fn a_hanging_poststop_hook_is_killed_and_the_others_run() {
     let mut b = Bundle::new();
     hangs(&mut b, "poststop");
     b.hook("poststop", &format!("echo ran >> {}", b.text("poststop")));
@@ -154,7 +154,7 @@ fn a_signal_that_our_caller_ignores_does_not_stop_us() {
     let ignoring = ["sh", "-c", "trap '' HUP INT; exec \"$@\"", "sh"];
     let running = b.launch("create", &[]).through(ignoring).spawn();
     hook(&b, &running);
-    // Of several the lowest number is seen first.
+    // Of several pending signals, the one with the lowest number is read first.
     signal(&b, &running, 1);
     signal(&b, &running, 2);
     signal(&b, &running, 15);
@@ -162,7 +162,7 @@ fn a_signal_that_our_caller_ignores_does_not_stop_us() {
     b.left_nothing();
 }
 
-fn an_exec_into_a_paused_container_can_be_given_up() {
+fn an_exec_into_a_paused_container_can_be_interrupted() {
     for pure_v2 in [false, true] {
         let mut b = Bundle::new();
         if pure_v2 {
@@ -193,7 +193,7 @@ fn an_exec_into_a_paused_container_can_be_given_up() {
         output.ends(128 + 15).says(&["interrupted by signal 15"]);
         assert!(!b.file("pid").exists());
         b.call(&["resume", &b.id]).ok();
-        wait_for("only the first process is left", || count() == 1);
+        wait_for("only init is left", || count() == 1);
         b.call(&["exec", &b.id, "echo", "still"])
             .ok()
             .prints("still\n");
@@ -201,11 +201,11 @@ fn an_exec_into_a_paused_container_can_be_given_up() {
     }
 }
 
-fn another_signal_waits_for_the_process() {
+fn other_signals_are_delivered_to_the_process() {
     let mut b = Bundle::new();
     let fifo = b.file("fifo");
     Cmd::new(&b.dir, "mkfifo").arg(&fifo).ok();
-    // Without a pid namespace the signal is not lost on a process that has not asked for it yet.
+    // Without a pid namespace the kernel delivers the signal even before the process has a handler.
     b.without_namespace("pid")
         .args(&["helper", "signals"])
         .set("/mounts", json!([]));

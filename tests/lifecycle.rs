@@ -1,5 +1,5 @@
-//! The life of a container through runc's command line: create, start, run, state, kill, delete, list.
-//! What each command prints and returns, and that nothing of ours outlives its use.
+//! The life cycle of a container on runc's command line: create, start, run, state, kill, delete, list.
+//! The tests check the output and status of each command, and that no process of ours outlives its use.
 
 use runtime_tests::{Bundle, Running, Value, host, json, wait_for};
 use std::fs;
@@ -39,22 +39,24 @@ runtime_tests::tests![
     delete_with_force_ends_a_created_container,
     delete_of_an_unknown_container_does_not_exist,
     delete_with_force_of_an_unknown_container_succeeds,
-    delete_kills_what_is_left_of_a_container_without_pid_namespace,
+    delete_kills_the_remaining_processes_without_a_pid_namespace,
     list_shows_every_container_as_a_table,
     list_as_json_has_every_container,
     list_quiet_prints_ids,
     list_of_no_containers_is_empty,
     many_containers_at_once_do_not_disturb_each_other,
-    of_two_starts_at_once_one_is_told_that_it_runs,
+    of_two_concurrent_starts_one_reports_that_the_container_runs,
 ];
 
 fn a_container_can_be_deleted_right_after_it_was_killed() {
-    // What holds much memory is not gone at once.
+    // A process with much memory takes time to exit.
     let mut b = Bundle::new();
     b.sh("dd if=/dev/zero bs=200M count=1 2> /dev/null | { head -c 1 > /dev/null; touch /up; exec sleep 1000; }");
     b.create().ok();
     b.start().ok();
-    wait_for("it holds the memory", || b.rootfs().join("up").exists());
+    wait_for("the process holds the memory", || {
+        b.rootfs().join("up").exists()
+    });
     b.kill("KILL").ok();
     b.delete(&[]).ok();
     b.left_nothing();
@@ -71,7 +73,7 @@ fn run_returns_the_status_of_the_process() {
 fn run_returns_128_and_the_signal_that_killed_the_process() {
     let mut b = Bundle::new();
     for (name, number) in [("KILL", 9), ("SEGV", 11)] {
-        // Outside a pid namespace, because pid 1 ignores signals that it has no handler for.
+        // Without a pid namespace, because pid 1 ignores signals that it has no handler for.
         b.without_namespace("pid")
             .sh(&format!("kill -{name} $$; sleep 100"))
             .run()
@@ -176,14 +178,14 @@ fn create_does_not_run_the_process_and_start_does() {
 fn create_leaves_no_process_but_init() {
     let mut b = Bundle::new();
     b.waits();
-    // An engine's monitor is the subreaper, so whatever create leaves behind becomes its child.
+    // An engine's monitor is the subreaper: it would become the parent of any process that create leaves behind.
     let script = "\"$@\"; echo status $?; read line";
     let (input, hold) = std::io::pipe().unwrap();
     let create = b.launch("create", &["--pid-file", &b.text("pid")]);
     let helper = host::helper().to_str().unwrap();
     let monitor = create.through([helper, "subreap", "sh", "-c", script, "sh"]);
     let monitor = monitor.stdin(fs::File::from(OwnedFd::from(input))).spawn();
-    wait_for("create ends", || monitor.out().contains("status"));
+    wait_for("create exits", || monitor.out().contains("status"));
     assert_eq!(monitor.out(), "status 0\n", "{}", monitor.err());
     let init: i32 = b.read("pid").parse().unwrap();
     let children = host::children_of(monitor.pid());
@@ -285,7 +287,7 @@ fn state_says_stopped_for_a_zombie() {
     b.sh("read line < /tmp/go").write();
     let go = b.rootfs().join("tmp/go");
     runtime_tests::Cmd::new(&b.dir, "mkfifo").arg(&go).ok();
-    // A subreaper that does not wait: while the shell is in `read`, a builtin, init stays a zombie.
+    // A subreaper that does not wait: `read` is a shell builtin, and during it init remains a zombie.
     let runtime = format!("{} --root {}", b.runtime.display(), b.text("state"));
     let (id, path) = (&b.id, b.text("bundle"));
     let script = format!(
@@ -296,7 +298,7 @@ fn state_says_stopped_for_a_zombie() {
         .args(["subreap", "sh", "-c", &script])
         .stdin(fs::File::from(OwnedFd::from(input)))
         .spawn();
-    wait_for("start ends", || monitor.out().contains("status"));
+    wait_for("start exits", || monitor.out().contains("status"));
     assert_eq!(monitor.out(), "status 0\n", "{}", monitor.err());
     fs::write(go, "\n").unwrap();
     wait_for("init is a zombie", || {
@@ -414,7 +416,7 @@ fn kill_all_reaches_every_process_of_a_shared_pid_namespace() {
             .and_then(|c| fs::read_to_string(c.join("cgroup.procs")).ok())
             .unwrap_or_default()
     };
-    wait_for("three processes", || pids().lines().count() == 3);
+    wait_for("three processes run", || pids().lines().count() == 3);
     b.call(&["kill", "--all", &b.id, "KILL"]).ok();
     running.wait().ends(137);
     b.left_nothing();
@@ -452,7 +454,7 @@ fn delete_with_force_of_an_unknown_container_succeeds() {
     b.delete(&["--force"]).ok();
 }
 
-fn delete_kills_what_is_left_of_a_container_without_pid_namespace() {
+fn delete_kills_the_remaining_processes_without_a_pid_namespace() {
     let mut b = Bundle::new();
     b.without_namespace("pid").sh("sleep 1003 & exit 0");
     b.launch("run", &["--detach"]).ok();
@@ -528,7 +530,7 @@ fn list_quiet_prints_ids() {
         .prints(&format!("{0}\n{0}-b\n", b.id));
 }
 
-/// One created container, and beside it a stopped one whose id ends in `-b`.
+/// A created container, and a stopped one whose id ends in `-b`.
 fn two_containers() -> Bundle {
     let b = Bundle::new();
     b.create().ok();
@@ -571,10 +573,10 @@ fn many_containers_at_once_do_not_disturb_each_other() {
     bundles.iter().for_each(Bundle::left_nothing);
 }
 
-fn of_two_starts_at_once_one_is_told_that_it_runs() {
+fn of_two_concurrent_starts_one_reports_that_the_container_runs() {
     let mut b = Bundle::new();
     b.waits();
-    // Which of them looks before the other is heard is chance; the answers are not.
+    // It is random which of them looks first. The answers must be right either way.
     for _ in 0..30 {
         b.create().ok();
         let starts = [(); 2].map(|()| b.call(&["start", &b.id]).spawn());

@@ -1,10 +1,9 @@
-//! All black-box tests as one binary: each module covers one area of the runtime's behaviour.
-//! Run as root by `cargo test -p runtime-tests`; `RUNTIME=/path` drives another binary than the release build, and
-//! `RUNTIME_ONLY` holds what the name of a test must begin with, separated by spaces.
+//! All black-box tests, as one binary. Each module covers one area of the runtime's behaviour.
+//! Run as root with `cargo test -p runtime-tests`. `RUNTIME=/path` tests another binary than the release build.
+//! `RUNTIME_ONLY` is a list of prefixes, separated by spaces: only tests whose names start with one of them run.
 
 mod apparmor_systemd;
 mod attacks;
-mod bad_specs;
 mod callers;
 mod cgroup;
 mod checkpoint;
@@ -48,8 +47,8 @@ mod vm;
 
 use runtime_tests::{Trial, harness, host, machine};
 
-/// All tests. The first of each area come first, then the second: an engine runs one case at a time, and its other cases
-/// would keep threads waiting.
+/// All tests: the first one of each area, then the second ones, and so on. An engine runs one case at a time, so
+/// consecutive cases of an engine would keep threads waiting.
 fn tests() -> Vec<Trial> {
     let mut areas = [
         vm::tests(),
@@ -106,19 +105,19 @@ fn tests() -> Vec<Trial> {
     }
 }
 
-/// Leaves the tests whose names begin with one of `only`; a word that means none of them is an error.
+/// Keeps the tests whose names begin with one of the words in `only`. A word that matches no test is an error.
 fn choose(tests: &mut Vec<Trial>, only: &str) {
     let means = |word: &str, test: &Trial| test.name().starts_with(word);
     for word in only.split(' ') {
         let any = tests.iter().any(|test| means(word, test));
-        assert!(any, "no test begins with {word}");
+        assert!(any, "no test name begins with {word}");
     }
     tests.retain(|test| only.split(' ').any(|word| means(word, test)));
 }
 
 fn main() {
     let mut arguments = libtest_mimic::Arguments::from_args();
-    // Most tests wait for something most of the time; but some with engines want their events in time.
+    // Most tests wait most of the time, but some engine tests have deadlines, so the number of threads is limited.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     arguments.test_threads.get_or_insert(cores + 1);
     let mut tests = tests();
@@ -128,7 +127,7 @@ fn main() {
     if let Some(name) = &arguments.filter
         && !tests.iter().any(|test| test.name().contains(name))
     {
-        eprintln!("no test is called {name}");
+        eprintln!("no test has {name} in its name");
         std::process::exit(1);
     }
     harness::keep_panics();
@@ -136,7 +135,7 @@ fn main() {
         let as_user = arguments.filter.as_deref() == Some("systemd::");
         assert!(
             rustix::process::geteuid().is_root() || as_user,
-            "these tests make namespaces and cgroups: run them as root (systemd:: also as another user)"
+            "these tests create namespaces and cgroups: run them as root (systemd:: also as another user)"
         );
         host::sweep(false);
     }

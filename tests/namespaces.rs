@@ -1,5 +1,5 @@
 //! All eight namespaces, new, shared and joined; id mappings and time offsets.
-//! The truth is what /proc/PID/ns says on both sides.
+//! The tests compare /proc/PID/ns inside and outside.
 
 use runtime_tests::{Bundle, Cmd, Running, json, wait_for};
 use std::fs;
@@ -14,12 +14,12 @@ runtime_tests::tests![
     a_missing_namespace_path_is_refused,
     user_and_pid_namespace_can_be_joined_together,
     the_user_namespace_has_exactly_the_given_mappings,
-    several_mappings_are_written_in_one_go,
-    root_of_a_user_namespace_owns_what_it_makes,
+    several_mappings_are_written_at_once,
+    root_of_a_user_namespace_owns_the_files_it_creates,
     a_user_namespace_keeps_the_capabilities_of_the_specification,
     time_offsets_are_applied,
     the_loopback_of_a_new_network_namespace_is_up,
-    a_joined_network_namespace_is_left_as_it_is,
+    a_joined_network_namespace_is_not_changed,
     the_process_is_pid_1_of_its_namespace,
     without_a_pid_namespace_the_pid_is_the_hosts,
 ];
@@ -49,7 +49,7 @@ fn of(pid: i32, name: &str) -> String {
         .into_owned()
 }
 
-/// A bundle with every namespace but those of `without`.
+/// A bundle with every namespace except those in `without`.
 fn every_namespace(without: &[&str]) -> Bundle {
     let mut b = Bundle::new();
     b.namespace("cgroup", None).namespace("time", None);
@@ -62,7 +62,7 @@ fn every_namespace(without: &[&str]) -> Bundle {
     b
 }
 
-/// Started in the foreground, and the pid of its init.
+/// Starts the container in the foreground. Returns the handle and the pid of its init.
 #[track_caller]
 fn up(b: &mut Bundle) -> (Running, i32) {
     let running = b.waits().up();
@@ -113,7 +113,7 @@ fn a_joined_mount_namespace_holds_the_root_and_gets_no_mounts() {
     let holder = Cmd::new(&b.dir, "unshare")
         .args(["--mount", "sh", "-c", "echo up; exec sleep 1000"])
         .spawn();
-    wait_for("the namespace is there", || holder.out() == "up\n");
+    wait_for("the namespace exists", || holder.out() == "up\n");
     let (namespace, table) = (
         format!("/proc/{}/ns/mnt", holder.pid()),
         format!("/proc/{}/mountinfo", holder.pid()),
@@ -143,8 +143,10 @@ fn without_a_mount_namespace_nothing_is_mounted_on_the_host() {
     wait_for("the process runs", || {
         running.out() == "of the container\nup\n"
     });
-    // The runtime warns when it knows that the program runs, which may be after the program's first words.
-    wait_for("both warnings", || running.err().lines().count() == 2);
+    // The warnings are logged once the program runs, possibly after its first output.
+    wait_for("both warnings are logged", || {
+        running.err().lines().count() == 2
+    });
     assert_eq!(
         running.err().replace("runtime: warning: ", ""),
         "mounts has no effect without a new mount namespace\nroot.readonly has no effect without a new mount namespace\n"
@@ -222,7 +224,7 @@ fn the_user_namespace_has_exactly_the_given_mappings() {
     assert_eq!(lines[2..], ["allow", "0", "0"]);
 }
 
-fn several_mappings_are_written_in_one_go() {
+fn several_mappings_are_written_at_once() {
     let mut b = Bundle::new();
     b.user_namespace();
     let list: Vec<_> = (0..300)
@@ -232,13 +234,13 @@ fn several_mappings_are_written_in_one_go() {
         .args(&["cat", "/proc/self/uid_map"]);
     let run = b.run_ok();
     let expected: Vec<Vec<u32>> = (0..300).map(|n| vec![n * 2, 100_000 + n, 1]).collect();
-    // The kernel keeps many extents sorted for its search, so only the set is compared.
+    // The kernel sorts a long map for its search, so the order is not compared.
     let mut got = map(&run.out);
     got.sort();
     assert_eq!(got, expected);
 }
 
-fn root_of_a_user_namespace_owns_what_it_makes() {
+fn root_of_a_user_namespace_owns_the_files_it_creates() {
     use std::os::unix::fs::MetadataExt;
     let mut b = Bundle::new();
     b.user_namespace()
@@ -304,13 +306,13 @@ fn the_loopback_of_a_new_network_namespace_is_up() {
     assert_eq!(run.lines().last(), Some(&"0x9"), "{run}");
 }
 
-fn a_joined_network_namespace_is_left_as_it_is() {
+fn a_joined_network_namespace_is_not_changed() {
     let b = Bundle::new();
-    // A network namespace whose loopback nobody has brought up.
+    // A network namespace whose loopback interface is down.
     let holder = Cmd::new(&b.dir, "unshare")
         .args(["--net", "sh", "-c", "echo up; exec sleep 1000"])
         .spawn();
-    wait_for("the namespace is there", || holder.out() == "up\n");
+    wait_for("the namespace exists", || holder.out() == "up\n");
     let mut b = Bundle::new();
     b.namespace("network", Some(&format!("/proc/{}/ns/net", holder.pid())))
         .args(&["cat", "/sys/class/net/lo/flags"]);

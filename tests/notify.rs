@@ -1,5 +1,5 @@
-//! NOTIFY_SOCKET, by which a service manager hears that a service is ready (sd_notify(3)): the test is the manager,
-//! and the process in the container is the service.
+//! NOTIFY_SOCKET, through which a service manager learns that a service is ready (sd_notify(3)). The test is the
+//! manager, and the process in the container is the service.
 
 use runtime_tests::{Bundle, Cmd, host, json, wait_for};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -14,13 +14,13 @@ runtime_tests::tests![
     start_passes_readiness_on_and_waits_for_it,
     run_passes_readiness_on_in_the_foreground,
     a_detached_run_waits_for_readiness,
-    a_process_that_ends_without_a_word_is_not_waited_for,
-    waiting_for_readiness_can_be_given_up,
+    the_wait_ends_if_the_process_exits_without_readiness,
+    waiting_for_readiness_can_be_interrupted,
     only_readiness_is_passed_on,
-    an_ordinary_user_of_a_user_namespace_can_say_it,
+    an_ordinary_user_in_a_user_namespace_can_report_readiness,
     an_abstract_socket_works,
     a_manager_that_is_gone_changes_nothing,
-    what_the_configuration_has_is_left_alone,
+    a_notify_socket_in_the_configuration_is_kept,
     the_process_can_change_nothing_in_the_directory,
     a_link_in_the_root_is_not_followed_out_of_it,
     a_link_in_the_state_directory_is_not_followed,
@@ -42,7 +42,7 @@ impl Manager {
         Manager { socket, path }
     }
 
-    /// The next message, and the descriptors that came with it.
+    /// Returns the next message and the descriptors sent with it.
     #[track_caller]
     fn hears(&self) -> (String, Vec<OwnedFd>) {
         let mut text = [0; 4096];
@@ -69,7 +69,7 @@ impl Manager {
         assert!(fds.is_empty());
     }
 
-    /// The barrier behind it; what comes with it is closed when it drops.
+    /// Receives the barrier that follows. Its descriptor is closed on drop.
     #[track_caller]
     fn hears_the_barrier(&self) {
         let (text, fds) = self.hears();
@@ -83,7 +83,7 @@ impl Manager {
     }
 }
 
-/// A container that is ready once `go` is there, which the test makes in the root.
+/// A container that reports readiness once the test creates `go` in its root.
 fn service(b: &mut Bundle) -> Manager {
     b.sh("while ! [ -e /tmp/go ]; do :; done; helper notify READY=1; exec sleep 1000");
     Manager::of(b)
@@ -102,7 +102,7 @@ fn start_passes_readiness_on_and_waits_for_it() {
     b.wait_for_status("running");
     fs::write(b.rootfs().join("tmp/go"), "").unwrap();
     manager.hears_that_it_is_ready(b.pid());
-    // It may not end before the manager has dealt with that.
+    // It must not exit before the manager has handled the message.
     assert!(fs::exists(format!("/proc/{}", start.pid())).unwrap());
     manager.hears_the_barrier();
     start.wait().ok();
@@ -123,7 +123,7 @@ fn run_passes_readiness_on_in_the_foreground() {
     assert_eq!(text, format!("READY=1\nMAINPID={}\n", b.pid()));
     b.kill("KILL").ok();
     running.wait().ends(128 + 9);
-    // Later, when the supervisor has given up most system calls.
+    // The same later, when the supervisor has given up most system calls.
     let manager = Manager {
         path: b.text("later"),
         socket: UnixDatagram::bind(b.file("later")).unwrap(),
@@ -166,7 +166,7 @@ fn a_detached_run_waits_for_readiness() {
     assert_eq!(b.status(), "running");
 }
 
-fn a_process_that_ends_without_a_word_is_not_waited_for() {
+fn the_wait_ends_if_the_process_exits_without_readiness() {
     let mut b = Bundle::new();
     let manager = Manager::of(&b);
     b.args(&["true"]);
@@ -181,7 +181,7 @@ fn a_process_that_ends_without_a_word_is_not_waited_for() {
     b.left_nothing();
 }
 
-fn waiting_for_readiness_can_be_given_up() {
+fn waiting_for_readiness_can_be_interrupted() {
     for verb in ["start", "run"] {
         let mut b = Bundle::new();
         let manager = Manager::of(&b);
@@ -200,7 +200,7 @@ fn waiting_for_readiness_can_be_given_up() {
         Cmd::new(&b.dir, "kill").args(["-TERM", &pid]).ok();
         let status = running.wait().status;
         assert_eq!(status, 128 + 15, "{verb}");
-        // It is the waiting that ends.
+        // Only the wait ends; the container runs on.
         assert_eq!(b.status(), "running");
         b.delete(&["--force"]).ok();
         b.left_nothing();
@@ -210,7 +210,7 @@ fn waiting_for_readiness_can_be_given_up() {
 fn only_readiness_is_passed_on() {
     let mut b = Bundle::new();
     let manager = Manager::of(&b);
-    // Everything else that a manager would believe, and then the truth in the middle of a message.
+    // Sends everything else that a manager would accept, then readiness in the middle of a message.
     b.args(&[
         "helper",
         "notify",
@@ -232,14 +232,14 @@ fn only_readiness_is_passed_on() {
     manager.hears_nothing();
 }
 
-fn an_ordinary_user_of_a_user_namespace_can_say_it() {
+fn an_ordinary_user_in_a_user_namespace_can_report_readiness() {
     let mut b = Bundle::new();
     let manager = Manager::of(&b);
     b.user_namespace()
         .set("/process/user", json!({"uid": 1000, "gid": 1000}))
         .args(&["helper", "notify", "READY=1"]);
     let run = b.launch("run", &[]).env("NOTIFY_SOCKET", &manager.path);
-    // The caller's umask closes nothing.
+    // The caller's umask must not make the socket inaccessible.
     run.through(["sh", "-c", "umask 077; exec \"$@\"", "sh"])
         .ok();
     assert!(manager.hears().0.starts_with("READY=1\n"));
@@ -267,15 +267,15 @@ fn a_manager_that_is_gone_changes_nothing() {
         run.ends(3);
         assert_eq!(run.err, "", "{run}");
     }
-    // An empty variable is none.
+    // An empty variable counts as unset.
     b.args(&["helper", "env"]);
     let run = b.launch("run", &[]).env("NOTIFY_SOCKET", "").ok();
     run.prints("PATH=/bin\nHOME=/root\n");
     b.left_nothing();
 }
 
-fn what_the_configuration_has_is_left_alone() {
-    // Podman mounts a socket of its own and says where it is.
+fn a_notify_socket_in_the_configuration_is_kept() {
+    // Podman mounts a socket of its own and sets NOTIFY_SOCKET itself.
     let mut b = Bundle::new();
     let manager = Manager::of(&b);
     fs::create_dir(b.file("podman")).unwrap();
@@ -331,7 +331,7 @@ fn a_link_in_the_root_is_not_followed_out_of_it() {
 }
 
 fn a_link_in_the_state_directory_is_not_followed() {
-    // Whoever may write there is root anyway; but what goes when the container goes is ours alone.
+    // Only root can write there, but what is removed with the container must be ours alone.
     let mut b = Bundle::new();
     let manager = Manager::of(&b);
     b.waits();

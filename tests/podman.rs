@@ -1,29 +1,29 @@
-//! Podman 4.3 with conmon and the program under test as its runtime, pods and kube play among it, and Buildah.
-//! Every case runs with runc as well, on a machine of its own beside ours, and must say the same there.
+//! Podman 4.3 with conmon and the program under test as its runtime, including pods and kube play, and Buildah.
+//! Every case also runs with runc, on a second machine, and the output must be the same.
 
 use runtime_tests::machine::{Engine, Shell, compare};
 
 runtime_tests::tests![
     run_passes_stdin_output_and_status_on,
     a_program_that_cannot_be_executed_gives_podmans_own_statuses,
-    exec_enters_with_its_own_user_directory_variables_and_terminal,
+    exec_takes_a_user_directory_variables_and_a_terminal,
     stop_kill_pause_restart_and_rm,
-    stats_top_logs_and_inspect_tell_of_a_running_container,
+    stats_top_logs_and_inspect_describe_a_running_container,
     a_terminal_is_resized_detached_and_attached,
     capabilities_seccomp_and_a_read_only_root_hold,
     limits_hold_and_are_updated,
-    user_namespaces_are_made_and_shared,
+    user_namespaces_are_created_and_shared,
     a_pod_shares_its_namespaces,
-    kube_play_makes_a_pod_and_takes_it_down,
-    settings_of_every_kind_arrive,
-    without_a_cgroup_a_container_runs_too,
+    kube_play_creates_a_pod_and_kube_down_removes_it,
+    settings_of_every_kind_are_applied,
+    a_container_can_run_without_a_cgroup,
     a_health_check_is_run_by_hand,
-    ten_containers_at_once_come_and_go,
+    ten_containers_can_run_at_once,
     podman_build_builds,
     buildah_runs_and_builds,
 ];
 
-/// Removes a container. The clean-up that conmon calls at its end may be at the same mounts, and then Podman 4.3 gives up.
+/// Removes a container, with retries: Podman 4.3 gives up if the clean-up process of conmon uses the same mounts.
 #[track_caller]
 fn remove(s: &Shell, name: &str) {
     let line = format!("podman rm -f -t 0 {name} > /dev/null; podman container exists {name}");
@@ -58,7 +58,7 @@ fn a_program_that_cannot_be_executed_gives_podmans_own_statuses() {
                 .ends(status)
                 .says(&[program]);
         }
-        // runc 1.1.5 finds these out when nobody listens any more, and its container ends with status 1.
+        // runc 1.1.5 detects these too late to report them; its container exits with status 1.
         for (program, status) in [
             ("/bad/interpreter", 127),
             ("/bad/loader", 127),
@@ -84,7 +84,7 @@ fn a_program_that_cannot_be_executed_gives_podmans_own_statuses() {
     });
 }
 
-fn exec_enters_with_its_own_user_directory_variables_and_terminal() {
+fn exec_takes_a_user_directory_variables_and_a_terminal() {
     compare(Engine::Podman, |s| {
         s.run("podman run -d --name c1 -e A=1 bb sleep 1000").ok();
         s.run("podman exec c1 sh -c 'echo out; echo err >&2; echo $A; exit 9'")
@@ -150,7 +150,7 @@ fn stop_kill_pause_restart_and_rm() {
     });
 }
 
-fn stats_top_logs_and_inspect_tell_of_a_running_container() {
+fn stats_top_logs_and_inspect_describe_a_running_container() {
     compare(Engine::Podman, |s| {
         s.run("podman run -d --name c1 --memory 64m --pids-limit 50 bb sh -c 'echo one; echo two >&2; exec sleep 1000'")
             .ok();
@@ -238,7 +238,7 @@ fn limits_hold_and_are_updated() {
     });
 }
 
-fn user_namespaces_are_made_and_shared() {
+fn user_namespaces_are_created_and_shared() {
     compare(Engine::Podman, |s| {
         let show = "sh -c 'cat /proc/self/uid_map /proc/self/gid_map; id; touch /x && stat -c %u:%g /x /proc/1'";
         s.run(&format!(
@@ -281,7 +281,7 @@ fn a_pod_shares_its_namespaces() {
     });
 }
 
-fn kube_play_makes_a_pod_and_takes_it_down() {
+fn kube_play_creates_a_pod_and_kube_down_removes_it() {
     compare(Engine::Podman, |s| {
         s.run(
             "cat > /run/kube.yaml <<-E
@@ -323,14 +323,14 @@ E",
     });
 }
 
-fn settings_of_every_kind_arrive() {
+fn settings_of_every_kind_are_applied() {
     compare(Engine::Podman, |s| {
         s.run("podman run --rm --device /dev/fuse --ulimit nofile=100:200 --ulimit nproc=4096:4096 --sysctl kernel.msgmax=9000 --shm-size 3m --hostname box --oom-score-adj 500 --umask 077 \
             bb sh -c 'ls -l /dev/fuse | cut -c1-10; ulimit -n; cat /proc/sys/kernel/msgmax; df -k /dev/shm | tail -1 | tr -s \" \" | cut -d\" \" -f2; hostname; cat /proc/self/oom_score_adj; umask'")
             .prints("crw-------\n100\n9000\n3072\nbox\n500\n0077\n");
         s.run("mkdir -p /run/v; podman run --rm -v /run/v:/v -v /run/v:/ro:ro -v named:/named:U bb sh -c 'echo text > /v/f; cat /ro/f; touch /ro/x; echo n > /named/f'; cat /run/v/f; rm -r /run/v; podman volume rm named")
             .says(&["read-only file system"]).prints("text\ntext\nnamed\n");
-        // Links of the host come and go with other cases, so that the namespace itself is compared.
+        // Network links of the host change with other cases, so the namespace itself is compared.
         s.run("[ $(podman run --rm --network host bb readlink /proc/self/ns/net) = $(readlink /proc/self/ns/net) ] && echo same")
             .prints("same\n");
         for network in ["none", "bridge"] {
@@ -352,9 +352,9 @@ fn settings_of_every_kind_arrive() {
     });
 }
 
-fn without_a_cgroup_a_container_runs_too() {
+fn a_container_can_run_without_a_cgroup() {
     compare(Engine::Podman, |s| {
-        // Podman asks for it in crun's words, which runc does not understand.
+        // Podman passes an option that only crun knows; runc rejects it.
         s.see("podman run --rm --cgroups disabled bb cat /proc/self/cgroup")
             .ends(if s.ours() { 0 } else { 126 });
         s.run("podman run --rm --cgroups no-conmon bb echo hi")
@@ -373,7 +373,7 @@ fn a_health_check_is_run_by_hand() {
     });
 }
 
-fn ten_containers_at_once_come_and_go() {
+fn ten_containers_can_run_at_once() {
     compare(Engine::Podman, |s| {
         s.run("seq 10 | xargs -P 10 -I N podman run --rm --name cN bb echo N | sort -n")
             .prints("1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n");

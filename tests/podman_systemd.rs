@@ -1,5 +1,6 @@
-//! Podman where systemd runs the machine: its containers lie in scopes of the system's systemd, or of an ordinary user's own.
-//! Every case is a line of shell that runs with runc and with ours, and must say the same; it runs in the guest, as root and as a user.
+//! Podman under systemd: its containers are in scopes of the system's systemd, or of an ordinary user's own.
+//! Every case is a shell script that runs with runc and with our runtime, and must print the same. It runs in the
+//! guest, as root and as a user.
 
 use runtime_tests::host;
 use runtime_tests::systemd::{self, image, manager, root};
@@ -8,19 +9,19 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 runtime_tests::tests![
-    podmans_container_lies_in_a_scope_with_its_limits,
-    podman_runs_more_processes_in_the_scope,
+    podmans_container_is_in_a_scope_with_its_limits,
+    podmans_execs_run_in_the_scope,
     podman_pauses_and_resumes_a_scope,
     podman_updates_nothing_that_systemd_forgets,
     podman_maps_ids,
     podman_confines_the_process,
     podmans_pod_runs,
     a_unit_of_podman_starts_and_stops,
-    a_container_that_podman_is_told_is_ready,
-    podman_tells_what_cannot_be_executed,
+    a_container_reports_readiness_through_podman,
+    podman_reports_a_program_that_cannot_be_executed,
 ];
 
-/// Podman with this runtime, and systemd for its cgroups.
+/// Runs Podman with this runtime and systemd as the cgroup manager.
 fn podman(runtime: &Path, script: &str) -> String {
     let name = runtime.file_name().unwrap().to_str().unwrap();
     let conf = host::scratch().join(format!("{name}.conf"));
@@ -36,7 +37,7 @@ fn podman(runtime: &Path, script: &str) -> String {
     systemd::shell(script, &[("CONTAINERS_CONF", conf.to_str().unwrap())])
 }
 
-/// Runs the script with runc and with ours; what it prints must be the same, and what is expected.
+/// Runs the script with runc and with our runtime. Both must print the expected output.
 #[track_caller]
 pub fn both(script: &str, expected: &str) {
     static READY: OnceLock<()> = OnceLock::new();
@@ -50,7 +51,7 @@ pub fn both(script: &str, expected: &str) {
 
 const IMAGE: &str = "localhost/bb:latest";
 
-fn podmans_container_lies_in_a_scope_with_its_limits() {
+fn podmans_container_is_in_a_scope_with_its_limits() {
     // Podman names the scope after the container.
     let script = format!(
         "podman run -d --name limits -m 64m --pids-limit 20 --cpus 0.5 {IMAGE} sleep 1000 > /dev/null
@@ -69,7 +70,7 @@ fn podmans_container_lies_in_a_scope_with_its_limits() {
     );
 }
 
-fn podman_runs_more_processes_in_the_scope() {
+fn podmans_execs_run_in_the_scope() {
     let script = format!(
         "podman run -d --name more {IMAGE} sleep 1000 > /dev/null
         podman exec more sh -c 'echo $(id -u) $(cat /proc/self/cgroup)'
@@ -82,7 +83,7 @@ fn podman_runs_more_processes_in_the_scope() {
     both(&script, "0 0::/\n1000 /tmp b\n1\nCOMMAND\nsleep 1000 \n1\n");
 }
 
-/// As an ordinary user, runc warns that it may not be able to.
+/// As an ordinary user, runc warns that pausing may not be possible.
 fn podman_pauses_and_resumes_a_scope() {
     let script = format!(
         "podman run -d --name still {IMAGE} sleep 1000 > /dev/null
@@ -108,7 +109,7 @@ fn podman_updates_nothing_that_systemd_forgets() {
 fn podman_maps_ids() {
     let (option, expected) = match root() {
         true => ("--uidmap 0:1:1000 --gidmap 0:1:1000", "0 0 1 1000\n"),
-        // With the maps of root, runc cannot reach the user's images, which are in his home.
+        // With root's mappings, runc cannot reach the user's images, which are in the user's home.
         false => (
             "--userns keep-id",
             "1000 0 1 1000 1000 0 1 1001 1001 64536\n",
@@ -165,7 +166,7 @@ fn a_unit_of_podman_starts_and_stops() {
     both(&script, "0\nactive\nrunning\n0\n0\ninactive\n1\n");
 }
 
-fn a_container_that_podman_is_told_is_ready() {
+fn a_container_reports_readiness_through_podman() {
     let script = format!(
         "podman run --rm --sdnotify conmon {IMAGE} sh -c 'echo ${{NOTIFY_SOCKET:-none}}'
         podman run --rm --sdnotify container {IMAGE} echo up"
@@ -173,7 +174,7 @@ fn a_container_that_podman_is_told_is_ready() {
     both(&script, "none\nup\n");
 }
 
-fn podman_tells_what_cannot_be_executed() {
+fn podman_reports_a_program_that_cannot_be_executed() {
     let script = format!(
         "for program in nosuch /no/such /etc /bad/mode; do
             podman run --rm {IMAGE} $program > /dev/null 2>&1; echo $?

@@ -1,5 +1,6 @@
-//! What the process gets: arguments, environment, directory, identity, capabilities, limits, descriptors and names.
-//! Each is read back from inside the container, mostly from /proc/self.
+//! The attributes of the process: arguments, environment, directory, identity, capabilities, limits, descriptors and
+//! names.
+//! Each is read from inside the container, mostly from /proc/self.
 
 use runtime_tests::{Bundle, Cmd, host, json, wait_for};
 use std::fs;
@@ -15,7 +16,7 @@ runtime_tests::tests![
     the_working_directory_is_entered_as_the_user_who_may_see_it,
     user_and_groups_are_set,
     supplementary_groups_of_the_caller_are_dropped,
-    supplementary_groups_of_the_caller_are_kept_where_the_annotation_says_so,
+    supplementary_groups_of_the_caller_are_kept_if_the_annotation_says_so,
     the_umask_is_set,
     the_umask_is_0022_by_default,
     the_five_capability_sets_are_exactly_the_given_ones,
@@ -30,7 +31,7 @@ runtime_tests::tests![
     the_oom_score_adjustment_is_set,
     the_oom_score_adjustment_is_inherited_when_absent,
     hostname_and_domainname_are_set,
-    the_signals_that_we_block_are_not_blocked_in_the_process,
+    signals_blocked_by_the_runtime_are_not_blocked_in_the_process,
     blocked_and_ignored_signals_of_the_caller_do_not_reach_the_process,
     descriptors_are_exactly_the_standard_three,
     preserved_descriptors_are_passed_and_no_more,
@@ -39,8 +40,8 @@ runtime_tests::tests![
     no_new_keyring_keeps_the_keyring_of_the_caller,
     the_process_leads_a_session_of_its_own,
     a_notify_socket_of_the_caller_is_not_in_the_environment,
-    the_memory_policy_is_the_containers,
-    a_wrong_memory_policy_is_an_error,
+    the_memory_policy_is_set,
+    an_invalid_memory_policy_is_an_error,
 ];
 
 fn arguments_arrive_byte_for_byte() {
@@ -132,7 +133,7 @@ fn the_working_directory_is_entered_as_the_user_who_may_see_it() {
         .prints("/private\n");
 }
 
-/// /proc/self/status of the process.
+/// The contents of /proc/self/status of the process.
 #[track_caller]
 fn status(b: &mut Bundle) -> runtime_tests::Output {
     b.args(&["cat", "/proc/self/status"]).run_ok()
@@ -160,7 +161,7 @@ fn supplementary_groups_of_the_caller_are_dropped() {
     assert_eq!(run.field("Groups:"), "");
 }
 
-fn supplementary_groups_of_the_caller_are_kept_where_the_annotation_says_so() {
+fn supplementary_groups_of_the_caller_are_kept_if_the_annotation_says_so() {
     for (value, groups) in [("1", "0 4 27 999\n"), ("0", "0 5\n")] {
         let mut b = Bundle::new();
         b.set(
@@ -217,7 +218,7 @@ fn the_five_capability_sets_are_exactly_the_given_ones() {
             "ambient": ["CAP_KILL"]
         }),
     );
-    // Another user than root, because the execve of root adds to its sets; the ambient ones are what is left then.
+    // As a user other than root, whose sets execve does not extend, so only the ambient ones remain.
     b.set("/process/user", json!({"uid": 1000, "gid": 1000}));
     let permitted = CHOWN | KILL | BIND;
     let bounding = permitted | SETUID;
@@ -225,14 +226,14 @@ fn the_five_capability_sets_are_exactly_the_given_ones() {
         capability_sets(&status(&mut b)),
         [KILL | BIND, KILL, KILL, bounding, KILL]
     );
-    // And root, whose execve would make it inheritable | bounding, but no_new_privs keeps it from growing.
+    // As root: execve would make the set inheritable | bounding, but no_new_privs keeps it from growing.
     b.set("/process/user", json!({"uid": 0, "gid": 0}))
         .set("/process/capabilities/ambient", json!([]));
     assert_eq!(
         capability_sets(&status(&mut b)),
         [KILL | BIND, permitted, permitted, bounding, 0]
     );
-    // Ambient ones of the caller's that the permitted and inheritable sets would let live on.
+    // With ambient capabilities of the caller that the permitted and inheritable sets would preserve.
     let run = b
         .args(&["cat", "/proc/self/status"])
         .launch("run", &[])
@@ -321,7 +322,7 @@ fn hard_limits_are_raised_in_a_user_namespace_too() {
         b.set("/process/rlimits", limit)
             .sh("helper rlimits; echo up; exec sleep 1000");
         let running = b.launch("run", &[]).through(&few).spawn();
-        wait_for("it is up", || {
+        wait_for("the process is up", || {
             running.out().contains("up") || !running.err().is_empty()
         });
         assert!(running.out().contains("7 150 200\n"), "{}", running.err());
@@ -395,14 +396,14 @@ fn hostname_and_domainname_are_set() {
     b.run_ok().prints("box.example example.org\n");
 }
 
-/// Blocked and ignored signals; the two that libc keeps for itself (32 and 33) are ignored by whoever was spawned by it.
+/// The blocked and ignored signals. Signals 32 and 33, which libc reserves, are ignored in processes it has spawned.
 #[track_caller]
 fn blocked_and_ignored(status: &runtime_tests::Output) -> [u64; 2] {
     let field = |key| u64::from_str_radix(status.field(key), 16).unwrap();
     [field("SigBlk:"), field("SigIgn:") & 0x7fff_ffff]
 }
 
-fn the_signals_that_we_block_are_not_blocked_in_the_process() {
+fn signals_blocked_by_the_runtime_are_not_blocked_in_the_process() {
     let mut b = Bundle::new();
     assert_eq!(blocked_and_ignored(&status(&mut b)), [0, 0]);
 }
@@ -423,7 +424,7 @@ fn descriptors(run: &runtime_tests::Output) -> Vec<u32> {
         .collect()
 }
 
-/// The caller of the runtime has `count` descriptors of a host directory open, from 3 on.
+/// Makes the caller of the runtime hold `count` descriptors of a host directory, from 3 on.
 fn leaking(count: &str, call: Cmd) -> Cmd {
     call.through([host::helper().to_str().unwrap(), "leak", count, "/"])
 }
@@ -433,7 +434,7 @@ fn descriptors_are_exactly_the_standard_three() {
     b.args(&["helper", "fds"]);
     let run = leaking("20", b.launch("run", &[])).ok();
     assert_eq!(descriptors(&run), [0, 1, 2], "{run}");
-    // And through create and start, where a descriptor could leak from either.
+    // Also through create and start, either of which could leak a descriptor.
     b.sh("helper fds > /tmp/fds; echo done > /tmp/done");
     leaking("20", b.launch("create", &[])).ok();
     leaking("20", b.call(&["start", &b.id])).ok();
@@ -461,7 +462,7 @@ fn listen_fds_are_passed_with_their_environment() {
         .env("LISTEN_FDS", "2")
         .through(["sh", "-c", "LISTEN_PID=$$ exec \"$@\"", "sh"])
         .ok();
-    // Socket activation's two, then one more.
+    // The two of socket activation, then one more.
     assert!(
         run.out.contains("\n5 /\n") && !run.out.contains("\n6 "),
         "{run}"
@@ -511,7 +512,7 @@ fn a_notify_socket_of_the_caller_is_not_in_the_environment() {
     run.prints("PATH=/bin\nHOME=/root\n");
 }
 
-fn the_memory_policy_is_the_containers() {
+fn the_memory_policy_is_set() {
     if !std::path::Path::new("/proc/self/numa_maps").exists() {
         runtime_tests::skip!("this kernel has no NUMA");
     }
@@ -545,7 +546,7 @@ fn the_memory_policy_is_the_containers() {
     }
 }
 
-fn a_wrong_memory_policy_is_an_error() {
+fn an_invalid_memory_policy_is_an_error() {
     for (policy, words) in [
         (
             json!({"mode": "MPOL_BINDS"}),
@@ -560,7 +561,7 @@ fn a_wrong_memory_policy_is_an_error() {
             ["linux.memoryPolicy.flags[0]", "\"F\""],
         ),
         (json!({"nodes": "0"}), ["linux.memoryPolicy", "mode"]),
-        // The kernel's word: there is no such node, and MPOL_BIND needs one.
+        // The kernel's error: there is no such node, and MPOL_BIND needs one.
         (
             json!({"mode": "MPOL_BIND", "nodes": "900"}),
             ["linux.memoryPolicy", "invalid argument"],

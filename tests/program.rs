@@ -1,6 +1,7 @@
-//! Programs that cannot be executed: which command tells of it, in the words that engines look for, and with the cause.
-//! What its name and mode tell fails at `create`, as with runc, and so does a missing interpreter; what only the exec can
-//! tell fails at `start`.
+//! Programs that cannot be executed: which command reports the error, in the wording that engines match on, and with
+//! the cause.
+//! Errors visible in the file's name, mode or interpreter are reported by `create`, as in runc. Errors that only
+//! execve can detect are reported by `start`.
 
 use runtime_tests::{Bundle, host};
 use std::fs;
@@ -13,20 +14,20 @@ runtime_tests::tests![
     create_reports_a_directory,
     create_reports_a_file_that_nobody_may_execute,
     create_finds_a_relative_name_in_the_working_directory,
-    create_goes_on_through_the_path_to_what_can_be_executed,
+    create_skips_path_entries_that_cannot_be_executed,
     start_reports_a_program_that_went_missing,
     a_missing_interpreter_of_a_script_is_named,
-    a_script_with_carriage_returns_is_told,
+    a_script_with_carriage_returns_is_reported,
     a_missing_interpreter_of_an_elf_file_is_named,
     an_interpreter_by_a_relative_name_is_left_to_the_exec,
-    an_elf_file_of_another_machine_is_told,
+    an_elf_file_of_another_machine_is_reported,
     an_elf_file_of_another_machine_may_lack_its_interpreter_at_create,
-    a_file_of_no_format_is_told,
-    a_program_on_a_noexec_mount_is_told,
+    a_file_of_unknown_format_is_reported,
+    a_program_on_a_noexec_mount_is_reported,
     a_filter_that_forbids_reading_hides_the_cause_and_not_the_failure,
 ];
 
-/// `create`, `run` and `exec` fail with these words, and nothing is left of the container.
+/// Expects that `create`, `run` and `exec` fail with these words and leave nothing behind.
 #[track_caller]
 fn nobody_runs(b: &mut Bundle, words: &[&str]) {
     b.create().fails(words);
@@ -34,7 +35,7 @@ fn nobody_runs(b: &mut Bundle, words: &[&str]) {
     run_and_exec_fail(b, words);
 }
 
-/// `create` succeeds, and `start`, `run` and `exec` fail with these words.
+/// Expects that `create` succeeds, and that `start`, `run` and `exec` fail with these words.
 #[track_caller]
 fn only_the_exec_fails(b: &mut Bundle, words: &[&str]) {
     start_fails(b, words);
@@ -43,7 +44,7 @@ fn only_the_exec_fails(b: &mut Bundle, words: &[&str]) {
 
 #[track_caller]
 fn start_fails(b: &Bundle, words: &[&str]) {
-    // As soon as start has failed it can be deleted, as engines do it.
+    // Engines delete the container as soon as start has failed, so that must work.
     for _ in 0..20 {
         b.create().ok();
         b.start().fails(words);
@@ -129,9 +130,9 @@ fn create_finds_a_relative_name_in_the_working_directory() {
     );
 }
 
-fn create_goes_on_through_the_path_to_what_can_be_executed() {
+fn create_skips_path_entries_that_cannot_be_executed() {
     let mut b = with_file("#!/bin/sh\necho found\n", 0o755);
-    // A directory, a file without the bit, and nothing come before it.
+    // Before it in the PATH come a directory, a file without the execute bit, and a missing entry.
     for place in ["a/file", "b"] {
         fs::create_dir_all(b.rootfs().join(place)).unwrap();
     }
@@ -163,7 +164,7 @@ fn a_missing_interpreter_of_a_script_is_named() {
     );
 }
 
-fn a_script_with_carriage_returns_is_told() {
+fn a_script_with_carriage_returns_is_reported() {
     nobody_runs(
         &mut with_file("#!/bin/sh\r\necho never\r\n", 0o755),
         &[
@@ -191,7 +192,7 @@ fn a_missing_interpreter_of_an_elf_file_is_named() {
     );
 }
 
-/// One that only the exec can look up, from the working directory.
+/// The interpreter's name is relative to the working directory, so only execve can look it up.
 fn an_interpreter_by_a_relative_name_is_left_to_the_exec() {
     let b = with_file("#!bin/sh\nexit 7\n", 0o755);
     b.create().ok();
@@ -201,7 +202,7 @@ fn an_interpreter_by_a_relative_name_is_left_to_the_exec() {
     b.run().ends(7);
 }
 
-fn an_elf_file_of_another_machine_is_told() {
+fn an_elf_file_of_another_machine_is_reported() {
     let mut program = fs::read(host::busybox()).unwrap();
     program[18..20].copy_from_slice(&183u16.to_le_bytes());
     only_the_exec_fails(
@@ -210,7 +211,7 @@ fn an_elf_file_of_another_machine_is_told() {
     );
 }
 
-/// Its emulator may have that (binfmt_misc).
+/// The emulator registered with binfmt_misc may provide the interpreter.
 fn an_elf_file_of_another_machine_may_lack_its_interpreter_at_create() {
     let mut program = fs::read(host::program("env")).unwrap();
     program[18..20].copy_from_slice(&183u16.to_le_bytes());
@@ -220,7 +221,7 @@ fn an_elf_file_of_another_machine_may_lack_its_interpreter_at_create() {
     );
 }
 
-fn a_file_of_no_format_is_told() {
+fn a_file_of_unknown_format_is_reported() {
     only_the_exec_fails(
         &mut with_file("echo never\n", 0o755),
         &[
@@ -230,7 +231,7 @@ fn a_file_of_no_format_is_told() {
     );
 }
 
-fn a_program_on_a_noexec_mount_is_told() {
+fn a_program_on_a_noexec_mount_is_reported() {
     let mut b = Bundle::new();
     let dir = b.file("programs");
     fs::create_dir(&dir).unwrap();
@@ -245,7 +246,7 @@ fn a_program_on_a_noexec_mount_is_told() {
     );
 }
 
-/// The look at the file comes after the failure is told, so that a profile may kill whoever takes it.
+/// The cause is read from the file after the failure has been reported, so a profile may kill on the calls for it.
 fn a_filter_that_forbids_reading_hides_the_cause_and_not_the_failure() {
     let mut b = with_file("#!/bin/interpreter\n", 0o755);
     let interpreter = b.rootfs().join("bin/interpreter");

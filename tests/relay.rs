@@ -1,5 +1,5 @@
-//! The relay between the caller's terminal and the container's: nothing is lost, nobody waits for a side that does
-//! not take what is there for it, and the caller's terminal is put back whichever way we leave.
+//! The relay between the caller's terminal and the container's: no data is lost, neither side blocks the other by not
+//! reading, and the caller's terminal is restored however the runtime exits.
 
 use runtime_tests::terminal::{ConsoleSocket, Terminal};
 use runtime_tests::{Bundle, Cmd, Running, json, wait_for};
@@ -9,18 +9,18 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 
 runtime_tests::tests![
-    run_brings_ten_megabytes_whole,
-    the_console_socket_brings_ten_megabytes_whole,
-    a_reader_who_does_not_read_costs_no_time,
-    a_container_that_does_not_read_costs_no_time,
-    a_reader_who_does_not_read_does_not_hold_up_signals,
-    a_reader_who_does_not_read_is_given_up_on_request,
-    a_reader_who_goes_away_does_not_end_the_process,
+    run_relays_ten_megabytes_unchanged,
+    the_console_socket_relays_ten_megabytes_unchanged,
+    a_reader_that_does_not_read_costs_no_cpu_time,
+    a_container_that_does_not_read_costs_no_cpu_time,
+    a_reader_that_does_not_read_does_not_delay_signals,
+    a_signal_ends_the_wait_for_a_reader_that_does_not_read,
+    a_reader_that_goes_away_does_not_end_the_process,
     the_callers_terminal_is_restored_after_every_signal,
-    the_callers_terminal_is_as_it_was_when_nothing_starts,
-    the_size_comes_from_the_output_where_the_input_is_no_terminal,
-    a_size_that_no_terminal_has_is_refused,
-    keys_are_bytes_for_the_container,
+    the_callers_terminal_is_restored_after_a_failed_start,
+    the_size_comes_from_the_output_if_the_input_is_no_terminal,
+    a_console_size_out_of_range_is_refused,
+    control_keys_are_sent_to_the_container,
 ];
 
 fn with_terminal(script: &str) -> Bundle {
@@ -50,7 +50,7 @@ fn is_whole(text: &str) {
     );
 }
 
-fn run_brings_ten_megabytes_whole() {
+fn run_relays_ten_megabytes_unchanged() {
     let b = with_terminal(&format!("seq 1 {LAST}"));
     let (mut terminal, slave) = Terminal::open();
     let running = b
@@ -61,12 +61,12 @@ fn run_brings_ten_megabytes_whole() {
     drop(slave);
     is_whole(&terminal.read_all());
     running.wait().ok();
-    // To a pipe, which takes more at once.
+    // To a pipe, which accepts more at once than a terminal.
     let run = b.launch("run", &[]).ok();
     is_whole(&run.out);
 }
 
-fn the_console_socket_brings_ten_megabytes_whole() {
+fn the_console_socket_relays_ten_megabytes_unchanged() {
     let b = with_terminal(&format!("seq 1 {LAST}"));
     let socket = ConsoleSocket::bind(&b.file("console"));
     let path = socket.path.to_str().unwrap();
@@ -86,14 +86,14 @@ fn the_console_socket_brings_ten_megabytes_whole() {
     is_whole(&socket.terminal().read_all());
 }
 
-/// The time a process has used so far, in hundredths of a second (proc(5), stat: utime and stime).
+/// The CPU time of a process, in hundredths of a second (proc(5), stat: utime and stime).
 fn used(pid: i32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
-/// What it uses while another program takes a second.
+/// The CPU time a process uses while another program uses one second.
 #[track_caller]
 fn uses_little(b: &Bundle, running: &Running) {
     let before = used(running.pid());
@@ -103,7 +103,7 @@ fn uses_little(b: &Bundle, running: &Running) {
 }
 
 fn is_full(pipe: &impl std::os::fd::AsFd) -> bool {
-    // By the writer's end: the pipe takes no more.
+    // Checked at the writer's end: the pipe accepts no more.
     let mut fds = [rustix::event::PollFd::new(
         pipe,
         rustix::event::PollFlags::OUT,
@@ -112,7 +112,7 @@ fn is_full(pipe: &impl std::os::fd::AsFd) -> bool {
     rustix::event::poll(&mut fds, Some(&none)).unwrap() == 0
 }
 
-/// Runs with a pipe as stdout that nobody reads, until it is full; the reader's end.
+/// Runs with a pipe as stdout until it is full, without reading from it. Returns the reader's end.
 fn into_a_full_pipe(b: &Bundle) -> (Running, std::io::PipeReader) {
     let (reader, writer) = std::io::pipe().unwrap();
     let probe = writer.try_clone().unwrap();
@@ -122,7 +122,7 @@ fn into_a_full_pipe(b: &Bundle) -> (Running, std::io::PipeReader) {
     (running, reader)
 }
 
-fn a_reader_who_does_not_read_costs_no_time() {
+fn a_reader_that_does_not_read_costs_no_cpu_time() {
     let b = with_terminal("exec yes");
     let (running, reader) = into_a_full_pipe(&b);
     uses_little(&b, &running);
@@ -131,8 +131,8 @@ fn a_reader_who_does_not_read_costs_no_time() {
     running.wait().ends(128 + 9);
 }
 
-fn a_container_that_does_not_read_costs_no_time() {
-    // Its terminal takes a few thousand bytes; the rest of what the caller sends waits.
+fn a_container_that_does_not_read_costs_no_cpu_time() {
+    // Its terminal buffers a few thousand bytes. The rest of the caller's input waits.
     let b = with_terminal("stty raw -echo; echo up; exec sleep 1000");
     let (input, mut output) = std::io::pipe().unwrap();
     let probe = output.try_clone().unwrap();
@@ -140,7 +140,7 @@ fn a_container_that_does_not_read_costs_no_time() {
     wait_for("the container is up", || running.out().contains("up"));
     let feeder = std::thread::spawn(move || {
         use std::io::Write;
-        // Ends when the reader goes away.
+        // Ends when the reader closes its end.
         while output.write_all(&[b'x'; 4096]).is_ok() {}
     });
     wait_for("the pipe is full", || is_full(&probe));
@@ -153,19 +153,19 @@ fn a_container_that_does_not_read_costs_no_time() {
 
 const PATIENT: &str = "trap 'exit 7' TERM; yes & while :; do wait; done";
 
-fn a_reader_who_does_not_read_does_not_hold_up_signals() {
+fn a_reader_that_does_not_read_does_not_delay_signals() {
     let b = with_terminal(PATIENT);
     let (running, mut reader) = into_a_full_pipe(&b);
     let init = b.pid();
     signal(&b, &running, 15);
-    wait_for("the process has ended", || {
+    wait_for("the process has exited", || {
         b.call(&["state", &b.id])
             .output()
             .out
             .contains("\"stopped\"")
     });
     assert!(runtime_tests::host::children_of(running.pid()).contains(&(init, 'Z')));
-    // What it wrote before is still to come, and then the end.
+    // What it wrote before can still be read, then end-of-file.
     let lay_there = rustix::io::ioctl_fionread(&reader).unwrap();
     let mut text = Vec::new();
     reader.read_to_end(&mut text).unwrap();
@@ -178,11 +178,11 @@ fn a_reader_who_does_not_read_does_not_hold_up_signals() {
     b.left_nothing();
 }
 
-fn a_reader_who_does_not_read_is_given_up_on_request() {
+fn a_signal_ends_the_wait_for_a_reader_that_does_not_read() {
     let b = with_terminal(PATIENT);
     let (running, reader) = into_a_full_pipe(&b);
     signal(&b, &running, 15);
-    wait_for("the process has ended", || {
+    wait_for("the process has exited", || {
         b.call(&["state", &b.id])
             .output()
             .out
@@ -195,7 +195,7 @@ fn a_reader_who_does_not_read_is_given_up_on_request() {
     b.left_nothing();
 }
 
-fn a_reader_who_goes_away_does_not_end_the_process() {
+fn a_reader_that_goes_away_does_not_end_the_process() {
     let b = with_terminal("seq 1 100000; exit 3");
     let (running, reader) = into_a_full_pipe(&b);
     drop(reader);
@@ -227,7 +227,7 @@ fn the_callers_terminal_is_restored_after_every_signal() {
                     b.args(&["helper", "signals"]).launch("run", &[])
                 }
             };
-            // Without --wait, setsid becomes the runtime, so that the signal goes to it.
+            // Without --wait, setsid becomes the runtime, which then receives the signal.
             let running = call.through(["setsid", "--ctty"]).stdio(&slave).spawn();
             terminal.expect("up");
             assert_ne!(before, modes(&slave));
@@ -238,7 +238,7 @@ fn the_callers_terminal_is_restored_after_every_signal() {
     }
 }
 
-fn the_callers_terminal_is_as_it_was_when_nothing_starts() {
+fn the_callers_terminal_is_restored_after_a_failed_start() {
     let mut missing = with_terminal("");
     missing.args(&["/bin/nothing"]);
     let mut broken = with_terminal("true");
@@ -255,7 +255,7 @@ fn the_callers_terminal_is_as_it_was_when_nothing_starts() {
     }
 }
 
-fn the_size_comes_from_the_output_where_the_input_is_no_terminal() {
+fn the_size_comes_from_the_output_if_the_input_is_no_terminal() {
     let mut b = with_terminal("");
     b.args(&["helper", "winsize"]);
     let (mut terminal, slave) = Terminal::open();
@@ -269,7 +269,7 @@ fn the_size_comes_from_the_output_where_the_input_is_no_terminal() {
     running.wait().ok();
 }
 
-fn a_size_that_no_terminal_has_is_refused() {
+fn a_console_size_out_of_range_is_refused() {
     for (name, size) in [
         ("height", json!({"height": 65536, "width": 1})),
         ("width", json!({"height": 1, "width": 65536})),
@@ -283,8 +283,8 @@ fn a_size_that_no_terminal_has_is_refused() {
     }
 }
 
-fn keys_are_bytes_for_the_container() {
-    // Ctrl-C at the caller's terminal interrupts what runs in the container, and not us.
+fn control_keys_are_sent_to_the_container() {
+    // Ctrl-C at the caller's terminal interrupts the process in the container, not the runtime.
     let b =
         with_terminal("trap 'echo interrupted; exit 5' INT; echo up; while :; do sleep 1; done");
     let (mut terminal, slave) = Terminal::open();

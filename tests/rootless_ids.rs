@@ -1,5 +1,5 @@
-//! The ids of a container that is not the host's root's: mapped by the user himself or by newuidmap and newgidmap, with
-//! their groups, and the runtime as root of a user namespace, which is how rootless engines call it.
+//! Ids in containers of ordinary users: mapped by the user or by newuidmap and newgidmap, and their groups. Also the
+//! runtime as root of a user namespace, which is how rootless engines call it.
 
 use runtime_tests::ordinary::{SUBGID, SUBUID, UID};
 use runtime_tests::{Bundle, host, json};
@@ -10,10 +10,10 @@ runtime_tests::tests![
     subordinate_ids_are_mapped_by_the_helpers,
     with_subordinate_ids_the_callers_groups_are_dropped,
     one_map_alone_may_need_its_helper,
-    the_helpers_get_nothing_but_stdio,
-    what_a_helper_refuses_is_told_in_its_words,
+    the_helpers_inherit_only_stdio,
+    a_helpers_refusal_is_reported_in_its_own_words,
     a_missing_helper_is_named,
-    additional_groups_are_refused_where_setgroups_is,
+    additional_groups_are_refused_if_setgroups_is_denied,
     root_of_a_user_namespace_runs_containers,
     root_of_a_user_namespace_of_many_ids_nests_another,
     where_no_user_namespace_can_be_made_the_error_says_where_to_look,
@@ -104,7 +104,7 @@ fn one_map_alone_may_need_its_helper() {
     b.run_ok().prints("allow\n9 3\n");
 }
 
-/// A directory for PATH whose newuidmap does what `script` says.
+/// A directory for PATH with a newuidmap that runs `script`.
 fn with_helper(b: &Bundle, script: &str) -> String {
     let dir = b.file("path");
     fs::create_dir(&dir).unwrap();
@@ -114,7 +114,7 @@ fn with_helper(b: &Bundle, script: &str) -> String {
     format!("PATH={}:/usr/bin:/bin", dir.display())
 }
 
-fn the_helpers_get_nothing_but_stdio() {
+fn the_helpers_inherit_only_stdio() {
     let b = subordinate();
     let log = b.text("run/log");
     let path = with_helper(
@@ -123,7 +123,7 @@ fn the_helpers_get_nothing_but_stdio() {
             "ls -l /proc/self/fd | grep -c socket: >> {log}; ls /proc/self/fd | xargs >> {log}; env | sort >> {log}; exec /usr/bin/newuidmap \"$@\""
         ),
     );
-    // Descriptors that the caller preserves for the container are not for the helper either.
+    // Descriptors preserved for the container must not reach the helper either.
     let leak = host::helper().to_str().unwrap();
     let caller = ["env", &path, "SECRET=x", leak, "leak", "2", "/tmp"];
     let call = b.run_through(&caller, &["--preserve-fds", "2"]);
@@ -136,7 +136,7 @@ fn the_helpers_get_nothing_but_stdio() {
     assert!(text.contains("PATH=") && !text.contains("SECRET"), "{text}");
 }
 
-fn what_a_helper_refuses_is_told_in_its_words() {
+fn a_helpers_refusal_is_reported_in_its_own_words() {
     let mut b = subordinate();
     b.set("/linux/uidMappings/1/size", json!(65537));
     b.run().fails(&[
@@ -158,11 +158,11 @@ fn a_missing_helper_is_named() {
         .output()
         .fails(&["linux.uidMappings", "cannot run newuidmap", "none in PATH"]);
     b.left_nothing();
-    // Without any PATH it is looked for where it always is.
+    // Without a PATH it is looked up in the standard directories.
     b.run_through(&["/usr/bin/env", "--unset=PATH"], &[]).ok();
 }
 
-fn additional_groups_are_refused_where_setgroups_is() {
+fn additional_groups_are_refused_if_setgroups_is_denied() {
     let mut b = ordinary();
     for gids in [json!([0]), json!([5])] {
         b.set("/process/user/additionalGids", gids);
@@ -174,14 +174,14 @@ fn additional_groups_are_refused_where_setgroups_is() {
     b.left_nothing();
 }
 
-/// Every call of the runtime is made in a user namespace of the user's, with these flags of unshare.
+/// Makes every call of the runtime in a new user namespace of the user, with these flags of unshare.
 fn in_user_namespace(b: &mut Bundle, flags: &[&str]) {
     b.launcher
         .extend(["unshare"].iter().chain(flags).map(|w| w.to_string()));
 }
 
 fn root_of_a_user_namespace_runs_containers() {
-    // With a mount namespace of its own, as engines have it, and in the host's.
+    // In a mount namespace of its own, as engines use, and in the host's.
     for flags in [
         &["--user", "--map-root-user", "--mount"][..],
         &["--user", "--map-root-user"],
@@ -214,7 +214,7 @@ fn root_of_a_user_namespace_runs_containers() {
             b.left_nothing();
         }
     }
-    // The state lies below XDG_RUNTIME_DIR for it, too.
+    // The state is below XDG_RUNTIME_DIR for this root, too.
     let mut b = ordinary();
     in_user_namespace(&mut b, &["--user", "--map-root-user", "--mount"]);
     b.without_namespace("user")
@@ -228,7 +228,7 @@ fn root_of_a_user_namespace_runs_containers() {
 fn root_of_a_user_namespace_of_many_ids_nests_another() {
     let mut b = subordinate();
     in_user_namespace(&mut b, &["--map-root-user", "--mount", "--map-auto"]);
-    // As podman's --userns=keep-id: the user keeps his number.
+    // As podman's --userns=keep-id: the user's own uid is the same inside.
     let map = json!([{"containerID": 0, "hostID": 1, "size": 1000},
         {"containerID": 1000, "hostID": 0, "size": 1}]);
     b.set("/linux/uidMappings", map.clone())

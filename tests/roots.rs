@@ -1,5 +1,6 @@
-//! A real distribution's root: Debian made by mmdebstrap or debootstrap, once, and kept in the target directory.
-//! It runs bash with pipes and a background job, with a terminal and without one, and in a user namespace.
+//! A real distribution's root file system: Debian, built once by mmdebstrap or debootstrap, and kept in the target
+//! directory.
+//! It runs bash with pipes and a background job, with and without a terminal, and in a user namespace.
 
 use runtime_tests::terminal::Terminal;
 use runtime_tests::{Bundle, json};
@@ -15,7 +16,7 @@ runtime_tests::tests![
     debian_runs_in_a_user_namespace_over_a_mapped_root,
 ];
 
-/// The Debian root, made at first use; made anew when a run died in the middle, because it is renamed into place.
+/// The Debian root, built at first use. It is renamed into place when complete, so an interrupted build starts again.
 fn debian() -> &'static Path {
     static ROOT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let made = ROOT.get_or_init(|| {
@@ -26,7 +27,7 @@ fn debian() -> &'static Path {
         }
         let fresh = cache.join(format!("debian-root.{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&fresh);
-        // The release of this machine, whose keys it has.
+        // The release of this machine, because its keys are installed.
         let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
         let release = release
             .lines()
@@ -54,11 +55,11 @@ fn debian() -> &'static Path {
     });
     match made {
         Ok(root) => root,
-        Err(why) => runtime_tests::skip!("no Debian root: {why}"),
+        Err(why) => runtime_tests::skip!("cannot build a Debian root: {why}"),
     }
 }
 
-/// The default bundle on the Debian root, with a tmpfs where it may write.
+/// The default bundle on the Debian root, with tmpfs mounts to write to.
 fn with_debian() -> Bundle {
     let root = debian();
     let mut b = Bundle::empty();
@@ -140,7 +141,7 @@ fn debian_runs_in_a_user_namespace_over_a_mapped_root() {
         "-lc",
         "id -u; stat -c %u /etc/passwd; seq 3 | wc -l",
     ]);
-    // The files belong to the host's root, which is nobody inside; reading and executing them still works.
+    // The files belong to the host's root, which is nobody in the container. They can still be read and executed.
     b.run_ok().prints("0\n65534\n3\n");
     b.left_nothing();
 }

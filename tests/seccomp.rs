@@ -1,10 +1,11 @@
-//! Seccomp profiles as the kernel enforces them: Docker's default, actions, arguments, architectures, odd call numbers.
-//! The compiler itself is tested in its own room; here only what a process in the container meets.
+//! Seccomp profiles as enforced by the kernel: Docker's default, actions, arguments, architectures, unusual call
+//! numbers.
+//! The compiler has tests of its own in bpf/; these cover what a process in the container observes.
 
 use runtime_tests::{Bundle, Output, Value, host, json};
 
 runtime_tests::tests![
-    dockers_default_profile_runs_a_shell_and_refuses_what_it_should,
+    dockers_default_profile_runs_a_shell_and_refuses_forbidden_calls,
     the_filter_is_active_with_and_without_no_new_privileges_and_capabilities,
     an_errno_is_returned_as_given,
     the_default_errno_is_eperm,
@@ -17,7 +18,7 @@ runtime_tests::tests![
     an_unknown_architecture_is_refused,
     a_32_bit_call_is_killed_unless_its_architecture_is_listed,
     an_x32_call_is_killed_unless_its_architecture_is_listed,
-    numbers_beyond_the_last_named_call_do_not_exist,
+    numbers_above_the_largest_named_call_return_enosys,
     a_profile_that_forbids_all_but_the_needed_calls_still_starts,
     flags_are_accepted_and_unknown_ones_refused,
     an_empty_profile_allows_everything,
@@ -32,7 +33,7 @@ fn docker() -> Value {
     serde_json::from_str(include_str!("data/docker-seccomp.json")).unwrap()
 }
 
-/// Everything is allowed but what `rules` say.
+/// A profile that allows everything except as `rules` say.
 pub fn allowing(rules: Value) -> Value {
     json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": [X86_64], "syscalls": rules})
 }
@@ -43,7 +44,7 @@ fn with(profile: &Value, args: &[&str]) -> Output {
     b.set("/linux/seccomp", profile.clone()).args(args).run()
 }
 
-fn dockers_default_profile_runs_a_shell_and_refuses_what_it_should() {
+fn dockers_default_profile_runs_a_shell_and_refuses_forbidden_calls() {
     let mut b = Bundle::new();
     b.set("/linux/seccomp", docker()).capabilities(&[
         "CAP_SYS_ADMIN",
@@ -114,7 +115,7 @@ fn a_kill_action_kills() {
 }
 
 fn arguments_are_compared() {
-    // getpriority(which, who) with which = 0; the condition is on who, a 64-bit comparison.
+    // getpriority(which, who) with which = 0. The condition compares `who` as 64 bits.
     let cases = [
         ("SCMP_CMP_EQ", 5, 0, &[5][..]),
         (
@@ -210,13 +211,13 @@ fn an_unknown_architecture_is_refused() {
     );
 }
 
-/// A profile that allows all, so that only the architecture decides.
+/// A profile that allows everything, so that the architecture alone decides.
 fn for_architectures(list: &[&str]) -> Value {
     let rule = json!([{"names": ["getppid"], "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS}]);
     json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": list, "syscalls": rule})
 }
 
-/// Whether this kernel has the calls at all, seen from a process without any filter.
+/// Skips the test if this kernel lacks the calls, as seen by a process without a filter.
 fn needs(verb: &[&str]) {
     let mut b = Bundle::new();
     let run = b.args(verb).run();
@@ -240,7 +241,7 @@ fn a_32_bit_call_is_killed_unless_its_architecture_is_listed() {
     )
     .ok()
     .prints("ok\n");
-    // Number 64 is getppid there, and so refused; 110, which it is on x86_64, is iopl there.
+    // On i386, call 64 is getppid and is refused; 110, which is getppid on x86_64, is iopl.
     with(
         &for_architectures(&[X86_64, "SCMP_ARCH_X86"]),
         &["helper", "int80", "64"],
@@ -250,7 +251,7 @@ fn a_32_bit_call_is_killed_unless_its_architecture_is_listed() {
 }
 
 fn an_x32_call_is_killed_unless_its_architecture_is_listed() {
-    // Whether or not the kernel has the x32 calls, the filter decides before it looks.
+    // The filter decides before the kernel looks for x32 calls, so the kernel need not have them.
     with(
         &for_architectures(&[X86_64]),
         &["helper", "nr", "0x4000006e"],
@@ -263,8 +264,8 @@ fn an_x32_call_is_killed_unless_its_architecture_is_listed() {
         .prints("ENOSYS\n");
 }
 
-fn numbers_beyond_the_last_named_call_do_not_exist() {
-    // A program that tries a call newer than the profile has to hear that there is none, and not that it may not.
+fn numbers_above_the_largest_named_call_return_enosys() {
+    // A program that tries a call newer than the profile must get ENOSYS, not EPERM.
     let tries = "helper nr 600; helper nr 0x3fffffff; helper nr -1; helper nr 250 0 -3 0";
     let profile = |action: &str| {
         let mut profile = docker();
@@ -278,7 +279,7 @@ fn numbers_beyond_the_last_named_call_do_not_exist() {
     let mut refusing = profile("SCMP_ACT_ERRNO");
     refusing["defaultErrnoRet"] = json!(99);
     b.set("/linux/seccomp", refusing).sh(tries);
-    // keyctl is below the last one, so the default is for it.
+    // keyctl is below the largest named call, so the default applies to it.
     b.run_ok().prints("ENOSYS\nENOSYS\nENOSYS\nEADDRNOTAVAIL\n");
     for action in ["SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP"] {
         for number in ["600", "0x3fffffff", "-1"] {
@@ -287,7 +288,7 @@ fn numbers_beyond_the_last_named_call_do_not_exist() {
         }
         with(&profile(action), &["helper", "nr", "250"]).ends(128 + 31);
     }
-    // Where the default lets calls through, the kernel says so itself.
+    // If the default allows calls, the kernel itself returns ENOSYS.
     for action in ["SCMP_ACT_ALLOW", "SCMP_ACT_LOG"] {
         let rule = json!([{"names": ["getppid"], "action": "SCMP_ACT_KILL_PROCESS"}]);
         let profile = json!({"defaultAction": action, "architectures": [X86_64], "syscalls": rule});
@@ -298,14 +299,14 @@ fn numbers_beyond_the_last_named_call_do_not_exist() {
     }
 }
 
-/// What a runtime may call between the load of a filter that needs privileges and the execve.
+/// The calls that a runtime may make between loading a filter that needs privileges and execve.
 const TO_BECOME_THE_PROCESS: &str = "setresuid setresgid setgroups setuid setgid capset capget prctl close close_range
     read openat openat2 futex sched_yield fcntl getdents64 epoll_ctl nanosleep rt_sigaction rt_sigprocmask sigaltstack gettid
     getpid tgkill rt_sigreturn getppid fstatfs setsid fchdir chdir getcwd statfs munmap mmap madvise faccessat2 faccessat
     setrlimit umask sendto sendmsg recvfrom recvmsg poll ppoll dup3 dup2 epoll_pwait exit lseek";
 
 fn a_profile_that_forbids_all_but_the_needed_calls_still_starts() {
-    // What the static helper itself needs from execve to exit, and nothing for us after the load.
+    // The calls that the static helper itself needs from execve to exit, and none that we need after the load.
     let names = [
         "execve",
         "brk",
@@ -330,7 +331,8 @@ fn a_profile_that_forbids_all_but_the_needed_calls_still_starts() {
         b.set("/process/noNewPrivileges", json!(no_new_privileges));
         let mut allowed = json!([{"names": names, "action": "SCMP_ACT_ALLOW"}]);
         if !no_new_privileges {
-            // Without it the filter must be loaded while we are still allowed to, so the profile has to allow the rest.
+            // Without no_new_privs the filter must be loaded before privileges are dropped, so the profile must allow
+            // the remaining calls.
             let rest: Vec<&str> = TO_BECOME_THE_PROCESS.split_whitespace().collect();
             allowed
                 .as_array_mut()

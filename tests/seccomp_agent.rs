@@ -1,4 +1,5 @@
-//! Filters with an agent (SCMP_ACT_NOTIFY): what the agent hears and when, and what the runtime calls under such a filter.
+//! Filters with an agent (SCMP_ACT_NOTIFY): what the agent receives and when, and which calls the runtime makes under such
+//! a filter.
 
 use crate::seccomp::{X86_64, allowing, refused};
 use runtime_tests::{Bundle, Cmd, Output, Running, Value, host, json, wait_for};
@@ -16,7 +17,7 @@ runtime_tests::tests![
     the_calls_under_a_filter_are_those_of_the_list,
     notify_without_a_listener_path_is_refused,
     notify_as_the_default_action_or_for_write_is_refused,
-    a_listener_path_where_nobody_listens_is_an_error_that_leaves_nothing,
+    a_listener_path_without_a_listener_is_an_error_that_leaves_nothing,
 ];
 
 /// A filter that asks an agent about these calls.
@@ -26,7 +27,7 @@ fn notifying(b: &Bundle, names: &[&str]) -> Value {
         "syscalls": [{"names": names, "action": "SCMP_ACT_NOTIFY"}]})
 }
 
-/// The agent at the bundle's listenerPath; it gives up when the writer drops.
+/// Starts an agent at the bundle's listenerPath. It exits when the writer is dropped.
 fn agent(b: &Bundle) -> (Running, PipeWriter) {
     let _ = std::fs::remove_file(b.file("agent"));
     let (reader, hold) = std::io::pipe().unwrap();
@@ -38,7 +39,8 @@ fn agent(b: &Bundle) -> (Running, PipeWriter) {
     (agent, hold)
 }
 
-/// What config-linux.md and runtime.md say the agent gets: one message, one descriptor, the container process state.
+/// config-linux.md and runtime.md define what the agent receives: one message, one descriptor, the container process
+/// state.
 #[track_caller]
 fn was_told(agent: &Output, b: &Bundle, pid: Option<i32>, status: &str) {
     let lines = agent.ok().lines();
@@ -60,7 +62,7 @@ fn was_told(agent: &Output, b: &Bundle, pid: Option<i32>, status: &str) {
     assert_eq!(state["status"], status, "{agent}");
 }
 
-/// Calls that we ourselves might make between the load and the execve, and mkdir.
+/// Calls that the runtime itself might make between the load and execve, and mkdir.
 const ASKED: [&[&str]; 3] = [
     &["mkdir", "mkdirat"],
     &["mkdir", "mkdirat", "read", "sendto", "close"],
@@ -97,11 +99,11 @@ fn an_agent_gets_the_listener_of_run_and_decides() {
             let run = b.run();
             run.ok()
                 .prints("mkdir: ENOMEDIUM\nnone\nroot:x:0:0:root:/root:/bin/sh\n");
-            // Everybody behind the listener is gone, so the agent ends by itself.
+            // No process uses the filter any more, so the agent exits.
             let agent = agent.wait();
             drop(hold);
             was_told(&agent, &b, None, "creating");
-            // 83 is mkdir, 0 read.
+            // 83 is mkdir, 0 is read.
             let asked = format!("{} ", agent.field("asked"));
             assert!(asked.contains("83 "), "{agent}");
             assert_eq!(asked.starts_with("0 "), names.contains(&"read"), "{agent}");
@@ -121,9 +123,12 @@ fn an_agent_gets_the_listener_of_create_and_start_and_decides() {
             b.create().ok();
             let pid = b.pid();
             assert_eq!(b.status(), "created");
-            // With a profile that leaves the wait for `start` alone it hears of `create`, as with runc.
+            // If the profile does not cover the wait for `start`, the agent receives the listener at `create`, as
+            // with runc.
             let status = if names == ASKED[0] {
-                wait_for("the agent hears", || agent.out().contains("message "));
+                wait_for("the agent receives the message", || {
+                    agent.out().contains("message ")
+                });
                 "creating"
             } else {
                 "created"
@@ -166,7 +171,9 @@ fn an_agent_hears_of_create_where_a_profile_allows_the_wait_and_little_else() {
             .args(&["/bin/helper", "mkdir", "/tmp/x"]);
         let (agent, hold) = agent(&b);
         b.create().ok();
-        wait_for("the agent hears", || agent.out().contains("message "));
+        wait_for("the agent receives the message", || {
+            agent.out().contains("message ")
+        });
         b.start().ok();
         b.wait_for_status("stopped");
         b.delete(&[]).ok();
@@ -278,14 +285,14 @@ fn notify_as_the_default_action_or_for_write_is_refused() {
     );
 }
 
-fn a_listener_path_where_nobody_listens_is_an_error_that_leaves_nothing() {
+fn a_listener_path_without_a_listener_is_an_error_that_leaves_nothing() {
     for no_new_privileges in [true, false] {
         let mut b = Bundle::new();
         let agent = b.text("agent");
         b.set("/linux/seccomp", notifying(&b, &["mkdir"]))
             .set("/process/noNewPrivileges", json!(no_new_privileges))
             .sh("echo ran");
-        // No such file, a file that is no socket, a socket whose owner is gone.
+        // No such file, a file that is not a socket, a socket without a listener.
         for made in 0..3 {
             match made {
                 0 => {}
@@ -298,7 +305,7 @@ fn a_listener_path_where_nobody_listens_is_an_error_that_leaves_nothing() {
             let words = ["linux.seccomp.listenerPath", &agent];
             b.run().fails(&words).prints("");
             b.left_nothing();
-            // With create and start it is the start that loads the filter.
+            // With create and start, the filter is loaded at start.
             let create = b.create();
             if create.status != 0 {
                 create.fails(&words);

@@ -1,5 +1,5 @@
-//! `runtime seccomp`: a profile as the program it becomes, its figures, and the verdict on one call.
-//! Only what people read here; what the program means is tested in the compiler's own room.
+//! `runtime seccomp`: prints the compiled program, its statistics, and the verdict on one call.
+//! These tests cover the output. The meaning of programs is tested in bpf/.
 
 use runtime_tests::{Bundle, Output, Value, json};
 use std::fs;
@@ -7,11 +7,11 @@ use std::fs;
 runtime_tests::tests![
     a_small_profile_is_the_golden_program,
     a_bare_profile_and_a_whole_config_give_the_same,
-    the_figures_come_for_the_whole_and_for_each_architecture,
+    statistics_cover_the_whole_program_and_each_architecture,
     unknown_calls_are_listed_last,
     explain_names_the_rule_behind_the_verdict,
     explain_takes_names_numbers_and_arguments,
-    explain_refuses_what_is_no_call,
+    explain_refuses_unknown_calls,
     errors_name_the_file_and_the_place,
 ];
 
@@ -27,7 +27,7 @@ fn small() -> Value {
     })
 }
 
-/// A directory with this profile in `profile.json`; there is no container.
+/// A directory with this profile in `profile.json`, without a container.
 fn with(profile: &Value) -> Bundle {
     let b = Bundle::empty();
     fs::write(b.file("profile.json"), profile.to_string()).unwrap();
@@ -59,16 +59,16 @@ fn a_bare_profile_and_a_whole_config_give_the_same() {
     b.call(&["seccomp", config]).ok().prints(&bare.ok().out);
     let verdict = "ALLOW: syscalls[0]\n";
     explain(&b, &["read"]).ok().prints(verdict);
-    // The flag may stand before the file, after it, and after the call's name no more.
+    // The flag may come before or after the file. The arguments after the call's name are those of the call.
     b.call(&["seccomp", config, "--explain", "read"])
         .ok()
         .prints(verdict);
-    // The profile must be there: a config without one is not a profile that allows all.
+    // A config.json without a profile is an error, not a profile that allows everything.
     b.remove("/linux/seccomp").write();
     b.call(&["seccomp", config])
         .output()
         .fails(&[config, "seccomp"]);
-    // Nothing was created.
+    // No state was created.
     assert!(!b.state_dir().exists());
 }
 
@@ -86,19 +86,19 @@ fn figures(text: &str) -> (usize, f64, usize) {
             most.parse().ok()?,
         ))
     };
-    parse().unwrap_or_else(|| panic!("these are no figures: {text:?}"))
+    parse().unwrap_or_else(|| panic!("not statistics: {text:?}"))
 }
 
-fn the_figures_come_for_the_whole_and_for_each_architecture() {
+fn statistics_cover_the_whole_program_and_each_architecture() {
     let text = include_str!("data/docker-seccomp.json");
     let b = with(&serde_json_of(text));
     let run = compile(&b);
     let lines = run.ok().lines();
-    // Each instruction on a line of its own with its number, then the figures.
+    // One numbered line per instruction, then the statistics.
     let first = lines
         .iter()
         .position(|l| l.contains(" instructions, "))
-        .unwrap_or_else(|| panic!("no figures\n{run}"));
+        .unwrap_or_else(|| panic!("no statistics\n{run}"));
     for (n, line) in lines[..first].iter().enumerate() {
         assert!(line.trim_start().starts_with(&format!("{n}  ")), "{line:?}");
     }
@@ -162,7 +162,7 @@ fn explain_takes_names_numbers_and_arguments() {
         (&["personality", "0x8"][..], holds),
         (&["135", "8"], holds),
         (&["0x87", "8", "1", "2", "3", "4", "5"], holds),
-        // 64 bits of it are compared.
+        // The comparison uses all 64 bits.
         (&["personality", "0x100000008"], fails),
         (&["personality", "-1"], fails),
         (&["personality"], fails),
@@ -171,7 +171,7 @@ fn explain_takes_names_numbers_and_arguments() {
     }
 }
 
-fn explain_refuses_what_is_no_call() {
+fn explain_refuses_unknown_calls() {
     let b = with(&small());
     explain(&b, &[]).fails(&["--explain", "system call"]);
     explain(&b, &["nonsense"]).fails(&["nonsense", "SCMP_ARCH_X86_64"]);

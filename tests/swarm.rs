@@ -1,5 +1,5 @@
-//! Docker Swarm, the cluster that every Docker has, on two machines: its tasks are containers of the default runtime.
-//! Every case runs on two machines with runc as well, and must say the same there.
+//! Docker Swarm, Docker's built-in cluster, on two machines. Its tasks are containers of the default runtime.
+//! Every case also runs on two machines with runc, and the output must be the same.
 
 use runtime_tests::machine::{Shell, compare_clusters};
 
@@ -14,7 +14,7 @@ const SERVICE: &str = "docker service create -d --name s --replicas 4 --no-resol
     --update-monitor 1s --update-parallelism 2 --restart-delay 0s --stop-grace-period 5s -e A=1 bb \
     sh -c 'trap \"exit 0\" TERM; echo A is $A; while :; do sleep 0.1; done'";
 
-/// A cluster with the service on it.
+/// Creates a cluster with the service.
 fn deploy(first: &Shell, second: &Shell) {
     first
         .see("docker swarm init --advertise-addr 10.9.0.1")
@@ -39,7 +39,7 @@ fn replicas(first: &Shell, wanted: &str) {
     });
 }
 
-/// What really runs on a node.
+/// Waits until this many tasks run on a node.
 fn running(node: &Shell, wanted: usize) {
     node.wait("docker ps -q", |o| o.lines().len() == wanted);
 }

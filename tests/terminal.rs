@@ -1,5 +1,6 @@
-//! Terminals: inherited by `run`, sent over the console socket by `create`, and kept away from containers without one.
-//! The test holds the master of a pty, as a user's terminal or an engine would.
+//! Terminals: inherited by `run`, sent over the console socket by `create`, and out of reach of containers without
+//! one.
+//! The test holds the master of a pty, as a user's terminal or an engine does.
 
 use runtime_tests::terminal::{ConsoleSocket, Terminal};
 use runtime_tests::{Bundle, json};
@@ -25,7 +26,7 @@ runtime_tests::tests![
     without_a_terminal_the_process_has_no_controlling_terminal,
 ];
 
-/// Runs the bundle under a fresh terminal that is also the controlling one.
+/// Runs the bundle with a new pty as its controlling terminal.
 fn under_terminal(b: &Bundle) -> (Terminal, runtime_tests::Running) {
     let (terminal, slave) = Terminal::open();
     terminal.resize(33, 111);
@@ -165,7 +166,7 @@ fn the_process_of_create_talks_through_the_console_socket() {
     assert!(terminal.text.contains("got hello"), "{:?}", terminal.text);
     terminal.read_all();
     b.wait_for_status("stopped");
-    // And the same detached from the start.
+    // The same for a detached `run`.
     let mut b = with_terminal("");
     b.args(&["helper", "winsize"]);
     let socket = ConsoleSocket::bind(&b.file("console"));
@@ -271,12 +272,12 @@ fn without_a_terminal_the_caller_gets_no_injected_input() {
     let (mut terminal, running) = under_terminal(&b);
     let text = terminal.read_all().replace('\r', "");
     running.wait().ends(1);
-    // EIO where the kernel has switched TIOCSTI off for all; both mean that nothing was injected.
+    // EIO: the kernel has disabled TIOCSTI altogether. Either way nothing was injected.
     assert!(
         ["tiocsti: EPERM\n", "tiocsti: EIO\n", "tiocsti: ENOTTY\n"].contains(&text.as_str()),
         "{text:?}"
     );
-    // The guard is visible on every kernel: the caller's terminal is not the container's controlling one.
+    // Every kernel shows the guard itself: the caller's terminal is not the container's controlling terminal.
     let mut b = Bundle::new();
     let (mut terminal, running) = under_terminal(b.args(&["helper", "ctty"]));
     assert_eq!(terminal.read_all().replace('\r', ""), "ctty: ENXIO\n");

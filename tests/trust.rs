@@ -1,5 +1,5 @@
-//! What must hold when something is in the way: other workloads stay untouched, "cannot tell" is never taken for an answer, a
-//! state that cannot be read is kept, a lost message ends a command instead of hanging it.
+//! Safety under failures: other workloads stay untouched, a check that cannot be made is an error, a state that
+//! cannot be read is kept, and a lost message ends the command instead of blocking it.
 
 use runtime_tests::{Bundle, Cmd, host, wait_for};
 use std::fs;
@@ -14,12 +14,12 @@ runtime_tests::tests![
     a_cgroup_with_somebody_elses_processes_below_is_refused_and_untouched,
     a_cgroup_with_an_empty_cgroup_below_is_refused_and_stays,
     delete_of_a_container_left_half_made_touches_nothing_below_its_cgroup,
-    a_go_on_that_cannot_be_sent_ends_create_run_and_start,
+    a_failure_to_release_the_child_ends_create_run_and_start,
     run_with_a_pid_file_that_cannot_be_written_runs_no_program,
     delete_removes_cgroups_nested_deeper_than_a_path_can_name,
 ];
 
-/// A container that runs, and the command line of a program that waits.
+/// A running container.
 fn running() -> Bundle {
     let mut b = Bundle::new();
     b.waits();
@@ -28,7 +28,7 @@ fn running() -> Bundle {
     b
 }
 
-/// The runtime with so few descriptors that it cannot look at processes.
+/// Runs the runtime with so few descriptors that it cannot inspect processes.
 fn starved(b: &Bundle, descriptors: u32, words: &[&str]) -> runtime_tests::Output {
     let limit = format!("--nofile={descriptors}:{descriptors}");
     b.call(words)
@@ -41,7 +41,8 @@ fn delete_without_descriptors_fails_and_leaves_the_container_running() {
     let b = running();
     let mut refused = 0;
     for descriptors in 3..12 {
-        // With few descriptors it fails because it cannot tell, with more because the container runs. Never is it deleted.
+        // With few descriptors it fails because it cannot check, with more because the container runs. It never
+        // deletes the container.
         let output = starved(&b, descriptors, &["delete", &b.id]);
         assert_ne!(output.status, 0, "{descriptors} descriptors: {output}");
         refused += u32::from(output.err.contains("too many open files"));
@@ -74,7 +75,7 @@ fn delete_with_force_keeps_a_container_whose_state_it_cannot_read() {
     for descriptors in 3..7 {
         let output = starved(&b, descriptors, &["delete", "--force", &b.id]);
         if output.status == 0 {
-            // Enough, then, for everything to be really gone.
+            // With this many descriptors, deletion must be complete.
             b.left_nothing();
             return;
         }
@@ -184,7 +185,7 @@ fn delete_of_a_container_left_half_made_touches_nothing_below_its_cgroup() {
         .waits()
         .set("/linux/cgroupsPath", path.as_str().into());
     inner.launch("run", &["--detach"]).ok();
-    // What a `create` leaves that is killed between the state and the cgroup.
+    // The remains of a `create` that was killed between writing the state and creating the cgroup.
     let half = Bundle::new();
     half.create().ok();
     let state = half.state_dir().join(&half.id).join("state.json");
@@ -204,8 +205,8 @@ fn delete_of_a_container_left_half_made_touches_nothing_below_its_cgroup() {
     }
 }
 
-/// The first message of a command is lost: it must say so and end, and leave nothing.
-fn a_go_on_that_cannot_be_sent_ends_create_run_and_start() {
+/// The first message of a command is lost. The command must report the error, exit, and leave nothing behind.
+fn a_failure_to_release_the_child_ends_create_run_and_start() {
     let strace = host::program("strace");
     let lost = |b: &Bundle, command: Cmd| {
         let begun = Instant::now();
@@ -269,7 +270,7 @@ fn delete_removes_cgroups_nested_deeper_than_a_path_can_name() {
     b.waits();
     b.create().ok();
     let top = host::hierarchies().remove(0).join(&b.id);
-    // 30 names of 240 letters make a path of more than PATH_MAX bytes: only a shell that goes down step by step makes it.
+    // 30 names of 240 letters exceed PATH_MAX, so a shell descends one directory at a time.
     let script = format!(
         "cd {} && name=$(printf %0240d 0) && for n in $(seq 30); do mkdir $name && cd -P $name || exit 1; done",
         top.display()
@@ -277,7 +278,9 @@ fn delete_removes_cgroups_nested_deeper_than_a_path_can_name() {
     Cmd::new(&b.dir, host::busybox())
         .args(["sh", "-c", &script])
         .ok();
-    wait_for("it is there", || top.join("0".repeat(240)).exists());
+    wait_for("the deepest cgroup exists", || {
+        top.join("0".repeat(240)).exists()
+    });
     b.delete(&["--force"]).ok();
     b.left_nothing();
 }

@@ -1,5 +1,5 @@
-// What a program needs to live without a libc: an entry point, raw system calls, and the few
-// functions a compiler may call on its own. Included by every program here, one file each.
+// The minimum for a program without a libc: an entry point and raw system calls. Each program here is one file that
+// includes this one.
 #ifndef BARE_H
 #define BARE_H
 
@@ -93,7 +93,7 @@ static inline __attribute__((noreturn)) void leave(int status) {
     sys(__NR_exit_group, status);
 }
 
-// `stack` is what the kernel left: argc, argv, NULL, envp, NULL.
+// `stack` is the initial stack as the kernel sets it up: argc, argv, NULL, envp, NULL.
 __attribute__((used, noreturn)) void bare_main(long *stack);
 
 #endif

@@ -1,8 +1,9 @@
-// floor MODE ROOTFS PROGRAM CGROUP...: the least that the kernel lets `run` of the default bundle cost here.
-// No JSON, no state directory, no lookup rules, no check of its own: only the system calls that the bundle asks for, once each.
+// floor MODE ROOTFS PROGRAM CGROUP...: runs the default bundle at the lowest cost that the kernel allows.
+// Makes only the system calls that the bundle asks for, once each: no JSON, no state directory, no safe path lookup,
+// no checks.
 //
-// MODE v2 makes one cgroup and is cloned into it; v2-devices also loads the bundle's device rules; v1 makes and joins
-// one cgroup in every hierarchy given, and the container sees each of them under /sys/fs/cgroup.
+// MODE v2 creates one cgroup and clones into it; v2-devices also loads the bundle's device rules. v1 creates and
+// joins one cgroup in each given hierarchy, and the container sees each of them under /sys/fs/cgroup.
 #include "bare.h"
 #include "text.h"
 #include <linux/bpf.h>
@@ -109,7 +110,7 @@ static void file_system(void) {
   mount("sysfs", "sys", "sysfs", MS_NOSUID | MS_NOEXEC | MS_NODEV | MS_RDONLY, 0);
   cgroup_view();
 
-  // The old root lands on top of the new one and is then let go: no directory is needed for it.
+  // pivot_root(".", ".") stacks the old root on top of the new one, so it needs no directory of its own.
   must("pivot_root", sys(__NR_pivot_root, ".", "."));
   must("umount", sys(__NR_umount2, ".", MNT_DETACH));
   must("chdir", sys(__NR_chdir, "/"));
@@ -123,7 +124,7 @@ static void masked_and_read_only(void) {
   static const char *const read_only[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
   const char *empty = 0;
   for (size_t i = 0; i < sizeof masked / sizeof *masked; i++) {
-    // Asked first, because a bind that fails waits for an RCU grace period.
+    // Check first, because a failing bind mount waits for an RCU grace period.
     struct statx stat;
     long ret = sys(__NR_statx, AT_FDCWD, masked[i], AT_SYMLINK_NOFOLLOW, STATX_TYPE, &stat);
     if (ret == -ENOENT)
@@ -160,7 +161,7 @@ static void loopback_up(void) {
 static void identity(void) {
   const uint64_t keep = 1UL << CAP_AUDIT_WRITE | 1UL << CAP_KILL | 1UL << CAP_NET_BIND_SERVICE;
   static const uint64_t open_files[2] = {1024, 1024};
-  // A kernel without key rings, or a host that forbids them, is no failure: no more is it for a runtime.
+  // Ignored, as in a runtime: the kernel may lack key rings, and the host may forbid them.
   sys(__NR_keyctl, KEYCTL_JOIN_SESSION_KEYRING, "_ses.floor");
   sys(__NR_setsid);
   must("rlimit", sys(__NR_prlimit64, 0, 7 /* RLIMIT_NOFILE */, open_files, 0));
@@ -172,7 +173,7 @@ static void identity(void) {
     if (keep >> cap & 1)
       continue;
     long ret = sys(__NR_prctl, PR_CAPBSET_DROP, cap);
-    if (ret != -EINVAL) // older than our headers
+    if (ret != -EINVAL) // EINVAL: the kernel is older than our headers
       must("bounding set", ret);
   }
   struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
@@ -181,7 +182,7 @@ static void identity(void) {
   must("no_new_privs", sys(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1));
 }
 
-// Runs in the parent's memory and on its stack, as vfork's child does, and so must never return.
+// Runs on the parent's memory and stack, as a vfork child does, so it must never return.
 static __attribute__((noinline, noreturn)) void child(void) {
   if (mode == V1)
     for (int i = 0; i < cgroup_count; i++)
@@ -196,14 +197,14 @@ static __attribute__((noinline, noreturn)) void child(void) {
   fail("execve", sys(__NR_execve, argv[0], argv, envp));
 }
 
-// What `devices: [{"allow": false}]` means in practice: the default devices, and mknod of anything.
+// The rules that `devices: [{"allow": false}]` results in: the default devices, and mknod of any device.
 static void attach_device_rules(int cgroup) {
 #define INSN(c, d, s, o, i) {.code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i)}
 #define LOAD(reg, offset) INSN(BPF_LDX | BPF_MEM | BPF_W, reg, 1, offset, 0)
 #define IF_EQ(reg, value, skip) INSN(BPF_JMP | BPF_JEQ | BPF_K, reg, 0, skip, value)
 #define IF_NE(reg, value, skip) INSN(BPF_JMP | BPF_JNE | BPF_K, reg, 0, skip, value)
   static const struct bpf_insn rules[] = {
-      LOAD(2, 0), // access_type: the access above, the type below
+      LOAD(2, 0), // access_type: access in the upper half, type in the lower
       LOAD(4, 4), // major
       LOAD(5, 8), // minor
       INSN(BPF_ALU | BPF_MOV | BPF_X, 3, 2, 0, 0),
@@ -238,7 +239,7 @@ static void attach_device_rules(int cgroup) {
   sys(__NR_close, program);
 }
 
-// A cgroup of the v1 cpuset hierarchy takes nobody in before it has its parent's processors and memory nodes.
+// A cgroup of the v1 cpuset hierarchy accepts no process before it has processors and memory nodes.
 static void inherit_cpuset(const char *cgroup) {
   static const char *const files[] = {"cpuset.cpus", "cpuset.mems"};
   for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
@@ -278,7 +279,7 @@ void bare_main(long *stack) {
   for (int i = 0; i < cgroup_count; i++) {
     must(cgroups[i], sys(__NR_mkdirat, AT_FDCWD, cgroups[i], 0755));
     if (mode == V2) {
-      // bpf() refuses an O_PATH file, clone3 does not.
+      // bpf() refuses an O_PATH descriptor; clone3 accepts one.
       int path = device_rules ? 0 : O_PATH;
       cgroup_fds[i] = must(cgroups[i], sys(__NR_openat, AT_FDCWD, cgroups[i], path | O_DIRECTORY | O_CLOEXEC));
       if (device_rules)

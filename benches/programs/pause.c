@@ -1,5 +1,5 @@
-// The payload of the containers that `state` and `exec` look at: sleeps until it is killed.
-// As the first process of its pid namespace it is deaf to every other signal.
+// The payload of the containers for `state` and `exec`: sleeps until it is killed.
+// As the init of its pid namespace it ignores every other signal.
 #include "bare.h"
 
 void bare_main(long *stack) {

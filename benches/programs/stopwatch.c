@@ -1,5 +1,5 @@
 // stopwatch PROGRAM [ARGUMENT...]: runs one program and writes "NANOSECONDS STATUS\n".
-// It is small on purpose: what it adds to every figure is one vfork and one wait, whoever drives it.
+// It is small so that it adds only one vfork and one wait to every figure.
 #include "bare.h"
 #include "text.h"
 #include <linux/fcntl.h>
@@ -12,7 +12,7 @@ static unsigned long now(void) {
   return t.tv_sec * 1000000000UL + t.tv_nsec;
 }
 
-// The child borrows our memory until its execve, so it must not return from here.
+// The child shares our memory until its execve, so this function must not return.
 static __attribute__((noinline, noreturn)) void become(char **argv, char **envp) {
   sys(__NR_execve, argv[0], argv, envp);
   leave(127);
@@ -24,7 +24,7 @@ void bare_main(long *stack) {
   if (stack[0] < 2)
     leave(2);
 
-  // The report keeps the only way out; the program gets /dev/null and our stderr.
+  // The original stdout is for the report. The program gets /dev/null and our stderr.
   int report = sys(__NR_fcntl, 1, F_DUPFD_CLOEXEC, 10);
   int null = sys(__NR_openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC);
   if (report < 0 || null < 0 || sys(__NR_dup3, null, 0, 0) < 0 || sys(__NR_dup3, null, 1, 0) < 0)

@@ -1,5 +1,5 @@
-// The little text handling that the programs without a libc share: numbers and copies.
-// Every function returns the end of what it wrote.
+// Text handling shared by the programs without a libc: numbers and copies.
+// Every function returns the end of its output.
 #ifndef TEXT_H
 #define TEXT_H
 

@@ -1,5 +1,5 @@
-// The payload of every container here: leaves at once, so that what is timed is the runtime.
-// It has no libc, because a libc's start-up would be the same constant in every figure.
+// The payload of every timed container: exits at once, so that the figure is the runtime's.
+// It has no libc, whose start-up would add the same constant to every figure.
 #include "bare.h"
 
 void bare_main(long *stack) {

@@ -1,5 +1,5 @@
-// weigh PROGRAM [ARGUMENT...]: runs one program and writes "PEAK_KIB STATUS\n", the largest VmHWM of it and its descendants.
-// It looks at each process just before its end, by ptrace, because ru_maxrss lags behind by up to 32 pages per CPU.
+// weigh PROGRAM [ARGUMENT...]: runs one program and writes "PEAK_KIB STATUS\n": the largest VmHWM of it and its descendants.
+// It reads VmHWM by ptrace just before each process exits, because ru_maxrss lags behind by up to 32 pages per CPU.
 #include "bare.h"
 #include "text.h"
 #include <linux/fcntl.h>
@@ -60,11 +60,11 @@ void bare_main(long *stack) {
       continue;
     if (pid < 0)
       break;
-    if ((status & 0xff) != 0x7f) { // it is gone
+    if ((status & 0xff) != 0x7f) { // the process has exited
       if (pid != program)
         continue;
       code = status & 0x7f ? 128 + (status & 0x7f) : status >> 8 & 0xff;
-      break; // what it left running is let go by our own exit
+      break; // our exit detaches from the processes it left running
     }
     if (!followed)
       followed = sys(__NR_ptrace, PTRACE_SETOPTIONS, pid, 0, FOLLOW) == 0;
@@ -74,7 +74,7 @@ void bare_main(long *stack) {
       if (kib > peak)
         peak = kib;
     }
-    // SIGTRAP and SIGSTOP are the tracing's own: nobody here sends them for real.
+    // SIGTRAP and SIGSTOP come from the tracing; no program here sends them.
     int pass = event || signal == SIGTRAP || signal == SIGSTOP ? 0 : signal;
     sys(__NR_ptrace, PTRACE_CONT, pid, 0, pass);
   }

@@ -1,5 +1,5 @@
-//! Times our commands beside crun's, runc's and the bare-syscall floor's, in one run and in both views of the cgroups.
-//! It prints and judges nothing but success: only a command of ours or of the floor that fails makes it exit with 1.
+//! Times our commands against those of crun, runc and the bare-syscall floor, in one run and in both cgroup views.
+//! Figures never affect the exit status: it is 1 only if a command of ours or of the floor fails.
 
 mod measure;
 mod options;
@@ -33,10 +33,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether every command of ours and of the floor worked.
+/// Returns whether every command of ours and of the floor worked.
 fn bench(options: &Options) -> Result<bool, String> {
     if !rustix::process::geteuid().is_root() {
-        return Err("needs root: the default bundle is not a rootless one".to_string());
+        return Err("needs root: the default bundle is not rootless".to_string());
     }
     let stop = Stop::listen()?;
     if options.inside {
@@ -57,7 +57,7 @@ fn bench(options: &Options) -> Result<bool, String> {
                 sound &= view::measure_inside(options, view, &stop)?;
             }
             (View::Host, Cgroups::V2) if options.views.contains(&View::V2) => {
-                println!("view host: skipped, it is the pure v2 view above");
+                println!("view host: skipped, it is the same as the pure v2 view above");
             }
             (View::V2 | View::Host, cgroups) => {
                 println!("view {}: the host's own, {}", view.name(), cgroups.name());

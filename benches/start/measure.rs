@@ -1,5 +1,6 @@
-//! The rounds: every command once in each, in an order shuffled anew, so that whatever disturbs the machine disturbs all alike.
-//! A command that fails is said aloud once and left out from then on.
+//! Runs the rounds. Each round runs every command once, in a new order, so that disturbances affect all commands
+//! alike.
+//! A command that fails is reported once and skipped from then on.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,11 +15,11 @@ use crate::stop::Stop;
 use crate::tool::Tool;
 use crate::view::Cgroups;
 
-/// Who was timed.
+/// The program timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Who {
     Ours,
-    /// The bare-syscall program; for `--version`, the bare program that writes one line.
+    /// The bare-syscall program. For `--version`, the bare program that writes one line.
     Floor,
     /// The floor with the bundle's device rules loaded as eBPF.
     FloorWithDevices,
@@ -26,11 +27,11 @@ pub enum Who {
     Runc,
 }
 
-/// What was timed.
+/// The command timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum What {
     Run,
-    /// `run` with a limit of every controller and device rules, and with neither.
+    /// `run` with device rules and a limit of every controller, or without any of them.
     RunLimited,
     RunUnlimited,
     Create,
@@ -46,18 +47,18 @@ pub enum What {
 pub struct Results {
     pub tools: Vec<(Who, PathBuf, String)>,
     pub times: BTreeMap<(Who, What), Series>,
-    /// Peak resident memory in KiB, `Create` including the process that waits for `start`.
+    /// Peak resident memory in KiB. `Create` includes the process that waits for `start`.
     pub peaks: BTreeMap<(Who, What), u64>,
     pub notes: Vec<String>,
-    /// The controllers that `RunLimited` has a limit of.
+    /// The controllers that `RunLimited` sets a limit of.
     pub controllers: String,
-    /// Whether they are v2's.
+    /// Whether they belong to cgroup v2.
     pub v2: bool,
-    /// Whether every command of ours and of the floor did what it should.
+    /// Whether every command of ours and of the floor succeeded.
     pub sound: bool,
 }
 
-/// One thing to do in a round.
+/// One action of a round.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Turn {
     who: Who,
@@ -65,7 +66,8 @@ struct Turn {
 }
 
 impl Turn {
-    /// How often it comes in a round. A process of 100 us is at the mercy of one interrupt; the median of some is not.
+    /// The number of repetitions in a round. One interrupt distorts a command of 100 us; a median of several does
+    /// not.
     fn times(self) -> usize {
         if self.command == Command::Version {
             5
@@ -84,7 +86,7 @@ struct Bench<'a> {
 }
 
 pub fn measure(options: &Options, stop: &Stop) -> Result<Results, String> {
-    // The first process of a created container outlives its `create`; it is to become our child, not init's.
+    // The init of a created container outlives `create`. As a subreaper we become its parent, so we can wait for it.
     set_child_subreaper(Some(getpid())).map_err(|error| format!("subreaper: {error}"))?;
     let scene = Scene::set().map_err(|Failure(reason)| reason)?;
     let controllers: Vec<_> = scene.cgroups.limits().map(|(name, _)| name).collect();
@@ -130,7 +132,7 @@ impl Bench<'_> {
         }
     }
 
-    /// Tries everything once, weighing it, and keeps what works.
+    /// Tries everything once, including its memory, and keeps what works.
     fn turns(&mut self) -> Result<Vec<Turn>, String> {
         let mut turns = Vec::new();
         let asked = |command| self.options.commands.contains(&command);
@@ -175,7 +177,9 @@ impl Bench<'_> {
         let mut able = vec![Command::Version];
         let mut trouble = None;
         match contain(who, tool, &self.scene) {
-            Err(Failure(reason)) => trouble = Some(format!("starts no container here: {reason}")),
+            Err(Failure(reason)) => {
+                trouble = Some(format!("cannot start a container here: {reason}"))
+            }
             Ok(note) => {
                 self.results.notes.extend(note);
                 able.extend([Command::Run, Command::Limits, Command::Life]);
@@ -183,7 +187,9 @@ impl Bench<'_> {
                     match tool.start_sleeper(&self.scene) {
                         Ok(()) => able.push(Command::State),
                         Err(Failure(reason)) => {
-                            trouble = Some(format!("no container to look at: {reason}"))
+                            trouble = Some(format!(
+                                "cannot start the container for state and exec: {reason}"
+                            ))
                         }
                     }
                 }
@@ -195,7 +201,7 @@ impl Bench<'_> {
         if !tool.execs && asked.contains(&Command::Exec) {
             self.results
                 .notes
-                .push(format!("{name}: knows no exec yet"));
+                .push(format!("{name}: does not support exec"));
         }
         able.retain(|command| asked.contains(command));
         if let Some(trouble) = trouble {
@@ -252,7 +258,7 @@ impl Bench<'_> {
     }
 
     fn weigh(&mut self, turn: Turn) -> Outcome<()> {
-        // Once as it is timed, so that the rounds begin warm, and once under the scales.
+        // One run as timed, so that the rounds begin warm, and one to measure the memory.
         for what in self
             .take(turn, Instrument::Stopwatch)?
             .into_iter()
@@ -335,8 +341,8 @@ impl Bench<'_> {
     }
 }
 
-/// Finds the bundle that `tool` can run here; a word about it if that is not the default one.
-/// Ours gets no such help: what it cannot run is a failure.
+/// Finds the bundle that `tool` can run here. Returns a note if that is not the default one.
+/// For our own runtime only the default bundle is tried, so failing to run it is an error.
 fn contain(who: Who, tool: &mut Tool, scene: &Scene) -> Outcome<Option<String>> {
     let Err(Failure(reason)) = tool.run(scene, Instrument::Stopwatch) else {
         return Ok(None);
@@ -344,7 +350,7 @@ fn contain(who: Who, tool: &mut Tool, scene: &Scene) -> Outcome<Option<String>> 
     tool.device_rules = false;
     if who != Who::Ours && tool.run(scene, Instrument::Stopwatch).is_ok() {
         return Ok(Some(format!(
-            "{}: timed without the bundle's device rules, so it has less to do than the others; with them: {reason}",
+            "{}: timed without the bundle's device rules, so it does less work than the others; it fails with them: {reason}",
             tool.name
         )));
     }

@@ -1,4 +1,4 @@
-//! The command line of the bench. Everything has a default, so `cargo bench` alone prints the whole comparison.
+//! The command line of the bench. Every option has a default, so plain `cargo bench` prints the whole comparison.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ usage: cargo bench -p runtime-benches --bench start -- [options]   (as root)
   --quick             three rounds that show that every command works; no verdict on time
 ";
 
-/// What can be timed, by the name that `--commands` takes.
+/// What can be timed, with the names that `--commands` takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     Run,
@@ -46,12 +46,12 @@ pub struct Options {
     pub runtime: PathBuf,
     pub seed: u64,
     pub quick: bool,
-    /// Set in the copy of this program that `unshare` started: enter the view, do not ask for it again.
+    /// Set in the copy of this program that `unshare` starts: set up the view instead of starting another copy.
     pub inside: bool,
 }
 
 impl Options {
-    /// `Ok(None)` when only help was asked for.
+    /// Returns `Ok(None)` for `--help`.
     pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Option<Self>, String> {
         let mut options = Self {
             rounds: 100,
@@ -89,7 +89,7 @@ impl Options {
                 "--seed" => options.seed = number(&value()?)?,
                 "--quick" => options.quick = true,
                 "--inside" => options.inside = true,
-                "--bench" => {} // cargo adds it
+                "--bench" => {} // added by cargo
                 "--help" | "-h" => return Ok(None),
                 _ => return Err(format!("unknown option {name}; --help lists them")),
             }
@@ -100,7 +100,7 @@ impl Options {
         Ok(Some(options))
     }
 
-    /// The same options for one view, as arguments for the copy inside it.
+    /// The same options for one view, as the arguments of the copy inside it.
     pub fn for_view(&self, view: View) -> Vec<OsString> {
         let names: Vec<_> = COMMANDS
             .iter()
@@ -131,7 +131,7 @@ fn command(name: &str) -> Result<Command, String> {
     let found = COMMANDS.iter().find(|(known, _)| *known == name);
     found
         .map(|(_, command)| *command)
-        .ok_or_else(|| format!("no command {name} to time; --help lists them"))
+        .ok_or_else(|| format!("unknown command {name}; --help lists them"))
 }
 
 fn views(name: &str) -> Result<Vec<View>, String> {
@@ -139,7 +139,7 @@ fn views(name: &str) -> Result<Vec<View>, String> {
         "v2" => Ok(vec![View::V2]),
         "host" => Ok(vec![View::Host]),
         "both" => Ok(vec![View::V2, View::Host]),
-        _ => Err(format!("no view {name}: v2, host or both")),
+        _ => Err(format!("unknown view {name}: expected v2, host or both")),
     }
 }
 

@@ -1,5 +1,5 @@
-//! The table, the three ratios behind every bar, and what could not be timed and why.
-//! Timing never fails anything: the bars are printed as held or missed and left to the reader.
+//! Prints the tables, the ratios behind each limit, and a note on everything that was not timed.
+//! Figures never fail a run: each limit is printed as held or missed.
 
 use std::fs;
 use std::process::Command;
@@ -22,11 +22,11 @@ const ROWS: [(What, &str); 10] = [
     (What::Version, "--version"),
 ];
 
-/// Issue 2's bars.
+/// Limits on the ratios to the floor and to the other runtimes.
 const RUN_OVER_FLOOR: f64 = 1.6;
 const RUNC_OVER_RUN: f64 = 8.0;
 const VERSION_OVER_BARE: f64 = 1.5;
-/// Issue 4's: what every limit may cost on v2, in nanoseconds.
+/// The limit on the cost of setting all limits on v2, in nanoseconds.
 const LIMITS: f64 = 400_000.0;
 const PEAK_KIB: u64 = 1_500_000 / 1024;
 
@@ -114,7 +114,7 @@ pub fn table(results: &Results, quick: bool) {
     }
 }
 
-/// The bundle denies all devices but the default ones, which on v2 costs whoever obeys a program load.
+/// The bundle denies all but the default devices. On v2 that costs a runtime that applies it one program load.
 fn with_devices(results: &Results) {
     let run = |who| (who, What::Run);
     let Some(floor) = series(results, Who::FloorWithDevices, What::Run).and_then(|s| typical(s))
@@ -131,7 +131,7 @@ fn with_devices(results: &Results) {
     );
 }
 
-/// What every limit costs over none, in the same rounds.
+/// The cost of all limits compared with none, in the same rounds.
 fn limits(results: &Results) {
     let times = |what| series(results, Who::Ours, what);
     let (Some(with), Some(without)) = (times(What::RunLimited), times(What::RunUnlimited)) else {
@@ -175,7 +175,7 @@ fn peaks(results: &Results) {
         }
     }
     println!(
-        "  The heaviest process of each command, its descendants and the one that waits for start included."
+        "  The process with the highest peak, among the command, its descendants and the process that waits for start."
     );
 }
 

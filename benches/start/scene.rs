@@ -1,5 +1,6 @@
-//! What stands ready before the first command is timed: one directory with the programs, a root file system and the bundles.
-//! Dropping it takes everything away again, whatever the tools left behind.
+//! Prepares everything before the first command is timed: a directory with the programs, a root file system and the
+//! bundles.
+//! Dropping it removes everything again, including what the tools left behind.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
@@ -16,7 +17,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::view::{CGROUPS, Cgroups};
 
-/// The output of `spec` with a payload of its own, no terminal, and the cgroup namespace that v2 adds.
+/// The output of `spec` with the payload of the benches, no terminal, and the cgroup namespace that v2 adds.
 const CONFIG: &str = include_str!("config.json");
 const CGROUP_NAMESPACE: &str = ",\n\t\t\t{\n\t\t\t\t\"type\": \"cgroup\"\n\t\t\t}";
 const DEVICE_RULES: &str =
@@ -31,12 +32,12 @@ macro_rules! program {
     };
 }
 
-/// What is done with a command.
+/// How a command is measured.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Instrument {
-    /// Gives the nanoseconds from before its fork to after its end.
+    /// Measures the time from before the fork to after the exit, in nanoseconds.
     Stopwatch,
-    /// Gives the largest peak of resident memory in KiB, of it and its descendants.
+    /// Measures the highest peak of resident memory of the command and its descendants, in KiB.
     Scales,
 }
 
@@ -49,7 +50,7 @@ impl Instrument {
     }
 }
 
-/// One way to write the bundle.
+/// One variant of the bundle.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Bundle {
     /// The program in the container: `true` or `pause`.
@@ -57,27 +58,27 @@ pub struct Bundle {
     pub resources: Resources,
 }
 
-/// What `linux.resources` asks for.
+/// The content of `linux.resources`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Resources {
     Nothing,
     /// The device rules of the default config.
     Devices,
-    /// A limit of every controller there is, and the device rules.
+    /// A limit of every available controller, and the device rules.
     All,
 }
 
 pub struct Scene {
     pub directory: PathBuf,
-    /// Where the tools keep their state: on a tmpfs, as `/run` is on a host, for a disk's file system
-    /// would add its own time to every container.
+    /// The tools' state directory. It is on a tmpfs, as `/run` is on a host, because a disk's file system would add
+    /// its own time to every container.
     pub state: PathBuf,
     pub cgroups: Cgroups,
-    /// Begins the name of every container and every cgroup made here.
+    /// The prefix of the name of every container and cgroup created here.
     pub tag: String,
 }
 
-/// A command that did not do what it should.
+/// A command that failed.
 #[derive(Debug)]
 pub struct Failure(pub String);
 
@@ -180,10 +181,10 @@ impl Scene {
         Ok(())
     }
 
-    /// Runs a whole process under an instrument and gives its figure.
+    /// Runs a command under an instrument and returns its figure.
     pub fn measure(&self, instrument: Instrument, command: &[OsString]) -> Outcome<u64> {
         let instrument = instrument.name();
-        // Said without our directory's name, which is long and gone by the time it is read.
+        // Shortens paths in the error: our directory no longer exists when the error is read.
         let prefixes = [&self.directory, &self.state].map(|path| format!("{}/", path.display()));
         let shown = || {
             command
@@ -194,7 +195,7 @@ impl Scene {
                 .replace(&prefixes[0], "")
                 .replace(&prefixes[1], "")
         };
-        // A file rather than a pipe, because a container that lives on would hold a pipe open.
+        // A file instead of a pipe, because a surviving container would keep a pipe open.
         let errors = self.directory.join("stderr");
         let report = self.directory.join("report");
         let status = Command::new(self.program(instrument))
@@ -227,21 +228,21 @@ impl Scene {
         Err(Failure(format!("{} exited with {code}: {reason}", shown())))
     }
 
-    /// Waits for the container's first process, which is our child since we are the subreaper.
+    /// Waits for the container's init, which is our child because we are the subreaper.
     pub fn wait_for(&self, pid: Pid) -> Outcome<()> {
         let patience = Instant::now() + Duration::from_secs(10);
         while Instant::now() < patience {
             match waitpid(Some(pid), WaitOptions::NOHANG) {
                 Ok(Some(_)) => return Ok(()),
-                // Not our child: then whoever is its parent decides how long it stays visible.
+                // Not our child: its parent decides how long it remains visible.
                 Err(_) if !Path::new(&format!("/proc/{pid}")).exists() => return Ok(()),
                 Ok(None) | Err(_) => sleep(Duration::from_micros(200)),
             }
         }
-        Err(Failure(format!("process {pid} does not end")))
+        Err(Failure(format!("process {pid} has not exited")))
     }
 
-    /// Collects whatever was left to us, so that zombies do not pile up.
+    /// Reaps the orphans that were reparented to us.
     pub fn reap(&self) {
         while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
     }
@@ -255,7 +256,7 @@ impl Scene {
         let mut below: Vec<_> = targets
             .filter(|target| target.starts_with(&self.directory) || target.starts_with(&self.state))
             .collect();
-        below.reverse(); // the last one mounted goes first
+        below.reverse(); // unmount in reverse order
         below
     }
 }
@@ -266,8 +267,8 @@ impl Drop for Scene {
         self.reap();
         for mount in self.mounts_below() {
             if let Err(error) = unmount(mount.as_os_str().as_bytes(), UnmountFlags::DETACH) {
-                eprintln!("start: {} stays mounted: {error}", mount.display());
-                return; // what lies behind it is not ours to remove
+                eprintln!("start: {} cannot be unmounted: {error}", mount.display());
+                return; // the files below the mount are not ours to remove
             }
         }
         for directory in [&self.state, &self.directory] {
@@ -292,7 +293,7 @@ fn install(directory: &Path, (name, text): (&str, &[u8])) -> io::Result<()> {
     fs::set_permissions(&path, Permissions::from_mode(0o755))
 }
 
-/// Removes every cgroup below `parent` whose name begins with `tag`. A tool that failed half-way leaves such.
+/// Removes every cgroup below `parent` whose name begins with `tag`, such as one that a failed tool left behind.
 fn remove_cgroups(parent: &Path, tag: &str, depth: u32) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -313,13 +314,13 @@ fn remove_cgroup(path: &Path) {
             remove_cgroup(&entry.path());
         }
     }
-    // Whoever is still in there belongs to a container that its runtime could not delete.
+    // Processes that remain belong to a container that its runtime could not delete.
     let left = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
     for pid in left
         .lines()
         .filter_map(|line| Pid::from_raw(line.parse().ok()?))
     {
-        let _ = kill_process(pid, Signal::KILL); // it may have ended just now
+        let _ = kill_process(pid, Signal::KILL); // it may just have exited
     }
     let patience = Instant::now() + Duration::from_secs(2);
     while let Err(error) = fs::remove_dir(path) {

@@ -1,5 +1,5 @@
-//! Ctrl-C and SIGTERM, made into a question that the bench asks between two commands.
-//! So an interrupted run still deletes its containers, its cgroups and its directory.
+//! Turns Ctrl-C and SIGTERM into a flag that the bench checks between two commands.
+//! An interrupted run therefore still deletes its containers, its cgroups and its directory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ impl Stop {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// An error once somebody asked to stop.
+    /// Returns an error after a request to stop.
     pub fn check(&self) -> Result<(), String> {
         if self.asked() {
             Err("interrupted".to_string())

@@ -1,4 +1,4 @@
-//! One runtime and how it is called. The three take the same words, which is what makes them comparable.
+//! One runtime and its command line. All runtimes take the same arguments, which makes them comparable.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,21 +12,21 @@ use crate::scene::{Bundle, Failure, Instrument, Outcome, Resources, Scene};
 pub struct Tool {
     pub name: &'static str,
     pub path: PathBuf,
-    /// The first line of its `--version`.
+    /// The first line of the output of `--version`.
     pub version: String,
     root: PathBuf,
     pid_file: PathBuf,
-    /// Off where it cannot install the default device rules; then it has less to do than the others.
+    /// Off if the tool cannot install the default device rules. It then does less work than the others.
     pub device_rules: bool,
-    /// Whether it knows `exec`.
+    /// Whether it supports `exec`.
     pub execs: bool,
-    /// The container that `state` and `exec` look at.
+    /// The container used for `state` and `exec`.
     sleeper: Option<(String, Pid)>,
     count: u32,
 }
 
 impl Tool {
-    /// Looks a tool up, by path or in `PATH`. Its state goes to a directory of its own.
+    /// Finds a tool, by path or in `PATH`. It gets a state directory of its own.
     pub fn find(scene: &Scene, name: &'static str, path: &Path) -> Result<Self, String> {
         let path = if path.components().count() > 1 {
             path.to_path_buf()
@@ -91,7 +91,7 @@ impl Tool {
         self.run_bundle(scene, instrument, &bundle)
     }
 
-    /// `run` of the bundle with these resources.
+    /// Runs the bundle with these resources.
     pub fn run_with(
         &mut self,
         scene: &Scene,
@@ -113,8 +113,8 @@ impl Tool {
         figure
     }
 
-    /// `create`, `start` and `delete` of one container, the payload's end awaited between the last two.
-    /// Gives the three figures, and the peak of the waiting process's resident memory in KiB.
+    /// Runs `create`, `start` and `delete` of one container, and waits for the payload to exit before `delete`.
+    /// Returns the three figures, and the peak resident memory of the waiting process in KiB.
     pub fn life(&mut self, scene: &Scene, instrument: Instrument) -> Outcome<([u64; 3], u64)> {
         let id = self.next_id(scene);
         let result = self.life_of(scene, &id, instrument);
@@ -140,7 +140,7 @@ impl Tool {
         payload: &'static str,
         instrument: Instrument,
     ) -> Outcome<(u64, Pid)> {
-        let _ = fs::remove_file(&self.pid_file); // the last container's, which must not be taken for this one's
+        let _ = fs::remove_file(&self.pid_file); // must not be taken for the pid file of this container
         let pid_file = self.pid_file.to_string_lossy();
         let words = [
             "create",
@@ -179,13 +179,13 @@ impl Tool {
         id.ok_or_else(|| Failure("no container is running".to_string()))
     }
 
-    /// Starts the container that `state` and `exec` look at.
+    /// Starts the container used for `state` and `exec`.
     pub fn start_sleeper(&mut self, scene: &Scene) -> Outcome<()> {
         let id = self.next_id(scene);
         let begun = self
             .create(scene, &id, "pause", Instrument::Stopwatch)
             .and_then(|(_, pid)| {
-                self.sleeper = Some((id.clone(), pid)); // from here on `stop_sleeper` knows of it
+                self.sleeper = Some((id.clone(), pid)); // from here on `stop_sleeper` removes it
                 scene.measure(Instrument::Stopwatch, &self.command(&["start", &id]))
             });
         if begun.is_err() {
@@ -198,16 +198,16 @@ impl Tool {
     pub fn stop_sleeper(&mut self, scene: &Scene) {
         if let Some((id, pid)) = self.sleeper.take() {
             self.clear(scene, &id);
-            let _ = scene.wait_for(pid); // it was killed, or clear() has spoken
+            let _ = scene.wait_for(pid); // it was killed, or clear() has reported the error
         }
     }
 
-    /// Removes a container that may or may not have come to be.
+    /// Removes a container that may not exist.
     fn clear(&self, scene: &Scene, id: &str) {
         let _ = scene.measure(
             Instrument::Stopwatch,
             &self.command(&["delete", "--force", id]),
-        ); // nothing to delete is no news
+        ); // there may be nothing to delete
         scene.reap();
     }
 }

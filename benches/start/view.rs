@@ -1,5 +1,5 @@
-//! How the cgroups look to everybody timed here: as on the host, or as a pure v2 hierarchy.
-//! On a hybrid host the v2 view lives in a mount namespace of the bench's own; the host's mounts stay as they are.
+//! The cgroup view of everything timed here: the host's own, or a pure v2 hierarchy.
+//! On a hybrid host the v2 view is set up in a separate mount namespace; the host's mounts do not change.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -33,12 +33,12 @@ impl View {
     }
 }
 
-/// What is mounted on `/sys/fs/cgroup`, as this process sees it.
+/// The file systems on `/sys/fs/cgroup`, as seen by this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cgroups {
     /// The v2 hierarchy itself.
     V2,
-    /// v1 hierarchies: their mount points, and v2's if it is there too.
+    /// v1 hierarchies: their mount points, and that of v2 if it is mounted, too.
     V1 {
         hierarchies: Vec<PathBuf>,
         unified: Option<PathBuf>,
@@ -69,7 +69,7 @@ impl Cgroups {
         })
     }
 
-    /// What to call this host's own view in a heading.
+    /// The name of this host's own view in a heading.
     pub fn name(&self) -> &'static str {
         match self {
             Self::V2 => "cgroup v2",
@@ -80,7 +80,7 @@ impl Cgroups {
         }
     }
 
-    /// A limit of every controller there is here: its name, and a member of `linux.resources`.
+    /// A limit for every available controller: its name and a member of `linux.resources`.
     pub fn limits(&self) -> impl Iterator<Item = (&'static str, String)> {
         let names = match self {
             Self::V2 => {
@@ -93,7 +93,7 @@ impl Cgroups {
                 names.collect::<Vec<_>>().join(",").replace("blkio", "io")
             }
         };
-        // The first disk there is; what it is throttled to does not matter.
+        // The first disk. The rate does not matter.
         let disks = fs::read_dir("/sys/block").into_iter().flatten().flatten();
         let mut numbers = disks.filter_map(|disk| fs::read_to_string(disk.path().join("dev")).ok());
         let io = numbers.next().and_then(|text| {
@@ -119,7 +119,7 @@ impl Cgroups {
         })
     }
 
-    /// Where a container's cgroup called `name` belongs: in every hierarchy, below this process's own.
+    /// The paths of a container's cgroup called `name`: in every hierarchy, below the cgroup of this process.
     pub fn places(&self, name: &str) -> Vec<PathBuf> {
         let Self::V1 { hierarchies, .. } = self else {
             return vec![Path::new(CGROUPS).join(name)];
@@ -146,8 +146,8 @@ impl Cgroups {
     }
 }
 
-/// Runs this program again for `view` in a mount namespace of its own; its exit status says whether all went well.
-/// The copy cleans up after itself, so a signal to us only asks it to stop.
+/// Runs this program again for `view`, in a separate mount namespace. The copy's exit status reports success. The
+/// copy cleans up after itself, so on a signal we only ask it to stop.
 pub fn measure_inside(options: &Options, view: View, stop: &Stop) -> Result<bool, String> {
     let itself = std::env::current_exe().map_err(|error| error.to_string())?;
     let failed = |error: std::io::Error| format!("unshare: {error}");
@@ -165,14 +165,14 @@ pub fn measure_inside(options: &Options, view: View, stop: &Stop) -> Result<bool
         if stop.asked() && !told {
             told = true;
             if let Some(pid) = Pid::from_raw(copy.id() as i32) {
-                let _ = kill_process(pid, Signal::TERM); // it may have ended just now
+                let _ = kill_process(pid, Signal::TERM); // it may just have exited
             }
         }
         sleep(Duration::from_millis(50));
     }
 }
 
-/// Puts the v2 hierarchy in the place of the v1 ones. Only for a process in its own mount namespace.
+/// Mounts the v2 hierarchy in place of the v1 ones. Requires a mount namespace of our own.
 pub fn enter_v2() -> Result<(), String> {
     let unified = match Cgroups::seen()? {
         Cgroups::V2 => return Ok(()),
@@ -185,7 +185,7 @@ pub fn enter_v2() -> Result<(), String> {
         }
     };
     let step = |what: &'static str| {
-        move |error| format!("cannot put the v2 hierarchy on {CGROUPS}: {what}: {error}")
+        move |error| format!("cannot mount the v2 hierarchy on {CGROUPS}: {what}: {error}")
     };
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = open_tree(CWD, unified.as_os_str().as_bytes(), flags).map_err(step("open_tree"))?;

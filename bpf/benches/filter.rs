@@ -1,5 +1,6 @@
-//! What a filter costs: compiling Docker's profile beside reading it with serde_json, and installing the program beside
-//! what libseccomp (default and optimised) and seccompiler make of the same rules. `cargo bench -p bpf --bench filter`
+//! Measures the cost of a filter: compiling Docker's profile compared with parsing it with serde_json, and installing
+//! it compared with the programs of libseccomp (default and optimised) and seccompiler for the same rules.
+//! Run it with `cargo bench -p bpf --bench filter`.
 
 #[path = "../tests/support/libseccomp.rs"]
 mod libseccomp;
@@ -14,7 +15,7 @@ use std::hint::black_box;
 use std::time::Instant;
 use support::OwnedProfile;
 
-/// As config.json's reader has it: borrowed strings, one pass.
+/// The shape in which a reader of config.json holds the profile: borrowed strings, one pass.
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(dead_code, reason = "read, not used")]
@@ -54,7 +55,7 @@ fn median(mut samples: Vec<f64>) -> f64 {
     samples[samples.len() / 2]
 }
 
-/// Median time of a function in µs.
+/// The median time of a function, in µs.
 fn time(mut f: impl FnMut()) -> f64 {
     let once = |f: &mut dyn FnMut()| {
         let start = Instant::now();
@@ -64,16 +65,16 @@ fn time(mut f: impl FnMut()) -> f64 {
     median((0..4001).map(|_| once(&mut f)).collect())
 }
 
-/// Installs the program in a new process and gives back how long that took, in µs.
+/// Installs the program in a new process and returns the time this takes, in µs.
 fn install(program: &[Instruction]) -> f64 {
     let filter = libc::sock_fprog {
         len: program.len() as u16,
         filter: program.as_ptr().cast_mut().cast(),
     };
     let mut pipe = [0; 2];
-    // SAFETY: room for two descriptors.
+    // SAFETY: the kernel writes two descriptors, and the array holds two.
     assert_eq!(unsafe { libc::pipe(pipe.as_mut_ptr()) }, 0);
-    // SAFETY: this program has one thread.
+    // SAFETY: the process has a single thread, so the child inherits no locked lock.
     let child = unsafe { libc::fork() };
     if child == 0 {
         // SAFETY: the kernel copies the filter; an instruction is laid out as sock_filter.
@@ -91,7 +92,7 @@ fn install(program: &[Instruction]) -> f64 {
         }
     }
     let mut nanoseconds = 0_u64;
-    // SAFETY: our child, our descriptors, and eight bytes of room.
+    // SAFETY: the child and the descriptors are ours, and the buffer holds eight bytes.
     unsafe {
         assert_eq!(libc::read(pipe[0], (&raw mut nanoseconds).cast(), 8), 8);
         libc::waitpid(child, std::ptr::null_mut(), 0);
@@ -144,7 +145,7 @@ fn by_libseccomp(
     filter.program()
 }
 
-/// One architecture, and only the rules that allow.
+/// seccompiler's program for one architecture, from the rules that allow.
 fn by_seccompiler(profile: &OwnedProfile) -> Vec<Instruction> {
     let mut rules = std::collections::BTreeMap::<i64, Vec<SeccompRule>>::new();
     for rule in profile
@@ -197,7 +198,7 @@ fn by_seccompiler(profile: &OwnedProfile) -> Vec<Instruction> {
 fn main() {
     let text = include_str!("../tests/data/docker.json");
     let value: serde_json::Value = serde_json::from_str(text).expect("JSON");
-    // As an engine writes it, without white space.
+    // Without white space, as engines write it.
     let json = value.to_string();
     let three = support::docker();
     let one = three.on(&[]);
@@ -219,7 +220,7 @@ fn main() {
     }
     let library = libseccomp::Libseccomp::load();
     if library.is_none() {
-        println!("libseccomp.so.2 is missing: two contenders less");
+        println!("SKIPPED: libseccomp.so.2 is missing, so its two programs are not measured");
     }
     for (name, profile, architectures) in [
         ("x86_64", &one, &[Arch::X86_64][..]),
@@ -246,7 +247,7 @@ fn main() {
         if architectures.len() == 1 {
             contenders.push(("seccompiler", by_seccompiler(profile)));
         }
-        // In turns, so that a slow moment of the machine meets all of them.
+        // The programs take turns, so a slow moment of the machine affects all of them.
         let mut samples: Vec<Vec<f64>> = vec![Vec::new(); contenders.len()];
         for _ in 0..301 {
             for ((_, program), samples) in contenders.iter().zip(&mut samples) {

@@ -1,7 +1,7 @@
-//! The architectures of the OCI specification: names, the kernel's audit tokens, and the width of their arguments.
-//! The list is that of libseccomp's seccomp_arch_add(3); each name is `SCMP_ARCH_` and the variant in capitals.
+//! The architectures of the OCI specification: their names, their audit tokens and the width of their arguments.
+//! The list follows libseccomp's seccomp_arch_add(3). Each name is `SCMP_ARCH_` plus the variant in capitals.
 
-/// An architecture as a profile names it.
+/// An architecture, as named in a profile.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Arch {
     X86_64,
@@ -29,10 +29,10 @@ pub enum Arch {
     Sheb,
 }
 
-/// The bit that tells x32's numbers from those of x86_64, with which it shares the token.
+/// The bit that distinguishes x32 numbers from x86_64 numbers, which share one audit token.
 pub(crate) const X32_BIT: u32 = 0x4000_0000;
 
-// linux/audit.h: the ELF machine with two flags.
+// linux/audit.h: an audit token is the ELF machine number plus these flags.
 const LE: u32 = 0x4000_0000;
 const BIT64: u32 = 0x8000_0000;
 const N32: u32 = 0x2000_0000;
@@ -70,7 +70,7 @@ impl Arch {
         Arch::Sheb,
     ];
 
-    /// The architecture this program was built for, which every filter covers, listed or not.
+    /// The architecture this crate is built for. Every filter covers it, whether the profile lists it or not.
     #[cfg(target_arch = "x86_64")]
     pub const NATIVE: Arch = Arch::X86_64;
     #[cfg(target_arch = "aarch64")]
@@ -111,7 +111,7 @@ impl Arch {
         Arch::ALL.into_iter().find(|arch| arch.name() == name)
     }
 
-    /// What the kernel puts into `seccomp_data.arch` (`AUDIT_ARCH_*`). x32 has no token of its own.
+    /// The value of `seccomp_data.arch` (`AUDIT_ARCH_*`). x32 has no token of its own.
     pub fn token(self) -> u32 {
         match self {
             Arch::X86_64 | Arch::X32 => 62 | BIT64 | LE,
@@ -139,13 +139,14 @@ impl Arch {
         }
     }
 
-    /// Whether arguments have 64 bits. Exactly where the token says so: there the kernel hands the filter whole
-    /// registers and acts on whole registers, also on x32 and on mips' n32, whose pointers are shorter.
+    /// Whether arguments are compared as 64-bit values.
+    /// This follows the token, so it includes x32 and mips n32: their pointers are shorter, but the kernel passes
+    /// whole registers to the filter and acts on whole registers.
     pub fn is_64_bit(self) -> bool {
         self.token() & BIT64 != 0
     }
 
-    /// Whether the architecture's words are stored high half last.
+    /// Whether the low half of a 64-bit argument is stored first.
     pub fn is_little_endian(self) -> bool {
         self.token() & LE != 0
     }

@@ -1,19 +1,20 @@
-//! Puts instructions together from the last to the first: a jump's target is then always known, its distance too.
-//! A conditional jump reaches 255 instructions; what lies farther is reached by a copy of a return or by a long jump.
+//! Assembles a program from its last instruction to its first, so the target of every jump is already placed.
+//! A conditional jump reaches 255 instructions. A farther target is reached through a copy of a return or a long
+//! jump.
 
 use crate::program::{Instruction, JA, LD_W_ABS, RET_K};
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
-/// A place in the program, counted from its end, where the last instruction is 1. Places never move.
+/// A position in the program, counted from its end: the last instruction is 1. Positions never change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Label(NonZeroU32);
 
-/// What a conditional jump reaches, less one instruction that the other branch may need in between.
+/// The reach of a conditional jump, less the one instruction that the other branch may have to insert.
 const REACH: u32 = 254;
 
 pub(crate) struct Assembler {
-    /// Last instruction first.
+    /// Instructions, last one first.
     code: Vec<Instruction>,
     /// One return of each value, by the value.
     returns: Vec<(u32, Label)>,
@@ -47,12 +48,12 @@ impl Assembler {
         self.code[label.0.get() as usize - 1]
     }
 
-    /// How many instructions a jump emitted next would skip to get to the label.
+    /// The number of instructions that the next jump emitted would skip to reach the label.
     fn distance(&self, label: Label) -> u32 {
         self.code.len() as u32 - label.0.get()
     }
 
-    /// A return, shared with an equal one.
+    /// Emits a return, or reuses one with the same value.
     pub fn ret(&mut self, value: u32) -> Label {
         match self
             .returns
@@ -71,7 +72,7 @@ impl Assembler {
         self.at(label).code == RET_K
     }
 
-    /// The label itself, or a stand-in for it, within a conditional jump's reach.
+    /// The label itself if a conditional jump reaches it, otherwise a stand-in that it reaches.
     #[inline]
     fn within_reach(&mut self, label: Label) -> Label {
         if self.distance(label) <= REACH {
@@ -97,7 +98,7 @@ impl Assembler {
         near
     }
 
-    /// A conditional jump.
+    /// Emits a conditional jump.
     pub fn branch(&mut self, code: u16, k: u32, yes: Label, no: Label) -> Label {
         if yes == no {
             return yes;
@@ -107,7 +108,7 @@ impl Assembler {
         self.push(code, self.distance(yes) as u8, self.distance(no) as u8, k)
     }
 
-    /// An instruction that goes on at `next`: a load or an arithmetic one.
+    /// Emits a load or an arithmetic instruction that continues at `next`.
     pub fn then(&mut self, code: u16, k: u32, next: Label) -> Label {
         let distance = self.distance(next);
         if distance > 0 {
@@ -124,7 +125,7 @@ impl Assembler {
         self.then(LD_W_ABS, offset, next)
     }
 
-    /// The program, which begins at `start`.
+    /// Returns the program, which begins at `start`.
     pub fn finish(mut self, start: Label) -> Vec<Instruction> {
         if self.distance(start) > 0 {
             let first = self.at(start);

@@ -1,5 +1,5 @@
-//! The argument checks of one call: its conditional rules in order, the first that matches decides.
-//! Consecutive rules about the same bits of one argument become one search over that argument's values.
+//! The argument checks of one call. Its conditional rules are tried in order, and the first match decides.
+//! Consecutive rules on the same bits of one argument become one search over the values of that argument.
 
 use crate::assembler::{Assembler, Label};
 use crate::profile::{Condition, Operator};
@@ -8,15 +8,15 @@ use crate::search::Intervals;
 use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 
-/// What the checks need to know of an architecture.
+/// The properties of an architecture that the checks depend on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Layout {
-    /// Otherwise only the low halves of argument and value count.
+    /// If false, only the low halves of the argument and the value are compared.
     pub is_64_bit: bool,
     pub is_little_endian: bool,
 }
 
-/// A rule as the checks see it: all conditions hold, and control goes to the label.
+/// One rule: if all conditions hold, control goes to the label.
 pub(crate) struct Check<'a> {
     pub conditions: &'a [Condition],
     pub then: Label,
@@ -37,7 +37,7 @@ struct Range {
     label: Label,
 }
 
-/// Emits the checks, from the last to the first; when none matches, control goes to `otherwise`.
+/// Emits the checks, last one first. If none matches, control goes to `otherwise`.
 pub(crate) fn checks(
     assembler: &mut Assembler,
     layout: Layout,
@@ -64,12 +64,12 @@ pub(crate) fn checks(
     label
 }
 
-/// Whether both checks ask about the same bits of the same argument, and about nothing else.
+/// Whether each check has exactly one condition, and both conditions test the same bits of the same argument.
 fn alike(a: &Check, b: &Check) -> bool {
     matches!((a.conditions, b.conditions), ([a], [b]) if bits(a) == bits(b))
 }
 
-/// The argument and the bits of it that a condition is about.
+/// The argument that a condition tests, and the bits of it.
 fn bits(condition: &Condition) -> (u32, u64) {
     (
         condition.index,
@@ -81,7 +81,7 @@ fn bits(condition: &Condition) -> (u32, u64) {
     )
 }
 
-/// Checks of one condition each, all about the same bits.
+/// Emits checks of one condition each that all test the same bits.
 fn values(assembler: &mut Assembler, layout: Layout, checks: &[Check], otherwise: Label) -> Label {
     let (index, mask) = bits(&checks[0].conditions[0]);
     let word = if layout.is_64_bit {
@@ -150,7 +150,7 @@ fn ranges(spans: &[Span], otherwise: Label) -> Vec<Range> {
     ranges
 }
 
-/// Emits a search for an argument's value under a mask: the high half, then the low half where it matters.
+/// Emits a search for the masked value of an argument: the high half first, then the low half if it matters.
 fn argument(
     assembler: &mut Assembler,
     layout: Layout,
@@ -162,7 +162,7 @@ fn argument(
     let low = OFFSET_ARGS + 8 * index + if layout.is_little_endian { 0 } else { 4 };
     let mut highs = Intervals::with_capacity(ranges.len() + 1);
     let mut before = ranges[0].label;
-    // Every high half in which a range begins, together with all ranges that begin in it.
+    // Each high half in which a range begins, with all ranges that begin in it.
     for here in ranges.chunk_by(|a, b| a.start >> 32 == b.start >> 32) {
         let half = (here[0].start >> 32) as u32;
         let mut lows = Intervals::with_capacity(here.len() + 1);
@@ -177,7 +177,7 @@ fn argument(
             return label;
         }
         highs.push(half, label, 1);
-        // Up to the next high half in which a range begins, the last range goes on.
+        // The last range continues up to the next high half in which a range begins.
         before = here[here.len() - 1].label;
         if let Some(next) = half.checked_add(1) {
             highs.push(next, before, 1);
@@ -186,18 +186,18 @@ fn argument(
     word(assembler, high, (mask >> 32) as u32, &highs)
 }
 
-/// Emits the search for one half under its part of the mask.
+/// Emits the search on one half, with that half of the mask.
 fn word(assembler: &mut Assembler, offset: u32, mask: u32, intervals: &Intervals) -> Label {
     let search = match intervals.as_slice() {
         [only] => return only.label,
-        // With no bit in the mask, the word is zero.
+        // With an empty mask the word is always zero.
         [zero, ..] if mask == 0 => return zero.label,
-        // Zero or not.
+        // Only zero is distinguished from the rest.
         [zero, rest] if rest.start == 1 => match mask {
             u32::MAX => assembler.branch(JEQ_K, 0, zero.label, rest.label),
             _ => assembler.branch(JSET_K, mask, rest.label, zero.label),
         },
-        // The only bit, or not.
+        // Only one bit of the word is tested.
         [no, yes, after]
             if yes.start == mask && mask.is_power_of_two() && no.label == after.label =>
         {

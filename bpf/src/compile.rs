@@ -1,5 +1,5 @@
-//! From a profile to a program: on each architecture every number gets a verdict, a return or a run of argument checks,
-//! and the verdicts become a search over the numbers.
+//! Compiles a profile to a program. On each architecture every system call number gets a verdict, which is a return
+//! or a run of argument checks. The verdicts become a search over the numbers.
 
 use crate::arch::{Arch, X32_BIT};
 use crate::assembler::{Assembler, Label};
@@ -15,13 +15,13 @@ use alloc::vec::Vec;
 /// A compiled profile.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Program<'a> {
-    /// What seccomp(2) takes.
+    /// The program, as seccomp(2) takes it.
     pub instructions: Vec<Instruction>,
-    /// Names that no table of any architecture knows, each once, in the profile's order. They have no effect.
+    /// The names that no table of any architecture knows, each once, in the profile's order. They have no effect.
     pub unknown: Vec<&'a str>,
 }
 
-/// Compiles a profile. The crate's documentation says what it means.
+/// Compiles a profile. The documentation of the crate defines what a profile means.
 pub fn compile<'a, S: AsRef<str>>(profile: &Profile<'a, S>) -> Result<Program<'a>, Error> {
     let (rules, unknown) = Rules::new(profile)?;
     let compiler = Compiler {
@@ -42,9 +42,10 @@ pub fn compile<'a, S: AsRef<str>>(profile: &Profile<'a, S>) -> Result<Program<'a
     })
 }
 
-/// How much the parts of a search count. The kernel runs a new filter once for every number of the native and the
-/// compatibility table, so there each number counts the same, and the numbers beyond hardly at all. Calls whose
-/// arguments are checked stand nearer to the root, because their path goes on.
+/// Weights of the intervals in a search.
+/// To find always-allowed calls, the kernel runs a new filter once for every number of the native and the
+/// compatibility table. All these numbers therefore weigh the same, and the numbers beyond them weigh almost nothing.
+/// Calls with argument checks weigh more, so they are found early, because more instructions follow.
 mod weight {
     pub const NUMBER: u32 = 4;
     pub const CHECKED: u32 = 192;
@@ -56,12 +57,12 @@ mod weight {
 struct Compiler {
     rules: Rules,
     assembler: Assembler,
-    /// Argument checks that are part of the program already: calls and architectures with the same rules share them.
+    /// Argument checks already emitted. Calls and architectures with the same rules share them.
     emitted: Vec<(Layout, Vec<u32>, Label)>,
 }
 
 impl Compiler {
-    /// The whole filter. Emitted from the end, so that the first architecture stands first, next to the dispatch.
+    /// Emits the whole filter. Emission starts at the end, so the first architecture ends up next to the dispatch.
     fn filter(mut self, architectures: &[Arch]) -> Vec<Instruction> {
         let mut sections: Vec<(u32, Label)> = Vec::with_capacity(architectures.len());
         for (at, arch) in architectures.iter().enumerate().rev() {
@@ -82,7 +83,7 @@ impl Compiler {
         self.assembler.finish(start)
     }
 
-    /// The code for one token: one architecture, or x86_64 and x32.
+    /// Emits the code for one token: one architecture, or x86_64 together with x32.
     fn section(&mut self, arch: Arch, architectures: &[Arch]) -> Label {
         let mut numbers = Intervals::with_capacity(256);
         if arch.token() == Arch::X86_64.token() {
@@ -96,7 +97,7 @@ impl Compiler {
                     numbers.push(start, foreign, weight::BEYOND);
                 }
             }
-            // −1 has x32's bit, but is what a tracer puts in the place of a call it cancels.
+            // −1 has x32's bit set, but it is the number a tracer writes to cancel a call.
             numbers.push(u32::MAX, beyond.unwrap_or(foreign), 1);
         } else {
             self.numbers(&mut numbers, arch);
@@ -105,7 +106,7 @@ impl Compiler {
         self.assembler.load(OFFSET_NR, search)
     }
 
-    /// Adds an architecture's numbers, and gives back where the numbers beyond them lead.
+    /// Adds the numbers of an architecture. Returns the label that the numbers beyond them lead to.
     fn numbers(&mut self, numbers: &mut Intervals, arch: Arch) -> Label {
         let table = tables::table(arch);
         let default = self.assembler.ret(self.rules.default.value());
@@ -114,7 +115,7 @@ impl Compiler {
             Arch::X32 => (weight::X32_NUMBER, weight::X32_CHECKED),
             _ => (weight::NUMBER, weight::CHECKED),
         };
-        // Below the base there are no calls. x32's base stands in the middle of its token's numbers.
+        // No calls exist below the base. On x32 the base lies in the middle of the numbers of its token.
         if arch != Arch::X32 {
             numbers.push(0, default, 0);
         }
@@ -134,7 +135,7 @@ impl Compiler {
                 slot += run.len() as u16;
                 end = table.number(slot - 1) + 1;
             }
-            // Between the ordinary numbers and the private ones: below the largest that is named.
+            // The gap between ordinary and private numbers lies below the largest named call, so it gets the default.
             numbers.push(end, default, weight::BEYOND);
         }
         if verdicts.is_empty() || self.rules.default.is_permissive() {
@@ -145,10 +146,10 @@ impl Compiler {
         newer
     }
 
-    /// By slot, where a call leads, up to the last that any rule names; none where no rule has a say.
+    /// The verdict of each slot, up to the last slot that a rule names. `None`: no rule applies.
     fn verdicts(&mut self, table: &Table, arch: Arch, default: Label) -> Vec<Option<Label>> {
         let mut verdicts = alloc::vec![None; usize::from(table.slots())];
-        // Slots, and the clauses of conditional rules for them.
+        // The clauses of conditional rules, each with the slot it applies to.
         let mut conditional: Vec<(u16, u32)> = Vec::new();
         let mut named = 0;
         for rule in &self.rules.rules {
@@ -184,7 +185,7 @@ impl Compiler {
                 }
             }
         }
-        // In the order of the rules. Few are conditional, and the standard sorts are made for speed, and 5 KB each.
+        // Sorts by rule order. A heap is enough for so few entries; each standard sort adds 5 KB of code.
         let keyed =
             |(slot, clause): (u16, u32)| (slot, self.rules.clauses[clause as usize].rule, clause);
         let keyed: BinaryHeap<_> = conditional.into_iter().map(keyed).collect();
@@ -204,7 +205,7 @@ impl Compiler {
         verdicts
     }
 
-    /// Adds what a multiplexer in `slot` must do for the calls it stands for, as conditions on its first argument.
+    /// Adds the rules of the calls that the multiplexer in `slot` stands for, as conditions on its first argument.
     fn multiplexed(
         &mut self,
         multiplexer: Multiplexer,
@@ -246,7 +247,7 @@ impl Compiler {
         }
     }
 
-    /// The argument checks of one call.
+    /// Emits the argument checks of one call.
     fn checks(&mut self, layout: Layout, rules: &[(u16, u32)], otherwise: Label) -> Label {
         let clauses = || rules.iter().map(|(_, clause)| *clause);
         let same = |(at, emitted, _): &&(Layout, Vec<u32>, Label)| {

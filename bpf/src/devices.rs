@@ -1,37 +1,38 @@
-//! Device rules of config.json as an eBPF program of type cgroup-device, assembled by hand: the kernel runs it
-//! whenever a process of the cgroup opens or makes a device node, and what it returns allows or refuses that.
+//! Compiles device rules of config.json to an eBPF program of type cgroup-device.
+//! The kernel runs the program whenever a process of the cgroup opens or creates a device node. The return value
+//! allows or refuses the access.
 //!
-//! The last rule that speaks of an access decides it, bit by bit: who asks to read and write is refused when the
-//! last word on writing is a refusal. What no rule speaks of is refused.
+//! For each bit of an access, the last matching rule decides. A request to read and write is refused if the last rule
+//! for writing denies it. An access that no rule matches is refused.
 
 use alloc::vec::Vec;
 
-/// What an access asks for, and what a rule is about (`BPF_DEVCG_ACC_*`, include/uapi/linux/bpf.h).
+/// The bits of an access: requested by a process, or covered by a rule (`BPF_DEVCG_ACC_*`, include/uapi/linux/bpf.h).
 pub const MKNOD: u8 = 1;
 pub const READ: u8 = 2;
 pub const WRITE: u8 = 4;
 const EVERYTHING: u8 = MKNOD | READ | WRITE;
 
-/// Which kind of node; the number is the kernel's (`BPF_DEVCG_DEV_*`).
+/// The kind of a device node, with the kernel's number (`BPF_DEVCG_DEV_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceKind {
     Block = 1,
     Char = 2,
 }
 
-/// One rule; `None` is every kind or every number.
+/// One rule. `None` matches every kind or every number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceRule {
     pub allow: bool,
     pub kind: Option<DeviceKind>,
     pub major: Option<u32>,
     pub minor: Option<u32>,
-    /// Of `MKNOD`, `READ` and `WRITE`.
+    /// A combination of `MKNOD`, `READ` and `WRITE`.
     pub access: u8,
 }
 
 impl DeviceRule {
-    /// It speaks of every access to every device, so what stands before it says nothing.
+    /// Whether the rule matches every access to every device. Rules before it have no effect.
     pub fn is_about_everything(&self) -> bool {
         self.kind.is_none()
             && self.major.is_none()
@@ -40,11 +41,11 @@ impl DeviceRule {
     }
 }
 
-/// One eBPF instruction, `struct bpf_insn` as the kernel reads it on a little-endian machine:
+/// One eBPF instruction: `struct bpf_insn`, as the kernel reads it on a little-endian machine:
 /// opcode, `dst | src << 4`, a jump's offset (16 bits), an immediate value (32 bits).
 pub type Instruction = u64;
 
-// Documentation/bpf/standardization/instruction-set.rst of the kernel.
+// Opcodes from the kernel's Documentation/bpf/standardization/instruction-set.rst.
 const LOAD_WORD: u8 = 0x61;
 const MOVE: u8 = 0xb7;
 const MOVE_REGISTER: u8 = 0xbf;
@@ -52,7 +53,7 @@ const AND: u8 = 0x57;
 const SHIFT_RIGHT: u8 = 0x77;
 const EXIT: u8 = 0x95;
 const JUMP: u8 = 0x05;
-// These compare the low 32 bits, which an immediate value can hold all of.
+// The 32-bit jumps: an immediate value can hold everything they compare.
 const JUMP_IF_EQUAL: u8 = 0x16;
 const JUMP_IF_NOT_EQUAL: u8 = 0x56;
 const JUMP_IF_ANY: u8 = 0x46;
@@ -60,7 +61,7 @@ const JUMP_IF_ANY: u8 = 0x46;
 const RESULT: u8 = 0;
 const CONTEXT: u8 = 1;
 const KIND: u8 = 2;
-/// What is asked for and no rule has allowed yet.
+/// Register: the requested bits that no rule has allowed yet.
 const ACCESS: u8 = 3;
 const MAJOR: u8 = 4;
 const MINOR: u8 = 5;
@@ -72,7 +73,7 @@ fn instruction(code: u8, to: u8, from: u8, offset: i16, value: u32) -> Instructi
         | u64::from(value) << 32
 }
 
-/// Where a jump leads; all are forward.
+/// The target of a jump. All jumps are forward.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Label {
     NextRule,
@@ -98,7 +99,7 @@ impl Assembler {
         self.push(code, register, 0, 0, value);
     }
 
-    /// The label is here; false when a jump to it is too far.
+    /// Places the label here. Returns false if a jump to it is too long.
     fn place(&mut self, label: Label) -> bool {
         let here = self.program.len();
         let program = &mut self.program;
@@ -114,10 +115,10 @@ impl Assembler {
     }
 }
 
-/// Compiles the rules, in their order in config.json. `None`: they are too many for one program.
+/// Compiles the rules in the order of config.json. Returns `None` if they do not fit into one program.
 pub fn compile_devices(rules: &[DeviceRule]) -> Option<Vec<Instruction>> {
     let mut asm = Assembler::default();
-    // struct bpf_cgroup_dev_ctx: access_type (what is asked for above 16 bits of kind), major, minor.
+    // struct bpf_cgroup_dev_ctx: access_type (requested bits above 16 bits of kind), major, minor.
     asm.push(LOAD_WORD, KIND, CONTEXT, 0, 0);
     asm.push(MOVE_REGISTER, ACCESS, KIND, 0, 0);
     asm.push(SHIFT_RIGHT, ACCESS, 0, 0, 16);
@@ -149,7 +150,7 @@ pub fn compile_devices(rules: &[DeviceRule]) -> Option<Vec<Instruction>> {
         if !asm.place(Label::NextRule) {
             return None;
         }
-        // The verifier refuses instructions that are never reached.
+        // The verifier refuses programs with unreachable instructions.
         if rule.is_about_everything() {
             decided = true;
             break;

@@ -1,5 +1,5 @@
-//! A program as text, one instruction a line, with the names of architectures, calls and actions.
-//! What a comparison is about follows from what was loaded before it, on every way that leads there.
+//! Prints a program as text, one instruction per line, with the names of architectures, calls and actions.
+//! The meaning of a comparison follows from the word loaded before it, if all paths to it loaded the same word.
 
 use crate::arch::{Arch, X32_BIT};
 use crate::profile::Action;
@@ -14,18 +14,18 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt::Write;
 
-/// What the accumulator holds when an instruction begins.
+/// The content of the accumulator before an instruction.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Holds {
-    /// No way leads there, as far as is known.
+    /// No path to the instruction is known.
     Nothing,
     /// The word at this offset of `seccomp_data`.
     Word(u32),
-    /// It depends on the way.
+    /// The paths disagree.
     Unknown,
 }
 
-/// The listing. The architectures are those the program was compiled for; others appear as bare numbers.
+/// Returns the listing. The architectures are those the program was compiled for; others appear as bare numbers.
 pub fn disassemble(program: &[Instruction], architectures: &[Arch]) -> String {
     let holds = holds(program);
     let reached: Vec<(Arch, Vec<bool>)> = architectures
@@ -35,7 +35,7 @@ pub fn disassemble(program: &[Instruction], architectures: &[Arch]) -> String {
     let mut text = String::with_capacity(program.len() * 48);
     for (at, instruction) in program.iter().enumerate() {
         let only = |number: u32| {
-            // x32 shares its code with x86_64, the number tells them apart.
+            // x32 shares its code with x86_64; the number distinguishes them.
             let mut here = reached.iter().filter(|(arch, reached)| {
                 reached[at] && (*arch != Arch::X86_64 || number < X32_BIT)
             });
@@ -122,7 +122,7 @@ fn word(text: &mut String, offset: u32, arch: Option<Arch>) -> core::fmt::Result
     }
 }
 
-/// What the accumulator holds before each instruction. Jumps only go forward, so one pass suffices.
+/// The content of the accumulator before each instruction. One pass suffices, because jumps only go forward.
 fn holds(program: &[Instruction]) -> Vec<Holds> {
     let mut holds = vec![Holds::Nothing; program.len()];
     for (at, instruction) in program.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! Why a call gets what it gets: the verdict and the rule behind it, read off the profile without compiling it.
-//! The tests hold these answers against the compiled programs.
+//! Explains the verdict on a call and names the rule behind it. Reads the profile alone, without compiling it.
+//! The tests compare these answers with the compiled programs.
 
 use crate::arch::{Arch, X32_BIT};
 use crate::profile::{Action, Condition, Error, Operator, Profile};
@@ -7,27 +7,27 @@ use crate::program::Data;
 use crate::rules::{FOREIGN, NEWER, Rules, architectures, through};
 use crate::tables::{self, Multiplexer};
 
-/// An action, and what led to it.
+/// An action and the reason for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Verdict {
     pub action: Action,
     pub reason: Reason,
 }
 
-/// The numbers are places in the profile's list of rules.
+/// Why an action applies. The numbers are indices into the profile's list of rules.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reason {
-    /// The profile does not list the architecture (or x32), and it is not the native one.
+    /// The profile does not list the architecture (or x32), which is not the native one either.
     Foreign,
-    /// The first rule for the call that has no conditions.
+    /// The first unconditional rule for the call.
     Unconditional(usize),
-    /// No rule without conditions, and the first whose conditions hold.
+    /// The first rule whose conditions hold; no rule for the call is unconditional.
     Conditions(usize),
-    /// The call is a multiplexer, and the rule is for the call inside of it.
+    /// The call is a multiplexer, and the rule applies to the call behind it.
     Multiplexed(usize),
-    /// No rule says anything else, and the number is above all that the profile names.
+    /// No rule applies, and the number is above every call the profile names.
     Newer,
-    /// No rule says anything else.
+    /// No rule applies.
     Default,
 }
 
@@ -47,7 +47,7 @@ impl core::fmt::Display for Verdict {
     }
 }
 
-/// What a profile says about one call.
+/// Returns the verdict of a profile on one call.
 pub fn explain<S: AsRef<str>>(profile: &Profile<S>, call: &Data) -> Result<Verdict, Error> {
     let (rules, _) = Rules::new(profile)?;
     let has_x32_bit = call.nr >= X32_BIT && call.nr != u32::MAX;

@@ -1,14 +1,15 @@
-//! What a caller hands in: `linux.seccomp` of config.json without its JSON, as the specification words it.
-//! Names of actions, operators and architectures are looked up here, so that the caller can tell which field is wrong.
+//! The input of the compiler: `linux.seccomp` of config.json after parsing, in the specification's terms.
+//! The names of actions, operators and architectures are looked up here, so that the caller can name the invalid
+//! field.
 
 use crate::arch::Arch;
 
-/// EPERM, what a forbidden call returns unless the profile says otherwise.
+/// EPERM, the default errno of a forbidden call.
 const EPERM: u16 = 1;
 /// The largest errno the kernel lets a call return (MAX_ERRNO).
 const MAX_ERRNO: u32 = 4095;
 
-/// What happens to a call (`SCMP_ACT_*`).
+/// The action for a call (`SCMP_ACT_*`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
     KillThread,
@@ -16,7 +17,7 @@ pub enum Action {
     Trap,
     /// The call returns this errno.
     Errno(u16),
-    /// A tracer is asked, and sees this number in the event's message.
+    /// The tracer is notified. The number is the message of the ptrace event.
     Trace(u16),
     Allow,
     Log,
@@ -24,14 +25,14 @@ pub enum Action {
     Notify,
 }
 
-/// Why a pair of action and errnoRet is none.
+/// Why an action and its errnoRet are invalid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ActionError {
     /// No such action.
     Unknown,
     /// errnoRet is above 4095.
     ErrnoTooLarge,
-    /// errnoRet stands beside an action that returns no errno.
+    /// errnoRet is set for an action that returns no errno.
     ErrnoUnused,
 }
 
@@ -59,7 +60,7 @@ impl Action {
         "SCMP_ACT_TRAP",
     ];
 
-    /// The action of a name and the errnoRet (or defaultErrnoRet) beside it. Without one, ERRNO and TRACE carry EPERM.
+    /// The action with this name and errnoRet (or defaultErrnoRet). The errno of ERRNO and TRACE defaults to EPERM.
     pub fn from_name(name: &str, errno_ret: Option<u32>) -> Result<Action, ActionError> {
         let errno = match errno_ret {
             None => EPERM,
@@ -98,7 +99,7 @@ impl Action {
         }
     }
 
-    /// The action behind a filter's return value, when it is one that `value` gives.
+    /// The action for a return value of a filter, if `value` can produce it.
     pub fn from_value(value: u32) -> Option<Action> {
         let data = value as u16;
         let action = match value & 0xffff_0000 {
@@ -115,14 +116,14 @@ impl Action {
         (action.value() == value).then_some(action)
     }
 
-    /// How restrictive the action is: the kernel takes the smaller value when several filters disagree (as signed
-    /// numbers, which is how KILL_PROCESS comes first).
+    /// The precedence of the action. When several filters disagree, the kernel takes the smallest value. The values
+    /// compare as signed numbers, which puts KILL_PROCESS first.
     pub(crate) fn rank(self) -> i32 {
         self.value() as i32
     }
 
-    /// Whether a call that the profile does not name goes ahead. runc counts TRACE in, because a tracer can answer
-    /// ENOSYS by itself.
+    /// Whether a call that the profile does not name is executed. TRACE counts as permissive, as in runc, because the
+    /// tracer itself can return ENOSYS.
     pub(crate) fn is_permissive(self) -> bool {
         matches!(self, Action::Allow | Action::Log | Action::Trace(_))
     }
@@ -143,7 +144,7 @@ impl core::fmt::Display for Action {
     }
 }
 
-/// How an argument is compared with the condition's value (`SCMP_CMP_*`), unsigned.
+/// How an argument is compared with the value of a condition (`SCMP_CMP_*`). Comparisons are unsigned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Operator {
     NotEqual,
@@ -188,12 +189,12 @@ pub struct Condition {
     /// Which argument, 0 to 5.
     pub index: u32,
     pub value: u64,
-    /// Only MASKED_EQ reads it: the datum, where `value` is the mask.
+    /// Used by MASKED_EQ only: the expected value, while `value` is the mask.
     pub value_two: u64,
     pub op: Operator,
 }
 
-/// One entry of `syscalls`. `S` is whatever string type the caller's list of names has.
+/// One entry of `syscalls`. `S` is the string type of the caller's names.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule<'a, S = &'a str> {
     pub names: &'a [S],
@@ -201,7 +202,7 @@ pub struct Rule<'a, S = &'a str> {
     pub conditions: &'a [Condition],
 }
 
-/// `linux.seccomp`, without its flags and listener, which are no business of the filter's code.
+/// `linux.seccomp` without its flags and listener, which do not affect the filter's code.
 #[derive(Clone, Copy, Debug)]
 pub struct Profile<'a, S = &'a str> {
     pub default: Action,
@@ -210,10 +211,10 @@ pub struct Profile<'a, S = &'a str> {
     pub rules: &'a [Rule<'a, S>],
 }
 
-/// Why a profile has no filter. The numbers are indices into the profile's lists.
+/// Why a profile cannot be compiled. The numbers are indices into the profile's lists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Error {
-    /// A call has six arguments.
+    /// The argument index is not 0 to 5.
     Index {
         rule: usize,
         condition: usize,
@@ -221,18 +222,18 @@ pub enum Error {
     },
     /// A name is the empty string.
     EmptyName { rule: usize, name: usize },
-    /// The default is NOTIFY: the process would wait for a listener before it could name one (runc refuses it, too).
+    /// The default is NOTIFY: the process would wait for the listener before it could hand it over. Refused by runc, too.
     NotifyByDefault,
-    /// A rule notifies of `write`: likewise.
+    /// A rule has action NOTIFY for `write`. Refused for the same reason.
     NotifyWrite { rule: usize, name: usize },
-    /// The kernel takes 4096 instructions.
+    /// The program exceeds the kernel's limit of 4096 instructions.
     TooLong { instructions: usize },
-    /// The compiler made a program its own verifier refuses: a bug in this crate.
+    /// The compiler emitted a program that its own verifier refuses: a bug in this crate.
     Internal(crate::program::Fault),
 }
 
 impl Error {
-    /// The field that is wrong, as a JSON path below `linux.seccomp`; empty where the whole profile is.
+    /// The JSON path of the invalid field below `linux.seccomp`. Empty if the profile as a whole is at fault.
     pub fn path(&self) -> alloc::string::String {
         use alloc::format;
         match self {

@@ -1,5 +1,5 @@
-//! Classic BPF as seccomp knows it: the instruction, a verifier that asks for what the kernel asks for, and an
-//! interpreter. Only the operations that the compiler emits exist here; anything else is a fault.
+//! Classic BPF as used by seccomp: the instruction, a verifier with the kernel's rules, and an interpreter.
+//! Only the operations that the compiler emits are supported. Anything else is a fault.
 
 /// One instruction, laid out as the kernel's `struct sock_filter`.
 #[repr(C)]
@@ -11,8 +11,8 @@ pub struct Instruction {
     pub k: u32,
 }
 
-// linux/bpf_common.h. All of them, and only them, leave the kernel's bitmap of always-allowed calls usable
-// (seccomp_is_const_allow); shifts or scratch memory would make every call run the filter.
+// linux/bpf_common.h. The kernel's bitmap of always-allowed calls works with these operations only
+// (seccomp_is_const_allow). With shifts or scratch memory every call would run the filter.
 pub(crate) const LD_W_ABS: u16 = 0x20;
 pub(crate) const AND_K: u16 = 0x54;
 pub(crate) const JA: u16 = 0x05;
@@ -22,7 +22,7 @@ pub(crate) const JGE_K: u16 = 0x35;
 pub(crate) const JSET_K: u16 = 0x45;
 pub(crate) const RET_K: u16 = 0x06;
 
-/// The most instructions the kernel takes (BPF_MAXINSNS).
+/// The kernel's limit (BPF_MAXINSNS).
 pub const MAX_INSTRUCTIONS: usize = 4096;
 
 // Offsets in struct seccomp_data.
@@ -31,7 +31,7 @@ pub(crate) const OFFSET_ARCH: u32 = 4;
 pub(crate) const OFFSET_ARGS: u32 = 16;
 const DATA_SIZE: u32 = 64;
 
-/// What a filter looks at: `struct seccomp_data`.
+/// The input of a filter: `struct seccomp_data`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Data {
     pub nr: u32,
@@ -42,7 +42,7 @@ pub struct Data {
 }
 
 impl Data {
-    /// The word at an offset, in the byte order of the architecture that `arch` names.
+    /// The word at an offset, in the byte order of the architecture in `arch`.
     pub(crate) fn word(&self, offset: u32) -> Option<u32> {
         if !offset.is_multiple_of(4) {
             return None;
@@ -64,7 +64,7 @@ impl Data {
     }
 }
 
-/// What is wrong with a program, and where.
+/// What is wrong with a program, and at which instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
     Empty,
@@ -73,11 +73,11 @@ pub enum Fault {
     Operation {
         at: usize,
     },
-    /// A load of something that is no word of `seccomp_data`.
+    /// A load from outside `seccomp_data`, or not at a word boundary.
     Load {
         at: usize,
     },
-    /// A jump, or the step to the next instruction, that leaves the program.
+    /// A jump, or the step to the next instruction, leads out of the program.
     Leaves {
         at: usize,
     },
@@ -95,7 +95,7 @@ impl core::fmt::Display for Fault {
     }
 }
 
-/// Where control may go from the instruction `at`: nowhere after a return, else one or two targets.
+/// The possible successors of the instruction `at`: none after a return, else one or two.
 pub(crate) fn successors(at: usize, instruction: &Instruction) -> [Option<usize>; 2] {
     let next = at + 1;
     match instruction.code {
@@ -109,8 +109,8 @@ pub(crate) fn successors(at: usize, instruction: &Instruction) -> [Option<usize>
     }
 }
 
-/// Whether the kernel would take the program: known operations, loads inside `seccomp_data`, and jumps inside the
-/// program. Jumps only go forward, so every path then ends, and it can only end in a return.
+/// Checks whether the kernel would accept the program: known operations, loads inside `seccomp_data`, jumps inside
+/// the program. Jumps only go forward, so every path ends, and it can only end in a return.
 pub fn verify(program: &[Instruction]) -> Result<(), Fault> {
     if program.is_empty() {
         return Err(Fault::Empty);
@@ -136,13 +136,13 @@ pub fn verify(program: &[Instruction]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Runs a program as the kernel does and gives back its return value. What [`verify`] refuses is refused here as
-/// KILL_PROCESS, so that no mistake allows a call.
+/// Runs a program as the kernel does and returns its result. A program that [`verify`] refuses returns KILL_PROCESS,
+/// so that no fault allows a call.
 pub fn run(program: &[Instruction], data: &Data) -> u32 {
     trace(program, data).0
 }
 
-/// As [`run`], and how many instructions were executed.
+/// Like [`run`], and also returns the number of instructions executed.
 pub fn trace(program: &[Instruction], data: &Data) -> (u32, usize) {
     const KILL_PROCESS: u32 = 0x8000_0000;
     let (mut at, mut accumulator, mut executed) = (0, 0, 0);
@@ -157,7 +157,7 @@ pub fn trace(program: &[Instruction], data: &Data) -> (u32, usize) {
     (KILL_PROCESS, executed)
 }
 
-/// Executes one instruction and says which comes next: none after a return, or after something that is a fault.
+/// Executes one instruction and returns the next. Returns `None` after a return or a fault.
 pub(crate) fn step(
     at: usize,
     instruction: &Instruction,

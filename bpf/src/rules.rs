@@ -1,5 +1,5 @@
-//! A profile with its names looked up and its rules checked: what holds on every architecture alike.
-//! Dropped here: names no table knows, and the effect of rules that say what the default says.
+//! The rules of a profile, checked and with their names resolved: everything that holds on all architectures.
+//! Unknown names are dropped here, and so are rules that repeat the default.
 
 use crate::arch::Arch;
 use crate::first::first_of_each;
@@ -9,19 +9,19 @@ use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// What a foreign architecture gets, and x32 where it is not listed: libseccomp's choice.
+/// The action for a foreign architecture, and for x32 where it is not listed. libseccomp's choice.
 pub(crate) const FOREIGN: Action = Action::KillThread;
 
-/// What a call newer than the profile gets: ENOSYS.
+/// The action for a call newer than the profile: ENOSYS.
 pub(crate) const NEWER: Action = Action::Errno(38);
 
-/// Conditions that must all hold, and what then happens to the call. A rule is one clause, or one for each of its
-/// conditions where an argument's index repeats.
+/// Conditions that must all hold, and the action that then applies. A rule has one clause, or one for each condition
+/// if two of its conditions test the same argument.
 pub(crate) struct Clause {
-    /// The rule's place in the profile.
+    /// The index of the rule in the profile.
     pub rule: usize,
     pub action: Action,
-    /// Into [`Rules::conditions`].
+    /// Indices into [`Rules::conditions`].
     pub conditions: Range<usize>,
 }
 
@@ -31,10 +31,11 @@ impl Clause {
     }
 }
 
-/// One rule. The ranges point into [`Rules`].
+/// One rule. The ranges are indices into [`Rules`].
 pub(crate) struct Rule {
     pub rows: Range<usize>,
-    /// None where the rule says what the default says. Otherwise all are conditional, or the only one is not.
+    /// Empty if the rule repeats the default. Otherwise there is one unconditional clause, or all clauses are
+    /// conditional.
     pub clauses: Range<usize>,
 }
 
@@ -43,14 +44,14 @@ pub(crate) struct Rules {
     pub rules: Vec<Rule>,
     pub clauses: Vec<Clause>,
     pub conditions: Vec<Condition>,
-    /// Of the tables.
+    /// Rows of the tables.
     pub rows: Vec<u16>,
-    /// Names for which a multiplexer can stand: which, the call's number in there, and the rule; sorted.
+    /// Names that a multiplexer can stand for: the multiplexer, the call's number inside it, and the rule. Sorted.
     pub multiplexed: Vec<(Multiplexer, u8, usize)>,
 }
 
 impl Rules {
-    /// The rules, and the names that no table knows.
+    /// Returns the rules, and the names that no table knows.
     pub fn new<'a, S: AsRef<str>>(
         profile: &Profile<'a, S>,
     ) -> Result<(Rules, Vec<&'a str>), Error> {
@@ -144,8 +145,8 @@ impl Rules {
     }
 }
 
-/// Whether two conditions are about the same argument, which makes them alternatives; or the condition whose index is
-/// no argument's, and that index.
+/// Whether two conditions test the same argument, which makes all of them alternatives. The error is the condition
+/// with an invalid index, and that index.
 pub(crate) fn repeats(conditions: &[Condition]) -> Result<bool, (usize, u32)> {
     let mut seen = [false; 6];
     let mut repeats = false;
@@ -156,7 +157,7 @@ pub(crate) fn repeats(conditions: &[Condition]) -> Result<bool, (usize, u32)> {
     Ok(repeats)
 }
 
-/// The architectures a filter covers: the native one and those listed, each once.
+/// The architectures that a filter covers: the native one and those listed, each once.
 pub(crate) fn architectures(listed: &[Arch]) -> Vec<Arch> {
     let mut architectures = Vec::with_capacity(listed.len() + 1);
     architectures.push(Arch::NATIVE);
@@ -168,8 +169,9 @@ pub(crate) fn architectures(listed: &[Arch]) -> Vec<Arch> {
     architectures
 }
 
-/// Which clause of a call decides when the call comes through a multiplexer: the first unconditional one; without one,
-/// as the call's own arguments are out of sight, the most restrictive, if it is more so than the default.
+/// The clause that decides when the call comes through a multiplexer: the first unconditional clause. If there is
+/// none, the most restrictive clause decides, provided it is more restrictive than the default, because the call's
+/// own arguments cannot be read.
 pub(crate) fn through<'a>(
     default: Action,
     clauses: impl Iterator<Item = &'a Clause> + Clone,

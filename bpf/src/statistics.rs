@@ -1,5 +1,5 @@
-//! How long a program is and how long it runs, for every number of an architecture's table and the worst arguments.
-//! The kernel runs a new filter once per number, so these figures are what installing costs.
+//! Reports the length of a program and the instructions it executes for every number of an architecture, with the
+//! worst arguments. The kernel runs a new filter once per number, so these figures are the cost of installing it.
 
 use crate::arch::Arch;
 use crate::program::{Data, Instruction, LD_W_ABS, OFFSET_ARCH, OFFSET_NR, step, successors};
@@ -7,21 +7,21 @@ use crate::tables;
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// Figures of a program. Displayed as `N instructions, A executed on average, M at most`.
+/// The figures. Displayed as `N instructions, A executed on average, M at most`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Statistics {
     pub instructions: usize,
-    /// How many system call numbers were looked at.
+    /// The number of system call numbers examined.
     pub numbers: usize,
-    /// For all numbers together, how many instructions were executed with the arguments that take longest.
+    /// The instructions executed for all numbers together, each with its worst arguments.
     pub executed: usize,
-    /// The most executed for one number.
+    /// The most instructions executed for one number.
     pub most: usize,
 }
 
 impl core::fmt::Display for Statistics {
     fn fmt(&self, f: &mut core::fmt::Formatter) -> core::fmt::Result {
-        // In tenths: formatting a float would add more to the program than this crate's compiler.
+        // Computed in tenths: formatting a float would add more code to the program than this compiler has.
         let tenths = (self.executed * 10 + self.numbers / 2)
             .checked_div(self.numbers)
             .unwrap_or(0);
@@ -36,7 +36,7 @@ impl core::fmt::Display for Statistics {
     }
 }
 
-/// The figures for several architectures together; `instructions` is the program's length.
+/// The figures for several architectures together. `instructions` is the length of the program.
 pub fn statistics(program: &[Instruction], architectures: &[Arch]) -> Statistics {
     let mut whole = Statistics {
         instructions: program.len(),
@@ -56,7 +56,7 @@ pub fn statistics(program: &[Instruction], architectures: &[Arch]) -> Statistics
     whole
 }
 
-/// The figures for one architecture; `instructions` counts those that its calls can reach.
+/// The figures for one architecture. `instructions` counts those that its calls can reach.
 pub fn statistics_of(program: &[Instruction], arch: Arch) -> Statistics {
     let reached = reached(program, arch.token());
     let instructions = reached.iter().filter(|reached| **reached).count();
@@ -66,7 +66,7 @@ pub fn statistics_of(program: &[Instruction], arch: Arch) -> Statistics {
     }
 }
 
-/// By instruction, the most that are executed from there on, whatever the accumulator holds.
+/// For each instruction, the most that are executed from there on, for any content of the accumulator.
 fn longest(program: &[Instruction]) -> Vec<usize> {
     let mut longest = vec![0; program.len()];
     for (at, instruction) in program.iter().enumerate().rev() {
@@ -80,7 +80,7 @@ fn longest(program: &[Instruction]) -> Vec<usize> {
     longest
 }
 
-/// The most that is executed for a number: up to the first look at an argument the way is known.
+/// The most instructions executed for a number. The path is exact up to the first load of an argument.
 fn worst(program: &[Instruction], longest: &[usize], token: u32, number: u32) -> usize {
     let data = Data {
         nr: number,
@@ -105,7 +105,7 @@ fn worst(program: &[Instruction], longest: &[usize], token: u32, number: u32) ->
     executed
 }
 
-/// By instruction, whether a call with the token can get there.
+/// For each instruction, whether a call with this token can reach it.
 pub(crate) fn reached(program: &[Instruction], token: u32) -> Vec<bool> {
     let data = Data {
         nr: 0,
@@ -115,7 +115,7 @@ pub(crate) fn reached(program: &[Instruction], token: u32) -> Vec<bool> {
     };
     let mut reached = vec![false; program.len()];
     let (mut at, mut accumulator) = (0, 0);
-    // As long as only the architecture was looked at, the way is known.
+    // The path is exact while only the architecture has been tested.
     while let Some(instruction) = program.get(at) {
         reached[at] = true;
         if instruction.code == LD_W_ABS && instruction.k != OFFSET_ARCH {

@@ -1,5 +1,5 @@
 //! System call names and numbers: from a name to its row, from a row to a number on an architecture, and back.
-//! The tables themselves are generated, one file per architecture; the hash index over the names is built by the compiler.
+//! The tables are generated, one file per architecture. The hash index over the names is built at compile time.
 
 mod names;
 
@@ -23,20 +23,20 @@ mod x86_64;
 
 use crate::arch::Arch;
 
-/// How many names there are, over all architectures.
+/// The number of names, over all architectures.
 pub(crate) const ROWS: usize = names::NAMES.len();
 
-/// In a table: the architecture has no such call.
+/// Table entry: the architecture lacks the call.
 const NONE: u16 = u16::MAX;
-/// In a table: from here on the numbers of `arm`'s private calls, which begin at 0xf0000.
+/// Table entries from here on are arm's private calls, whose numbers begin at 0xf0000.
 const PRIVATE: u16 = 0xf000;
-/// How many private numbers an architecture's slots leave room for.
+/// The number of slots reserved for private calls.
 const PRIVATE_SLOTS: u16 = 8;
 
-/// One architecture's numbers. The numbers are dense, so a call also has a *slot*, its place in an array: the number
-/// without `base`, or for a private call a place right after the last ordinary one.
+/// The numbers of one architecture. The numbers are dense, so each call also has a *slot*, an array index: the number
+/// minus `base`, or for a private call an index after the last ordinary one.
 pub(crate) struct Table {
-    /// What the architecture adds to every number: 0x40000000 on x32, 4000, 5000 and 6000 on mips.
+    /// The base of all numbers: 0x40000000 on x32; 4000, 5000 and 6000 on mips.
     pub base: u32,
     numbers: &'static [u16; ROWS],
     last: u16,
@@ -75,17 +75,17 @@ impl Table {
         }
     }
 
-    /// How many slots there are.
+    /// The number of slots.
     pub fn slots(&self) -> u16 {
         self.last + 1 + if self.private { PRIVATE_SLOTS } else { 0 }
     }
 
-    /// The first slot that is not an ordinary call's: where private ones begin, or the end.
+    /// The first slot of a private call, or the number of slots if there is none.
     pub fn private_slots(&self) -> u16 {
         self.last + 1
     }
 
-    /// The number of a slot. Slots ascend as numbers do.
+    /// The number of a slot. Slots are in the order of the numbers.
     pub fn number(&self, slot: u16) -> u32 {
         if slot <= self.last {
             self.base + u32::from(slot)
@@ -134,14 +134,14 @@ pub(crate) fn table(arch: Arch) -> &'static Table {
     }
 }
 
-/// The number of a call on an architecture, x32's bit and mips' base included. None when no table or not this
-/// architecture's table knows the name.
+/// The number of a call on an architecture, including x32's bit and mips' base. `None` if the architecture's table
+/// does not know the name.
 pub fn number(arch: Arch, name: &str) -> Option<u32> {
     let table = table(arch);
     table.slot(row(name)?).map(|slot| table.number(slot))
 }
 
-/// The name of a number on an architecture; where headers give one number two names, the first in the alphabet.
+/// The name of a number on an architecture. If the headers give a number two names, the alphabetically first one.
 pub fn name(arch: Arch, number: u32) -> Option<&'static str> {
     let table = table(arch);
     let row = (0..ROWS as u16).find(|&row| {
@@ -152,7 +152,7 @@ pub fn name(arch: Arch, number: u32) -> Option<&'static str> {
     Some(row_name(row))
 }
 
-/// Every number from the first to the last of an architecture's table, whether a call has it or not.
+/// Every number from the first to the last of an architecture's table, including unused ones.
 pub(crate) fn numbers(arch: Arch) -> impl Iterator<Item = u32> {
     let table = table(arch);
     (0..table.slots()).map(|slot| table.number(slot))
@@ -163,7 +163,7 @@ pub fn is_known(name: &str) -> bool {
     row(name).is_some()
 }
 
-/// The names one after the other, and where each begins: a fifth of the size of an array of slices.
+/// All names concatenated, plus the offset of each: a fifth of the size of an array of slices.
 static TEXT: [u8; TEXT_LENGTH] = {
     let mut text = [0; TEXT_LENGTH];
     let (mut row, mut end) = (0, 0);
@@ -198,7 +198,7 @@ const TEXT_LENGTH: usize = {
     length
 };
 
-/// Open addressing at most a quarter full, so that nearly every name is found at the first look.
+/// Open addressing, at most a quarter full, so that almost every name is found at the first probe.
 const BUCKETS: usize = (ROWS * 4).next_power_of_two();
 
 static INDEX: [u16; BUCKETS] = {
@@ -215,7 +215,7 @@ static INDEX: [u16; BUCKETS] = {
     index
 };
 
-/// Both ends of the name, up to eight bytes each, and its length: nearly all of most names, in two loads.
+/// Hashes the first and the last eight bytes of the name and its length: two loads cover most names.
 const fn hash(name: &[u8]) -> usize {
     let ends = match (name.first_chunk(), name.last_chunk()) {
         (Some(first), Some(last)) => {
@@ -230,7 +230,7 @@ const fn hash(name: &[u8]) -> usize {
             bytes
         }
     };
-    // Multiplication carries every bit upward, so the bucket is taken from the top.
+    // Multiplication carries bits upward only, so the bucket is taken from the top bits.
     ((ends ^ name.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
         >> (u64::BITS - BUCKETS.trailing_zeros())) as usize
 }
@@ -251,7 +251,7 @@ pub(crate) fn row(name: &str) -> Option<u16> {
 }
 
 pub(crate) fn row_name(row: u16) -> &'static str {
-    // Cut where the generator's strings were joined, so never inside a character.
+    // The text is cut where the generator joined the names, so never inside a character.
     core::str::from_utf8(text(row)).unwrap_or("")
 }
 
@@ -260,7 +260,7 @@ fn text(row: u16) -> &'static [u8] {
     &TEXT[usize::from(STARTS[row])..usize::from(STARTS[row + 1])]
 }
 
-/// The two calls that stand for others on old architectures.
+/// The two calls that stand for other calls on old architectures.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Multiplexer {
     Socketcall,
@@ -280,8 +280,8 @@ impl Multiplexer {
         }
     }
 
-    /// The bits of the first argument in which the kernel looks for the call: it is an int, and ipc keeps a version in
-    /// its upper half.
+    /// The bits of the first argument that select the call. The argument is an int, and ipc keeps a version in its
+    /// upper half.
     pub fn mask(self) -> u64 {
         match self {
             Multiplexer::Socketcall => 0xffff_ffff,
@@ -333,7 +333,7 @@ impl Multiplexer {
     }
 }
 
-/// For every row: 0, or the call's number inside socketcall, or that inside ipc plus 0x40.
+/// For each row: 0, or the call's number inside socketcall, or its number inside ipc plus 0x40.
 static MULTIPLEXED: [u8; ROWS] = {
     let mut multiplexed = [0; ROWS];
     let mut row = 0;
@@ -356,7 +356,7 @@ static MULTIPLEXED: [u8; ROWS] = {
     multiplexed
 };
 
-/// The row of a name that is known when this crate is compiled.
+/// The row of a name that must exist; evaluated at compile time.
 const fn row_of(name: &str) -> u16 {
     let mut row = 0;
     while !same(names::NAMES[row], name) {
@@ -374,7 +374,7 @@ const fn same(a: &str, b: &str) -> bool {
     i == a.len() && i == b.len()
 }
 
-/// The multiplexer through which the call in `row` can also be reached, and its number in there.
+/// The multiplexer that can stand for the call in `row`, and the call's number inside it.
 pub(crate) fn multiplexed(row: u16) -> Option<(Multiplexer, u8)> {
     match MULTIPLEXED[usize::from(row)] {
         0 => None,

@@ -1,9 +1,9 @@
-//! Device rules: what a small interpreter of the compiled program answers, against the rules read one by one.
+//! Device rules: an interpreter runs the compiled program, and its answers are compared with the rules themselves.
 //! Every list is tried with every access to devices that its rules name and to some that they do not.
 
 use bpf::{DeviceKind, DeviceRule, MKNOD, READ, WRITE, compile_devices};
 
-/// An access: the kind, the numbers, and what is asked for.
+/// An access: the kind of the device, its numbers, and the requested bits.
 #[derive(Clone, Copy, Debug)]
 struct Access {
     kind: DeviceKind,
@@ -12,7 +12,7 @@ struct Access {
     access: u8,
 }
 
-/// Runs the program; panics where the kernel's verifier would refuse it.
+/// Runs the program. Panics where the kernel's verifier would refuse it.
 fn run(program: &[u64], access: Access) -> bool {
     let context = [
         u32::from(access.access) << 16 | access.kind as u32,
@@ -55,7 +55,7 @@ fn run(program: &[u64], access: Access) -> bool {
     }
 }
 
-/// The same by reading the rules: for each bit that is asked for, the last one that speaks of it.
+/// The expected answer: for each requested bit, the last matching rule decides.
 fn expected(rules: &[DeviceRule], access: Access) -> bool {
     let matches = |r: &DeviceRule| {
         r.kind.is_none_or(|k| k == access.kind)
@@ -74,7 +74,7 @@ fn expected(rules: &[DeviceRule], access: Access) -> bool {
         })
 }
 
-/// Whether each instruction can be reached: the verifier refuses a program where one cannot.
+/// Whether every instruction is reachable. The verifier refuses a program with one that is not.
 fn all_reached(program: &[u64]) -> bool {
     let mut reached = vec![false; program.len()];
     let mut todo = vec![0];
@@ -143,25 +143,25 @@ const ALL: u8 = MKNOD | READ | WRITE;
 const CHAR: Option<DeviceKind> = Some(DeviceKind::Char);
 
 #[test]
-fn without_rules_everything_is_refused() {
+fn an_empty_list_refuses_everything() {
     check(&[]);
 }
 
 #[test]
-fn a_last_rule_about_everything_is_the_whole_program() {
+fn rules_before_one_that_matches_everything_are_dropped() {
     for allow in [false, true] {
         let rules = [
             rule(!allow, CHAR, Some(1), Some(3), ALL),
             rule(allow, None, None, None, ALL),
         ];
         check(&rules);
-        // Loads, one jump, one result.
+        // The loads, one jump, and two instructions for the result.
         assert_eq!(compile_devices(&rules).unwrap().len(), 6 + 1 + 2);
     }
 }
 
 #[test]
-fn a_device_is_allowed_for_what_its_rules_say_together() {
+fn rules_for_one_device_add_up() {
     check(&[
         rule(false, None, None, None, ALL),
         rule(true, CHAR, Some(1), Some(3), READ),
@@ -170,7 +170,7 @@ fn a_device_is_allowed_for_what_its_rules_say_together() {
 }
 
 #[test]
-fn a_refusal_of_writing_refuses_reading_and_writing_at_once() {
+fn denying_writes_also_denies_opening_to_read_and_write() {
     let rules = [
         rule(true, None, None, None, ALL),
         rule(false, CHAR, Some(1), Some(3), WRITE),
@@ -194,7 +194,7 @@ fn numbers_above_the_signed_range_are_compared_whole() {
 }
 
 #[test]
-fn random_lists_mean_what_they_say() {
+fn random_lists_match_the_reference() {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = |below: u64| {
         state ^= state << 13;
@@ -216,7 +216,7 @@ fn random_lists_mean_what_they_say() {
 }
 
 #[test]
-fn more_rules_than_jumps_can_span_are_refused_and_not_miscompiled() {
+fn more_rules_than_jumps_can_span_are_refused() {
     let many = vec![rule(true, CHAR, Some(1), Some(3), ALL); 10_000];
     assert!(compile_devices(&many).is_none());
     assert!(compile_devices(&many[..5_000]).is_some());

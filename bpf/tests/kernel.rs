@@ -1,8 +1,9 @@
-//! 200 compiled profiles in the real kernel, probed with real calls: `syscall`, x32's numbers, and i386's `int 0x80`.
+//! Installs 200 compiled profiles in the kernel and probes them with real calls: `syscall`, x32 numbers, and i386's
+//! `int 0x80`.
 //!
-//! A second filter, installed first, answers every probe that the profile lets through with an errno of its own, so
-//! nothing is ever executed. The kernel takes the more restrictive of both answers, and of two errnos the one of the
-//! filter that was installed last: the profile's.
+//! A second filter, installed first, makes every call that the profile allows fail with an errno reserved for this
+//! test, so no call is executed. Of the two answers the kernel takes the more restrictive one; of two errnos it takes
+//! that of the filter installed last, which is the profile's.
 #![cfg(target_arch = "x86_64")]
 
 mod support;
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use support::OwnedProfile;
 use support::random::Random;
 
-/// What the first filter answers to a call the profile lets through. No profile here uses it.
+/// The errno with which the first filter answers calls that the profile allows. No profile here uses it.
 const PASSED: i64 = -4000;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,7 +47,7 @@ impl Probe {
     /// Makes the call.
     ///
     /// # Safety
-    /// A filter must be installed that keeps the kernel from executing it.
+    /// A filter must be installed that keeps the kernel from executing the call.
     unsafe fn call(&self) -> i64 {
         let mut result = i64::from(self.nr as i32);
         let args = self.args.as_ptr();
@@ -61,7 +62,7 @@ impl Probe {
                     lateout("rcx") _, lateout("r11") _,
                 );
             },
-            // SAFETY: as above. rbx and rbp are the compiler's and put back.
+            // SAFETY: as above. rbx and rbp belong to the compiler, so they are saved and restored.
             Door::Int80 => unsafe {
                 asm!(
                     "push rbx",
@@ -87,7 +88,7 @@ impl Probe {
     }
 }
 
-/// A page that parent and child share: the results, and how many there are.
+/// A page shared by parent and child. It holds the results and their number.
 struct Shared(*mut AtomicI64);
 
 impl Shared {
@@ -97,7 +98,7 @@ impl Shared {
         let bytes = Shared::LENGTH * size_of::<AtomicI64>();
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
-        // SAFETY: a new mapping, wherever the kernel likes; never unmapped.
+        // SAFETY: a new mapping at an address of the kernel's choice, which is never unmapped.
         let at = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
         assert_ne!(at, libc::MAP_FAILED);
         Shared(at.cast())
@@ -105,7 +106,7 @@ impl Shared {
 
     fn at(&self, index: usize) -> &AtomicI64 {
         assert!(index < Shared::LENGTH);
-        // SAFETY: inside the mapping, which stays; zero pages are valid atomics.
+        // SAFETY: inside the mapping, which is never unmapped; zeroed pages are valid atomics.
         unsafe { &*self.0.add(index) }
     }
 }
@@ -113,7 +114,7 @@ impl Shared {
 /// Installs a filter in this process. False when the kernel refuses it.
 ///
 /// # Safety
-/// What the filter forbids is forbidden for good.
+/// The process can never again make the calls that the filter forbids.
 unsafe fn install(program: &[Instruction]) -> bool {
     let filter = libc::sock_fprog {
         len: program.len() as u16,
@@ -132,7 +133,7 @@ unsafe fn install(program: &[Instruction]) -> bool {
     }
 }
 
-/// A filter that answers everything with the errno, but lets the second filter be installed.
+/// A filter that answers every call with the errno, except those that install the second filter.
 fn barrier() -> Vec<Instruction> {
     let instruction = |code, jt, jf, k| Instruction { code, jt, jf, k };
     vec![
@@ -149,19 +150,19 @@ fn barrier() -> Vec<Instruction> {
 enum End {
     /// Every probe returned.
     Finished,
-    /// A signal, and how many probes had returned before.
+    /// The process was killed by this signal, after this many probes had returned.
     Killed(i32, usize),
 }
 
-/// Forks a child that installs the program and makes the calls; the results are in `shared`.
+/// Forks a child that installs the program and makes the calls. The results are stored in `shared`.
 fn probe(program: &[Instruction], probes: &[Probe], shared: &Shared) -> End {
     let barrier = barrier();
     shared.at(0).store(0, Ordering::SeqCst);
-    // SAFETY: the child only makes raw calls, touches memory that exists, and ends in a trap.
+    // SAFETY: the child makes raw calls only, touches mapped memory only, and ends in a trap.
     let child = unsafe { libc::fork() };
     assert!(child >= 0);
     if child == 0 {
-        // SAFETY: this process exists for it; nothing but probes follows, and none is executed.
+        // SAFETY: the child exists for this filter alone; it only makes probes, and none of them is executed.
         unsafe {
             if !install(&barrier) || !install(program) {
                 libc::abort();
@@ -170,7 +171,7 @@ fn probe(program: &[Instruction], probes: &[Probe], shared: &Shared) -> End {
                 shared.at(at + 1).store(probe.call(), Ordering::SeqCst);
                 shared.at(0).store(at as i64 + 1, Ordering::SeqCst);
             }
-            // No filter can forbid this way out.
+            // A trap, because no filter can forbid it.
             asm!("ud2", options(noreturn));
         }
     }
@@ -185,13 +186,13 @@ fn probe(program: &[Instruction], probes: &[Probe], shared: &Shared) -> End {
     }
 }
 
-/// Calls that matter to the profile, through every door.
+/// The calls that matter to the profile, made in every way.
 fn probes(profile: &OwnedProfile, random: &mut Random, int80: bool) -> Vec<Probe> {
     let arguments = support::profiles::arguments(profile, random);
     let mut probes = Vec::new();
     let mut add = |door, nr, args| {
-        // What the first filter lets through would be executed; and uretprobe and uprobe, which kernels since 6.13
-        // let pass all filters.
+        // Excluded: calls that the first filter allows, which would be executed, and uretprobe and uprobe, which pass
+        // every filter since Linux 6.13.
         let exempt = [libc::SYS_seccomp as u32, libc::SYS_prctl as u32, 335, 336];
         if (door == Door::Int80 && int80) || (door == Door::Syscall && !exempt.contains(&nr)) {
             probes.push(Probe { door, nr, args });
@@ -226,9 +227,9 @@ fn probes(profile: &OwnedProfile, random: &mut Random, int80: bool) -> Vec<Probe
 }
 
 #[test]
-fn the_kernel_does_what_the_rules_say() {
+fn the_kernel_agrees_with_the_evaluator() {
     let shared = Shared::new();
-    // Without IA32 emulation, `int 0x80` is a fault.
+    // Without IA32 emulation, `int 0x80` faults.
     let getpid = Probe {
         door: Door::Int80,
         nr: 20,
@@ -252,7 +253,7 @@ fn the_kernel_does_what_the_rules_say() {
         }
         (format!("profile {seed}"), profile)
     });
-    // With other architectures, a profile may become too long.
+    // Listing more architectures can make a profile too long.
     let random_profiles = random_profiles
         .filter(|(_, profile)| profile.with(|profile| bpf::compile(profile).is_ok()));
     let engines = support::engines().map(|(name, profile)| (name.into(), profile));
@@ -286,7 +287,7 @@ fn the_kernel_does_what_the_rules_say() {
             assert_eq!(found, expected, "{name}: {probe:x?}\n{profile:#?}");
             executed += usize::from(found == PASSED);
         }
-        // Each death takes a process, so a few of them will do.
+        // Each death takes a process of its own, so a few have to do.
         for _ in 0..deadly.len().min(12) {
             let deadly = **random.pick(&deadly);
             match probe(&program, &[deadly], &shared) {

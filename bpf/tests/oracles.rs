@@ -1,5 +1,5 @@
-//! Two other compilers as oracles, where they are sound: seccompiler for one architecture and one action, libseccomp
-//! for one rule per call whose conditions are EQ or MASKED_EQ.
+//! Compares the compiler with two others, where their answers are sound: seccompiler for one architecture and one
+//! action, libseccomp for one rule per call whose conditions are EQ or MASKED_EQ.
 
 #[path = "support/libseccomp.rs"]
 mod libseccomp;
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use support::random::Random;
 use support::{OwnedProfile, OwnedRule, profiles};
 
-/// Up to `most` conditions, each about an argument of its own.
+/// Up to `most` conditions, each on a different argument.
 fn conditions(random: &mut Random, most: usize, operators: &[Operator]) -> Vec<Condition> {
     (0..most as u32)
         .map(|index| {
@@ -160,7 +160,8 @@ fn libseccomp_agrees_on_one_rule_per_call_and_on_equality() {
     let operators = [Operator::Equal, Operator::MaskedEqual];
     let names = profiles::all_names();
     let native = libseccomp::token(Arch::X86_64);
-    // What a multiplexer does with conditions is our own choice, and newer names are not libseccomp's.
+    // Multiplexers with conditions are excluded because we differ there on purpose, and so are names newer than
+    // libseccomp.
     let multiplexed = |name: &str| {
         let number = library.resolve(libseccomp::token(Arch::X86), name);
         (-300..0).contains(&number) || name == "socketcall" || name == "ipc"
@@ -169,7 +170,7 @@ fn libseccomp_agrees_on_one_rule_per_call_and_on_equality() {
     let names: Vec<&String> = names.iter().filter(known).collect();
     for seed in 0..200 {
         let mut random = Random::new(seed);
-        // Not x32: with it, libseccomp 2.5.4 forgets to load the number before it looks for x86_64's.
+        // x32 is excluded: libseccomp 2.5.4 forgets to load the number before it compares it with x86_64's.
         let architectures = [&[][..], &[Arch::X86]][random.below(2)];
         let mut taken: Vec<&String> = Vec::new();
         let rules: Vec<OwnedRule> = (0..1 + random.below(20))
@@ -200,7 +201,7 @@ fn libseccomp_agrees_on_one_rule_per_call_and_on_equality() {
                 }
             })
             .collect();
-        // A permissive default: libseccomp has no answer of its own for calls newer than the profile.
+        // The default is permissive, because libseccomp has no rule for calls newer than the profile.
         let default = if random.once_in(4) {
             Action::Trace(9)
         } else {
@@ -259,7 +260,7 @@ fn libseccomp_agrees_on_one_rule_per_call_and_on_equality() {
             .iter()
             .map(|args| args.map(|arg| u64::from(arg as u32)))
             .collect();
-        // libseccomp compares all of ipc's first argument, though the kernel keeps a version in the upper half.
+        // libseccomp compares the whole first argument of ipc, although the kernel keeps a version in its upper half.
         let (ipc, others): (Vec<u32>, Vec<u32>) =
             numbers.iter().partition(|number| **number == 117);
         compare(&ours, &theirs, Arch::X86, &others, &narrow, &profile);

@@ -1,4 +1,4 @@
-//! What profiles mean, case by case: each rule of the crate's documentation has its test here.
+//! The meaning of profiles, case by case. Each rule in the crate's documentation has a test here.
 
 mod support;
 
@@ -24,7 +24,7 @@ fn rule<'a>(names: &'a [&'a str], action: Action, conditions: &'a [Condition]) -
     }
 }
 
-/// What a profile does with one call, by the program and by its explanation alike.
+/// The verdict of a profile on one call; the program and the explanation must agree on it.
 fn verdict(profile: &Profile, arch: Arch, nr: u32, args: &[u64]) -> Action {
     let mut data = Data {
         nr,
@@ -101,7 +101,7 @@ fn the_first_conditional_rule_that_matches_wins() {
 }
 
 #[test]
-fn a_rule_that_says_what_the_default_says_is_dropped() {
+fn a_rule_that_repeats_the_default_is_dropped() {
     let equal = [condition(0, Operator::Equal, 1)];
     let rules = [
         rule(&["read"], EPERM, &[]),
@@ -111,7 +111,7 @@ fn a_rule_that_says_what_the_default_says_is_dropped() {
         named(&profile(EPERM, &rules), Arch::X86_64, "read", &[1]),
         Action::Allow
     );
-    // With another errno it says something else.
+    // With another errno the rule differs from the default.
     assert_eq!(
         named(
             &profile(Action::Errno(2), &rules),
@@ -143,7 +143,7 @@ fn conditions_of_one_rule_must_all_hold() {
 }
 
 #[test]
-fn an_index_that_repeats_makes_alternatives_of_all_conditions() {
+fn a_repeated_index_makes_all_conditions_alternatives() {
     let three = [
         condition(0, Operator::Equal, 1),
         condition(0, Operator::Equal, 2),
@@ -161,7 +161,7 @@ fn an_index_that_repeats_makes_alternatives_of_all_conditions() {
 }
 
 #[test]
-fn masked_equality_masks_the_datum_too() {
+fn masked_equality_also_masks_the_datum() {
     let masked = [Condition {
         index: 0,
         value: 0xf0,
@@ -178,7 +178,7 @@ fn masked_equality_masks_the_datum_too() {
 }
 
 #[test]
-fn comparisons_see_both_halves_and_on_32_bit_architectures_the_low_one() {
+fn comparisons_use_64_bits_or_the_low_32_on_32_bit_architectures() {
     let equal = [condition(0, Operator::Equal, 5 << 32 | 7)];
     let rules = [rule(&["read"], EPERM, &equal)];
     let architectures = [Arch::X86, Arch::X32];
@@ -196,7 +196,7 @@ fn comparisons_see_both_halves_and_on_32_bit_architectures_the_low_one() {
 }
 
 #[test]
-fn a_foreign_architecture_is_killed_even_when_the_default_is_allow() {
+fn a_foreign_architecture_is_killed_even_if_the_default_is_allow() {
     let profile = profile(Action::Allow, &[]);
     for arch in [Arch::X86, Arch::Aarch64, Arch::S390x] {
         assert_eq!(named(&profile, arch, "read", &[]), Action::KillThread);
@@ -249,8 +249,8 @@ fn x32_numbers_are_killed_unless_x32_is_listed_but_minus_one_is_not() {
 }
 
 #[test]
-fn calls_above_the_largest_that_is_named_do_not_exist_when_the_default_is_restrictive() {
-    // The rule for the largest says what the default says; it names it all the same.
+fn calls_above_the_largest_named_one_return_enosys_if_the_default_is_restrictive() {
+    // The rule repeats the default for the largest call, but still names it.
     let rules = [
         rule(&["read", "no_such_call"], Action::Allow, &[]),
         rule(&["execveat"], EPERM, &[]),
@@ -284,7 +284,7 @@ fn calls_above_the_largest_that_is_named_do_not_exist_when_the_default_is_restri
 }
 
 #[test]
-fn a_profile_that_names_no_call_has_none_that_are_newer() {
+fn a_profile_that_names_no_call_has_no_newer_calls() {
     for rules in [&[][..], &[rule(&["no_such_call"], Action::Allow, &[])]] {
         for number in [0, 600, u32::MAX] {
             assert_eq!(
@@ -316,8 +316,8 @@ fn each_architecture_has_its_own_largest_call() {
 }
 
 #[test]
-fn a_program_that_only_kills_begins_with_that() {
-    // The call is arm's own, so the rule has no effect, but its action is known to the compiler.
+fn a_filter_that_only_kills_kills_every_call() {
+    // The call exists on arm only, so the rule has no effect, but the compiler knows its action.
     let rules = [rule(&["set_tls"], Action::Trap, &[])];
     let profile = profile(Action::KillThread, &rules);
     for arch in [Arch::X86_64, Arch::X86, Arch::Arm] {
@@ -342,7 +342,7 @@ fn unknown_names_are_listed_once_and_have_no_effect() {
     );
 }
 
-/// i386 with a profile about `socket`, through both doors.
+/// The verdicts of a profile about `socket` on i386: of the direct call and of socketcall.
 fn socket(default: Action, rules: &[Rule], args: &[u64]) -> [Action; 2] {
     let profile = Profile {
         default,
@@ -356,7 +356,7 @@ fn socket(default: Action, rules: &[Rule], args: &[u64]) -> [Action; 2] {
 }
 
 #[test]
-fn an_unconditional_rule_for_a_multiplexed_call_holds_through_the_multiplexer() {
+fn an_unconditional_rule_also_applies_through_the_multiplexer() {
     let rules = [rule(&["socket"], Action::Allow, &[])];
     assert_eq!(socket(EPERM, &rules, &[]), [Action::Allow, Action::Allow]);
     let profile = Profile {
@@ -384,9 +384,9 @@ fn an_unconditional_rule_for_a_multiplexed_call_holds_through_the_multiplexer() 
 }
 
 #[test]
-fn conditions_cannot_be_checked_through_a_multiplexer_and_the_most_restrictive_action_holds() {
+fn conditional_rules_give_the_most_restrictive_action_through_a_multiplexer() {
     let vsock = [condition(0, Operator::Equal, 40)];
-    // A permission does not extend to the multiplexer, a restriction does.
+    // A permission does not extend to the multiplexer; a restriction does.
     let allowed = [rule(&["socket"], Action::Allow, &vsock)];
     assert_eq!(socket(EPERM, &allowed, &[40]), [Action::Allow, EPERM]);
     let forbidden = [rule(&["socket"], EPERM, &vsock)];
@@ -403,7 +403,7 @@ fn conditions_cannot_be_checked_through_a_multiplexer_and_the_most_restrictive_a
         socket(Action::Allow, &killed, &[40]),
         [EPERM, Action::KillProcess]
     );
-    // A rule that names the multiplexer itself is the profile's own business.
+    // A rule that names the multiplexer itself applies as it stands.
     let own = [
         rule(&["socket"], EPERM, &vsock),
         rule(&["socketcall"], Action::Allow, &[]),
@@ -413,7 +413,7 @@ fn conditions_cannot_be_checked_through_a_multiplexer_and_the_most_restrictive_a
 
 #[test]
 fn a_call_reached_only_through_a_multiplexer_names_the_multiplexer() {
-    // i386 has no semop of its own; ipc is 117.
+    // i386 has no semop call; 117 is ipc.
     let rules = [rule(&["semop"], Action::Allow, &[])];
     let profile = Profile {
         default: EPERM,
@@ -456,7 +456,7 @@ fn errors_name_the_field() {
             "a system call has arguments 0 to 5, found 6".into()
         )
     );
-    // Also where the rule would be dropped, or names nothing.
+    // Errors are found even in rules that would be dropped or that name no known call.
     assert_eq!(
         fails(EPERM, &[rule(&[], EPERM, &index)]).0,
         "syscalls[0].args[1].index"
@@ -488,7 +488,7 @@ fn errors_name_the_field() {
 }
 
 #[test]
-fn a_profile_too_long_for_the_kernel_is_refused_not_cut_off() {
+fn a_profile_too_long_for_the_kernel_is_refused() {
     let values: Vec<[Condition; 2]> = (0..3000)
         .map(|n| {
             [
@@ -514,7 +514,7 @@ fn a_profile_too_long_for_the_kernel_is_refused_not_cut_off() {
 }
 
 #[test]
-fn a_long_run_of_checks_is_jumped_over() {
+fn jumps_cross_a_long_run_of_checks() {
     let values: Vec<[Condition; 2]> = (0..300)
         .map(|n| {
             [
@@ -550,7 +550,7 @@ fn a_long_run_of_checks_is_jumped_over() {
 }
 
 #[test]
-fn actions_have_the_values_of_the_kernel_and_their_errno_rules() {
+fn actions_have_the_kernels_values_and_check_their_errno() {
     use bpf::ActionError::{ErrnoTooLarge, ErrnoUnused, Unknown};
     let value = |name: &str, errno| Action::from_name(name, errno).map(Action::value);
     assert_eq!(value("SCMP_ACT_KILL", None), Ok(0));
@@ -581,7 +581,7 @@ fn actions_have_the_values_of_the_kernel_and_their_errno_rules() {
 }
 
 #[test]
-fn names_of_architectures_and_operators_are_those_of_the_specification() {
+fn names_of_architectures_and_operators_follow_the_specification() {
     for arch in Arch::ALL {
         assert_eq!(Arch::from_name(arch.name()), Some(arch));
     }

@@ -1,4 +1,4 @@
-//! The verifier and the interpreter, and that every program the compiler makes passes the one and suits the kernel.
+//! The verifier and the interpreter. Every program of the compiler must pass the verifier and suit the kernel.
 
 mod support;
 
@@ -69,7 +69,7 @@ fn a_program_has_at_most_4096_instructions() {
 }
 
 #[test]
-fn loads_must_be_words_of_the_calls_data() {
+fn loads_must_be_words_of_seccomp_data() {
     let ret = op(RET, 0, 0, ALLOW);
     for offset in (0..64).step_by(4) {
         assert_eq!(verify(&[op(LD, 0, 0, offset), ret]), Ok(()));
@@ -85,7 +85,7 @@ fn loads_must_be_words_of_the_calls_data() {
 #[test]
 fn other_operations_are_refused() {
     let ret = op(RET, 0, 0, ALLOW);
-    // Loads of bytes, scratch memory, shifts, returns of the accumulator, jumps on the index register.
+    // Byte loads, scratch memory, shifts, returns of the accumulator, jumps on the index register.
     for code in [0x30, 0x60, 0x02, 0x64, 0x16, 0x1d, 0x07, 0xffff] {
         assert_eq!(
             verify(&[op(code, 0, 0, 0), ret]),
@@ -101,7 +101,7 @@ fn other_operations_are_refused() {
 }
 
 #[test]
-fn what_the_verifier_refuses_never_allows_a_call() {
+fn a_program_that_the_verifier_refuses_never_allows_a_call() {
     let mut random = Random::new(5);
     let (mut refused, mut taken) = (0, 0);
     for _ in 0..200_000 {
@@ -116,7 +116,7 @@ fn what_the_verifier_refuses_never_allows_a_call() {
         let result = trace(&program, &data(random.below(3) as u32, [1, 2, 3, 4, 5, 6]));
         assert!(result.1 <= length);
         match verify(&program) {
-            // Some return was reached.
+            // The program is valid, so it reaches some return.
             Ok(()) => {
                 taken += 1;
                 assert!(program.iter().any(|op| op.code == RET && op.k == result.0));
@@ -145,7 +145,7 @@ fn words_are_laid_out_in_the_byte_order_of_the_architecture() {
             arch: arch.token(),
             ..data(7, args)
         };
-        // Sixteen steps of binary search would do; the compiler's own loads are enough here.
+        // A chain of comparisons instead of a search, so that the test depends on no other code.
         let is = |value| {
             run(
                 &[
@@ -208,8 +208,9 @@ fn instructions_are_laid_out_as_the_kernels_sock_filter() {
 }
 
 #[test]
-fn an_allowed_call_is_decided_before_any_argument_is_looked_at() {
-    // The kernel remembers such calls and does not run the filter for them, which matters more than anything else.
+fn an_always_allowed_call_is_decided_before_any_argument_is_loaded() {
+    // The kernel remembers these calls and never runs the filter for them, which saves more than any optimisation
+    // here.
     let profile = support::docker();
     let program = profile.compile();
     let evaluator = support::evaluator::Evaluator::new(&profile);
@@ -224,7 +225,7 @@ fn an_allowed_call_is_decided_before_any_argument_is_looked_at() {
             .any(|name| bpf::number(Arch::X86_64, name) == Some(nr));
         if named && evaluator.verdict(&data) == bpf::Action::Allow {
             let (mut at, mut loads) = (0, Vec::new());
-            // Follow the program by shortening it until it is the return.
+            // Steps through the program by cutting off its start, until a return comes first.
             while program[at].code != RET {
                 if program[at].code == LD {
                     loads.push(program[at].k);
@@ -258,7 +259,7 @@ fn an_allowed_call_is_decided_before_any_argument_is_looked_at() {
 }
 
 #[test]
-fn no_bytes_make_the_disassembler_or_the_statistics_panic() {
+fn the_disassembler_and_the_statistics_accept_any_bytes() {
     let mut random = Random::new(9);
     for _ in 0..2_000 {
         let program: Vec<Instruction> = (0..random.below(20))

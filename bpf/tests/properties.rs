@@ -1,5 +1,5 @@
-//! Compiled programs against the plain evaluator: random profiles and the engines' own, forty million calls by default.
-//! `BPF_CALLS=1000000000 cargo test --release -p bpf --test properties` asks a thousand million.
+//! Compares compiled programs with a plain evaluator: random profiles and the engines' own, with forty million calls
+//! by default. For a thousand million: `BPF_CALLS=1000000000 cargo test --release -p bpf --test properties`.
 
 mod support;
 
@@ -9,7 +9,8 @@ use support::OwnedProfile;
 use support::evaluator::Evaluator;
 use support::random::Random;
 
-/// Numbers every profile is asked about: 0 to 1023, each with x32's bit, and −1; further those of mips and arm's own.
+/// The numbers tried on every profile: 0 to 1023, each also with x32's bit; −1; the numbers of mips; arm's private
+/// calls.
 fn numbers() -> Vec<u32> {
     let plain = 0..1024;
     let x32 = plain.clone().map(|number| number | 0x4000_0000);
@@ -24,7 +25,7 @@ fn numbers() -> Vec<u32> {
         .collect()
 }
 
-/// Compares the program with the evaluator and gives back how many calls were asked about.
+/// Compares the program with the evaluator. Returns the number of calls compared.
 fn compare(what: &str, profile: &OwnedProfile, random: &mut Random, numbers: &[u32]) -> u64 {
     let program = profile.compile();
     let evaluator = Evaluator::new(profile);
@@ -66,7 +67,7 @@ fn compare(what: &str, profile: &OwnedProfile, random: &mut Random, numbers: &[u
             }
         }
     }
-    // Every architecture's token, and some that are none.
+    // The token of every architecture, and some that belong to none.
     for token in
         Arch::ALL
             .map(Arch::token)
@@ -77,7 +78,7 @@ fn compare(what: &str, profile: &OwnedProfile, random: &mut Random, numbers: &[u
             ask(call(token, *random.pick(numbers), *random.pick(&arguments)));
         }
     }
-    // The calls with conditions, with everything that could matter to them.
+    // The calls with conditions, with every argument that could make a difference.
     let conditional = profile
         .rules
         .iter()
@@ -94,7 +95,7 @@ fn compare(what: &str, profile: &OwnedProfile, random: &mut Random, numbers: &[u
         .filter(|arch| tokens.contains(&arch.token()))
     {
         for number in names.iter().filter_map(|name| bpf::number(arch, name)) {
-            // A large profile has too many pairs; a part of them, another one each time, will do.
+            // A large profile has too many pairs, so each run tries a different sample.
             for args in &arguments {
                 if names.len() * arguments.len() < 50_000 || random.once_in(20) {
                     ask(call(arch.token(), number, *args));
@@ -111,7 +112,7 @@ fn compare(what: &str, profile: &OwnedProfile, random: &mut Random, numbers: &[u
 }
 
 #[test]
-fn programs_do_what_the_rules_say() {
+fn random_programs_agree_with_the_evaluator() {
     let wanted: u64 =
         std::env::var("BPF_CALLS").map_or(40_000_000, |calls| calls.parse().expect("a number"));
     let (asked, profiles) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -137,7 +138,7 @@ fn programs_do_what_the_rules_say() {
 }
 
 #[test]
-fn the_engines_profiles_do_what_their_rules_say() {
+fn the_engines_profiles_agree_with_the_evaluator() {
     let numbers = numbers();
     for (name, profile) in support::engines() {
         for architectures in [&[][..], &profile.architectures, &Arch::ALL] {

@@ -1,10 +1,10 @@
-//! The bars for the code the compiler makes of Docker's profile: length, and instructions executed per call.
+//! Limits on the compiled profiles of the engines: length, and instructions executed per call.
 
 mod support;
 
 use bpf::{Arch, Data, Statistics, statistics, statistics_of};
 
-/// Asserts that a program is within the bar: instructions, executed on average in tenths, executed at most.
+/// Asserts that a program is within its limits: length, average executed in tenths, maximum executed.
 fn within(found: Statistics, instructions: usize, tenths: usize, most: usize) {
     println!("{found}");
     assert!(found.instructions <= instructions, "{found}");
@@ -13,13 +13,13 @@ fn within(found: Statistics, instructions: usize, tenths: usize, most: usize) {
 }
 
 #[test]
-fn dockers_profile_is_short_and_fast_on_one_architecture() {
+fn dockers_profile_stays_within_its_limits_on_one_architecture() {
     let profile = support::docker().on(&[]);
     within(statistics(&profile.compile(), &[Arch::X86_64]), 90, 93, 16);
 }
 
 #[test]
-fn dockers_profile_is_short_and_fast_on_three_architectures() {
+fn dockers_profile_stays_within_its_limits_on_three_architectures() {
     let profile = support::docker();
     let program = profile.compile();
     within(statistics(&program, &profile.architectures), 300, 112, 17);
@@ -29,8 +29,8 @@ fn dockers_profile_is_short_and_fast_on_three_architectures() {
 }
 
 #[test]
-fn the_other_engines_profiles_are_as_short_and_fast() {
-    // Podman's way to socket is the longest: two arguments, both looked at twice.
+fn the_other_engines_profiles_stay_within_their_limits() {
+    // In Podman's profile `socket` has the longest path: two arguments, both halves of each compared.
     let bars = [
         ("docker", 16, 17),
         ("podman", 23, 25),
@@ -51,7 +51,7 @@ fn the_other_engines_profiles_are_as_short_and_fast() {
 }
 
 #[test]
-fn statistics_count_the_longest_way_a_call_can_take() {
+fn statistics_count_the_longest_path_of_a_call() {
     let profile = support::docker();
     let program = profile.compile();
     let mut random = support::random::Random::new(1);
@@ -109,7 +109,7 @@ fn calls_with_the_same_rules_share_their_checks() {
         support::read(&rules).compile().len()
     };
     let (one, two) = (json(&["read"]), json(&["read", "close"]));
-    // Another interval in the search, but not another run of checks.
+    // The second call adds an interval to the search, but no second copy of the checks.
     assert!(
         two <= one + 2,
         "{one} instructions for one call, {two} for two"

@@ -1,4 +1,4 @@
-//! The committed tables against the crates they were made from, against another crate, and against libseccomp.
+//! Compares the committed tables with the crates they are generated from, with another crate, and with libseccomp.
 
 #[path = "../examples/tables/generate.rs"]
 mod generate;
@@ -10,7 +10,7 @@ mod sources;
 use bpf::Arch;
 use syscalls_crate as other;
 
-/// Made from libseccomp, which no test can expect to find; checked on their own below.
+/// Generated from libseccomp, which may be missing here. Tests of their own check them below.
 const FROM_LIBSECCOMP: [&str; 2] = ["parisc", "s390"];
 
 fn committed(file: &str) -> String {
@@ -19,7 +19,7 @@ fn committed(file: &str) -> String {
 }
 
 #[test]
-fn the_tables_are_what_the_generator_makes_of_the_crates_in_the_lock_file() {
+fn the_tables_match_the_output_of_the_generator() {
     let (raw_sys, syscall_numbers) = sources::crates();
     let sources = generate::Sources {
         raw_sys: &raw_sys,
@@ -41,19 +41,19 @@ fn the_tables_are_what_the_generator_makes_of_the_crates_in_the_lock_file() {
     assert_eq!(tables.len() + FROM_LIBSECCOMP.len(), 17);
 }
 
-/// A call that only 32-bit architectures have: `syscalls` lists them for some others, too.
+/// Whether only 32-bit architectures have the call. The `syscalls` crate lists these for some others, too.
 fn is_time64(name: &str) -> bool {
     name.ends_with("time64") || name == "clock_adjtime64"
 }
 
-/// Compares one table with the other crate's: the same number for every name both know, and no names on either side
-/// that the other lacks but those listed.
+/// Compares one table with that of the `syscalls` crate. Names that both know must have the same number; a name that
+/// only one knows must be listed.
 macro_rules! agrees {
     ($test:ident, $arch:ident, $module:ident, only_here: $here:expr, only_there: $there:expr) => {
         #[test]
         fn $test() {
             let is_64_bit = Arch::$arch.token() & 0x8000_0000 != 0;
-            // Their iterator leaves the last call out.
+            // The iterator of `syscalls` omits the last call.
             let last = other::$module::Sysno::last();
             let theirs = other::$module::Sysno::iter().chain([last]);
             let theirs: Vec<(&str, u32)> = theirs
@@ -101,7 +101,7 @@ fn libseccomp_agrees_on_every_number_it_knows() {
         println!("SKIPPED: libseccomp.so.2 is missing");
         return;
     };
-    // The installed libseccomp may be older than these.
+    // The installed libseccomp may not know these architectures yet.
     let newer = [Arch::Loongarch64, Arch::M68k, Arch::Sh, Arch::Sheb];
     for arch in Arch::ALL.into_iter().filter(|arch| !newer.contains(arch)) {
         let mut compared = 0;
@@ -110,7 +110,7 @@ fn libseccomp_agrees_on_every_number_it_knows() {
                 continue;
             };
             let theirs = library.resolve(libseccomp::token(arch), name);
-            // Negative: newer than the library, or a call it reaches through a multiplexer only.
+            // Negative: newer than the library, or reached only through a multiplexer.
             if theirs >= 0 {
                 assert_eq!(theirs as u32, number, "{name} on {}", arch.name());
                 compared += 1;
@@ -120,7 +120,7 @@ fn libseccomp_agrees_on_every_number_it_knows() {
     }
 }
 
-/// Every number an architecture could have.
+/// Every number that the architecture could have.
 fn numbers(arch: Arch) -> impl Iterator<Item = u32> {
     let x32 = if arch == Arch::X32 { 0x4000_0000 } else { 0 };
     (0..7000)
@@ -129,7 +129,7 @@ fn numbers(arch: Arch) -> impl Iterator<Item = u32> {
 }
 
 #[test]
-fn every_number_of_every_name_has_a_name_with_that_number() {
+fn names_and_numbers_convert_both_ways() {
     for arch in Arch::ALL {
         for number in numbers(arch) {
             if let Some(name) = bpf::name(arch, number) {
@@ -146,7 +146,7 @@ fn every_number_of_every_name_has_a_name_with_that_number() {
 }
 
 #[test]
-fn names_no_table_has_are_unknown() {
+fn a_name_that_no_table_has_is_unknown() {
     let names = [
         "",
         "x",

@@ -1,26 +1,27 @@
-//! The table of commands and flags, each declared once: where its value is kept, how it is spelled, what it takes, and its
-//! help text. The parser and the help read it; nothing else knows how a flag is spelled.
+//! The table of commands and flags. Each entry is declared once, with its field, spelling, kind of value and help
+//! text. The parser and the help use the table; nothing else contains the spelling of a flag.
 //!
-//! A new flag is one line in the struct of its command. A new command is a struct and one line in `commands!`.
+//! To add a flag, add one line to the struct of its command. To add a command, add a struct and one line in
+//! `commands!`.
 
 use super::value::Store;
 use alloc::vec::Vec;
 
-/// The kind of a flag's value. Each but `Switch` begins with the name that the help gives the value.
+/// The kind of value that a flag takes. The string in a variant is the name of the value in the help.
 #[derive(Clone, Copy, Debug)]
 pub enum Takes {
-    /// Nothing, or `=true` and `=false`.
+    /// No value, or `=true` or `=false`.
     Switch,
     Text(&'static str),
     File(&'static str),
     Dir(&'static str),
     /// A decimal integer from 0 to `i32::MAX`.
     Number(&'static str),
-    /// An integer from the first number to the second. An empty text leaves the flag unset.
+    /// An integer between the two numbers, inclusive. An empty text leaves the flag unset.
     Integer(&'static str, i64, i64),
-    /// Bytes such as `512m`; -1 is no limit. An empty text leaves the flag unset.
+    /// A size such as `512m`; -1 means no limit. An empty text leaves the flag unset.
     Bytes(&'static str),
-    /// A duration as Go writes it (`1m30s`), kept in milliseconds.
+    /// A duration in Go's format (`1m30s`), stored in milliseconds.
     Time(&'static str),
     /// A user or group id.
     Id(&'static str),
@@ -30,7 +31,7 @@ pub enum Takes {
     OneOf(&'static str, &'static [&'static str]),
 }
 
-/// A row of the table.
+/// One flag.
 #[derive(Debug)]
 pub struct Flag {
     pub long: &'static str,
@@ -39,7 +40,7 @@ pub struct Flag {
     pub help: &'static str,
 }
 
-/// A command's row in the table.
+/// One command.
 #[derive(Debug)]
 pub struct Entry {
     pub name: &'static str,
@@ -55,16 +56,16 @@ pub struct Entry {
 pub enum Operand {
     Required(&'static str),
     Optional(&'static str),
-    /// All that follows, flags of others included: a command line.
+    /// All remaining arguments, including flags: a command line.
     Rest(&'static str),
-    /// All that follows the operand before, flags first included: the arguments of another program.
+    /// All arguments after the previous operand, even if the first is a flag: the arguments of another program.
     Raw(&'static str),
 }
 
 use Operand::{Optional, Raw, Required, Rest};
 use Takes::{Bytes, Dir, File, Id, Integer, Number, OneOf, Switch, Text, Time, User};
 
-/// `short` is NUL for none.
+/// `short` is NUL if there is no short form.
 const fn flag(long: &'static str, short: char, takes: Takes, help: &'static str) -> Flag {
     Flag {
         long,
@@ -74,10 +75,10 @@ const fn flag(long: &'static str, short: char, takes: Takes, help: &'static str)
     }
 }
 
-/// Where values go, in the order of the table: operands, flags, the flags of the groups.
+/// The fields that receive values, in the order of the table: operands, flags, flags of the groups.
 pub type Places<'s, 'a> = Vec<&'s mut dyn Store<'a>>;
 
-/// A struct of arguments and its rows in the table.
+/// Declares a struct of arguments together with its entries in the table.
 macro_rules! arguments {
     ($(#[$doc:meta])* $name:ident {
         $($operand:ident: $operand_type:ty = $takes:expr;)*
@@ -92,7 +93,7 @@ macro_rules! arguments {
             $(pub $operand: $operand_type,)*
             $(pub $flag: $flag_type,)*
             $(pub $group: $group_type<'a>,)*
-            /// Not every command borrows from the command line.
+            /// For the structs that borrow nothing else from the command line.
             pub lifetime: core::marker::PhantomData<&'a ()>,
         }
 
@@ -111,7 +112,7 @@ macro_rules! arguments {
     };
 }
 
-/// The enum of the commands and their table.
+/// Declares the enum of the commands and their table.
 macro_rules! commands {
     ($($name:ident = $word:literal, $help:literal, $example:literal;)*) => {
         /// A command and its arguments.
@@ -182,20 +183,20 @@ const PID_FILE: Flag = flag(
     "pid-file",
     '\0',
     File("FILE"),
-    "write the pid of the container's first process here",
+    "write the pid of the container's init to this file",
 );
 const PRESERVE_FDS: Flag = flag(
     "preserve-fds",
     '\0',
     Number("N"),
-    "pass on N file descriptors, from 3 upwards",
+    "pass on N more file descriptors, starting at 3",
 );
 
 pub const HELP: Flag = flag("help", 'h', Switch, "print this text");
 pub const VERSION: Flag = flag("version", 'v', Switch, "print the version");
 
 arguments! {
-    /// The flags of the program, and the name of the command that follows them.
+    /// The flags before the command, and the command's name.
     Globals {
         command: &'a str = Required("COMMAND");
     } flags {
@@ -204,9 +205,9 @@ arguments! {
         log_format: Option<&'a str> = flag("log-format", '\0', OneOf("FORMAT", &["text", "json"]), "the format of messages in the log");
         debug: bool = flag("debug", '\0', Switch, "log each step, not only failures");
         systemd_cgroup: bool = flag("systemd-cgroup", '\0', Switch, "the same as --cgroup-manager systemd");
-        cgroup_manager: Option<&'a str> = flag("cgroup-manager", '\0', OneOf("NAME", &["cgroupfs", "systemd", "disabled"]), "who creates cgroups");
+        cgroup_manager: Option<&'a str> = flag("cgroup-manager", '\0', OneOf("NAME", &["cgroupfs", "systemd", "disabled"]), "how cgroups are created");
         rootless: () = flag("rootless", '\0', OneOf("WHEN", &["true", "false", "auto"]), "accepted and ignored");
-        criu: Option<&'a str> = flag("criu", '\0', File("PATH"), "the criu that checkpoint and restore run");
+        criu: Option<&'a str> = flag("criu", '\0', File("PATH"), "the criu program for checkpoint and restore");
         help: () = HELP;
         version: () = VERSION;
     } groups {
@@ -214,7 +215,7 @@ arguments! {
 }
 
 arguments! {
-    /// What `create` and `run` share.
+    /// The flags shared by `create` and `run`.
     Launch {
     } flags {
         bundle: Option<&'a str> = BUNDLE;
@@ -231,7 +232,7 @@ arguments! {
 }
 
 arguments! {
-    /// What `checkpoint` and `restore` share.
+    /// The flags shared by `checkpoint` and `restore`.
     Images {
     } flags {
         image_path: Option<&'a str> = flag("image-path", '\0', Dir("DIR"), "where the checkpoint is kept (default: ./checkpoint)");
@@ -240,10 +241,10 @@ arguments! {
         ext_unix_sk: bool = flag("ext-unix-sk", '\0', Switch, "allow unix sockets whose other end is outside");
         shell_job: bool = flag("shell-job", '\0', Switch, "allow a process whose session leader is outside the container");
         file_locks: bool = flag("file-locks", '\0', Switch, "allow file locks");
-        auto_dedup: bool = flag("auto-dedup", '\0', Switch, "free parts of earlier images that a later image replaces");
-        lazy_pages: bool = flag("lazy-pages", '\0', Switch, "restore memory on first access, by userfaultfd");
-        link_remap: bool = flag("link-remap", '\0', Switch, "allow open files that were unlinked, by linking them again");
-        manage_cgroups_mode: Option<&'a str> = flag("manage-cgroups-mode", '\0', OneOf("MODE", &["soft", "full", "strict", "ignore"]), "what criu does with cgroups below the container's");
+        auto_dedup: bool = flag("auto-dedup", '\0', Switch, "free the parts of earlier images that a later image replaces");
+        lazy_pages: bool = flag("lazy-pages", '\0', Switch, "restore memory on first access, with userfaultfd");
+        link_remap: bool = flag("link-remap", '\0', Switch, "allow open files that were unlinked; link them again");
+        manage_cgroups_mode: Option<&'a str> = flag("manage-cgroups-mode", '\0', OneOf("MODE", &["soft", "full", "strict", "ignore"]), "how criu handles cgroups below the container's");
         empty_ns: () = flag("empty-ns", '\0', OneOf("TYPE", &["network"]), "accepted for compatibility; network namespaces are always restored empty");
     } groups {
     }
@@ -254,7 +255,7 @@ arguments! {
     Spec {
     } flags {
         bundle: Option<&'a str> = BUNDLE;
-        rootless: bool = flag("rootless", '\0', Switch, "for a container of an ordinary user");
+        rootless: bool = flag("rootless", '\0', Switch, "write a config.json for an ordinary user");
     } groups {
     }
 }
@@ -284,7 +285,7 @@ arguments! {
         id: &'a str = Required("ID");
     } flags {
         detach: bool = DETACH;
-        keep: bool = flag("keep", '\0', Switch, "do not delete the container when its process has ended");
+        keep: bool = flag("keep", '\0', Switch, "do not delete the container when its process exits");
         no_subreaper: () = NO_SUBREAPER;
     } groups {
         launch: Launch;
@@ -337,10 +338,10 @@ arguments! {
         id: &'a str = Required("ID");
         command: Vec<&'a str> = Rest("COMMAND");
     } flags {
-        process: Option<&'a str> = flag("process", 'p', File("FILE"), "the process as JSON, as in config.json, instead of a command line");
+        process: Option<&'a str> = flag("process", 'p', File("FILE"), "read the process as JSON from this file, instead of a command line");
         cwd: Option<&'a str> = flag("cwd", '\0', Text("DIR"), "the working directory in the container");
         env: Vec<&'a str> = flag("env", 'e', Text("NAME=VALUE"), "set an environment variable (may be repeated)");
-        user: Option<(u32, Option<u32>)> = flag("user", 'u', User("UID[:GID]"), "the user and the group");
+        user: Option<(u32, Option<u32>)> = flag("user", 'u', User("UID[:GID]"), "the user id and the group id");
         additional_gids: Vec<u32> = flag("additional-gids", 'g', Id("GID"), "add a supplementary group (may be repeated)");
         tty: bool = flag("tty", 't', Switch, "give the process a terminal");
         console_socket: Option<&'a str> = CONSOLE_SOCKET;
@@ -416,19 +417,19 @@ arguments! {
         blkio_weight: Option<i64> = flag("blkio-weight", '\0', Integer("N", 0, 65535), "weight of block I/O, from 10 to 1000");
         cpu_period: Option<i64> = flag("cpu-period", '\0', Integer("US", 0, i64::MAX), "period of the CPU quota, in microseconds");
         cpu_quota: Option<i64> = flag("cpu-quota", '\0', Integer("US", i64::MIN, i64::MAX), "CPU time in a period, in microseconds; -1 for no limit");
-        cpu_burst: Option<i64> = flag("cpu-burst", '\0', Integer("US", 0, i64::MAX), "CPU time that may be saved up beyond the quota, in microseconds");
+        cpu_burst: Option<i64> = flag("cpu-burst", '\0', Integer("US", 0, i64::MAX), "CPU time that may accumulate beyond the quota, in microseconds");
         cpu_share: Option<i64> = flag("cpu-share", '\0', Integer("N", 0, i64::MAX), "CPU time relative to other containers");
         cpu_rt_period: Option<i64> = flag("cpu-rt-period", '\0', Integer("US", 0, i64::MAX), "period of realtime scheduling, in microseconds (cgroup v1)");
         cpu_rt_runtime: Option<i64> = flag("cpu-rt-runtime", '\0', Integer("US", i64::MIN, i64::MAX), "realtime CPU time in a period, in microseconds (cgroup v1)");
-        cpu_idle: Option<i64> = flag("cpu-idle", '\0', Integer("N", i64::MIN, i64::MAX), "1 to run only when nobody else wants the CPU, 0 not to");
+        cpu_idle: Option<i64> = flag("cpu-idle", '\0', Integer("N", i64::MIN, i64::MAX), "1 to run only when the CPU is otherwise idle, 0 for normal scheduling");
         cpuset_cpus: Option<&'a str> = flag("cpuset-cpus", '\0', Text("LIST"), "CPUs to use, such as 0-2,5");
         cpuset_mems: Option<&'a str> = flag("cpuset-mems", '\0', Text("LIST"), "memory nodes to use");
         kernel_memory: () = flag("kernel-memory", '\0', Text("BYTES"), "accepted and ignored");
         kernel_memory_tcp: () = flag("kernel-memory-tcp", '\0', Text("BYTES"), "accepted and ignored");
-        memory: Option<i64> = flag("memory", '\0', Bytes("BYTES"), "limit of memory, such as 512m; -1 for no limit");
-        memory_reservation: Option<i64> = flag("memory-reservation", '\0', Bytes("BYTES"), "soft limit of memory");
-        memory_swap: Option<i64> = flag("memory-swap", '\0', Bytes("BYTES"), "limit of memory and swap together; -1 for no limit of swap");
-        pids_limit: Option<i64> = flag("pids-limit", '\0', Integer("N", i64::MIN, i64::MAX), "how many processes and threads there may be; -1 for no limit");
+        memory: Option<i64> = flag("memory", '\0', Bytes("BYTES"), "memory limit, such as 512m; -1 for no limit");
+        memory_reservation: Option<i64> = flag("memory-reservation", '\0', Bytes("BYTES"), "soft memory limit");
+        memory_swap: Option<i64> = flag("memory-swap", '\0', Bytes("BYTES"), "limit of memory plus swap; -1 for unlimited swap");
+        pids_limit: Option<i64> = flag("pids-limit", '\0', Integer("N", i64::MIN, i64::MAX), "limit on processes and threads; -1 for no limit");
         l3_cache_schema: Option<&'a str> = flag("l3-cache-schema", '\0', Text("TEXT"), "not supported (Intel RDT)");
         mem_bw_schema: Option<&'a str> = flag("mem-bw-schema", '\0', Text("TEXT"), "not supported (Intel RDT)");
     } groups {
@@ -452,8 +453,8 @@ arguments! {
         id: &'a str = Required("ID");
     } flags {
         parent_path: Option<&'a str> = flag("parent-path", '\0', Dir("DIR"), "an earlier --pre-dump, relative to --image-path");
-        leave_running: bool = flag("leave-running", '\0', Switch, "let the container run on");
-        pre_dump: bool = flag("pre-dump", '\0', Switch, "save the memory only, and let the container run on");
+        leave_running: bool = flag("leave-running", '\0', Switch, "keep the container running");
+        pre_dump: bool = flag("pre-dump", '\0', Switch, "save only the memory, and keep the container running");
         status_fd: Option<i64> = flag("status-fd", '\0', Number("FD"), "criu writes a zero byte here once it can serve --lazy-pages");
         page_server: Option<&'a str> = flag("page-server", '\0', Text("ADDRESS:PORT"), "send the memory to this page server");
     } groups {
@@ -483,19 +484,19 @@ commands! {
     Spec = "spec", "write a config.json to start from", "runtime spec --bundle /srv/box";
     Create = "create", "create a container, which then waits for start", "runtime create --bundle /srv/box box";
     Start = "start", "start the process of a created container", "runtime start box";
-    Run = "run", "create a container, start it, wait for its end and delete it", "runtime run --bundle /srv/box box";
+    Run = "run", "create and start a container, wait for it to exit, and delete it", "runtime run --bundle /srv/box box";
     State = "state", "print the state of a container as JSON", "runtime state box";
     Kill = "kill", "send a signal to a container (default: TERM)", "runtime kill box KILL";
-    Delete = "delete", "delete a container that has ended", "runtime delete --force box";
+    Delete = "delete", "delete a stopped container", "runtime delete --force box";
     List = "list", "list the containers", "runtime list --format json";
-    Exec = "exec", "run one more process in a container", "runtime exec --tty box sh";
-    Seccomp = "seccomp", "print a seccomp profile as the program that it becomes", "runtime seccomp config.json --explain openat 0 2";
+    Exec = "exec", "run another process in a container", "runtime exec --tty box sh";
+    Seccomp = "seccomp", "print the program that a seccomp profile compiles to", "runtime seccomp config.json --explain openat 0 2";
     Features = "features", "print the features of this program and this kernel as JSON", "runtime features";
     Pause = "pause", "freeze every process of a container", "runtime pause box";
     Resume = "resume", "resume the processes of a paused container", "runtime resume box";
-    Ps = "ps", "list the processes of a container by ps (default: -ef)", "runtime ps box -o pid,args";
+    Ps = "ps", "list the processes of a container with ps (default: -ef)", "runtime ps box -o pid,args";
     Update = "update", "change the given limits of a container, and no others", "runtime update --memory 512m --pids-limit 100 box";
     Events = "events", "print statistics every few seconds, and out-of-memory events", "runtime events --stats box";
-    Checkpoint = "checkpoint", "save a running container to disk by criu, and end it", "runtime checkpoint --image-path /srv/saved box";
-    Restore = "restore", "restore a container by criu, and wait for its end", "runtime restore --detach --bundle /srv/box --image-path /srv/saved box";
+    Checkpoint = "checkpoint", "save a running container to disk with criu, and stop it", "runtime checkpoint --image-path /srv/saved box";
+    Restore = "restore", "restore a container with criu, and wait for it to exit", "runtime restore --detach --bundle /srv/box --image-path /srv/saved box";
 }

@@ -1,4 +1,4 @@
-//! What the command line means: every flag by each of its spellings, operands, the text of errors and of help.
+//! Tests of the command line: every flag in each of its spellings, operands, the text of errors and of help.
 
 use super::*;
 use alloc::string::ToString;
@@ -30,7 +30,7 @@ fn help(args: &[&str]) -> String {
     }
 }
 
-/// A test that each of these command lines sets one field, and nothing else, to one value.
+/// Tests that each of these command lines sets one field, and no other, to the given value.
 macro_rules! sets {
     ($($test:ident: $command:ident $($field:ident).+ = $value:expr, $line:literal, $spellings:literal;)*) => {
         $(#[test]

@@ -1,14 +1,14 @@
-//! The values of flags: how a text becomes a value of each kind, and where a value is kept.
+//! The values of flags: parsing and storing them.
 
 use super::table::Takes;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// A value that was checked.
+/// A parsed value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
-    /// An empty text, which some kinds take for an absent flag.
+    /// An empty text, which some kinds treat as an absent flag.
     Unset,
     Switch(bool),
     Text(&'a str),
@@ -16,7 +16,7 @@ pub enum Value<'a> {
     User(u32, Option<u32>),
 }
 
-/// A field that takes values. Of several values the last counts; a list keeps all.
+/// A field that stores values. If a flag is repeated, the last value applies; a list keeps all of them.
 pub trait Store<'a> {
     fn store(&mut self, value: Value<'a>);
 }
@@ -66,7 +66,7 @@ store_option! {
 }
 
 impl Takes {
-    /// The name that the help gives the value; a switch has none.
+    /// The name of the value in the help. A switch has none.
     pub fn name(&self) -> Option<&'static str> {
         match *self {
             Self::Switch => None,
@@ -80,7 +80,7 @@ impl Takes {
         }
     }
 
-    /// The value of a text, or how the sentence about a wrong one ends.
+    /// Parses a text. The error is the end of a sentence about the flag.
     pub fn value<'a>(&self, text: &'a str) -> Result<Value<'a>, String> {
         let value = match *self {
             Self::Switch => match text {
@@ -105,7 +105,7 @@ impl Takes {
         value.ok_or_else(|| self.expected(text))
     }
 
-    /// How the sentence about a wrong value ends.
+    /// The end of the sentence about an invalid value.
     fn expected(&self, text: &str) -> String {
         match self {
             Self::Switch => format!("is true or false, not {text:?}"),
@@ -116,7 +116,7 @@ impl Takes {
             }
             Self::Time(_) => format!("expected a time such as 5s or 1m30s, found {text:?}"),
             Self::Id(_) | Self::User(_) => {
-                // Of UID:GID, the part that is wrong.
+                // The invalid part of UID:GID.
                 let part = text
                     .split(':')
                     .find(|part| integer(part, u32::MAX - 1).is_none());
@@ -135,7 +135,7 @@ fn number<'a>(text: &str, max: u32) -> Option<Value<'a>> {
     integer(text, max).map(|number| Value::Number(i64::from(number)))
 }
 
-/// A decimal integer up to `max`: digits and nothing else. Rust's own parser would take a plus sign.
+/// Parses a decimal integer up to `max`. Accepts digits only; Rust's own parser would accept a plus sign.
 pub fn integer(text: &str, max: u32) -> Option<u32> {
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -151,7 +151,8 @@ fn user<'a>(text: &str) -> Option<Value<'a>> {
     })
 }
 
-/// Bytes with an optional unit of 1024, as engines' users write them: `1000`, `512m`, `1.5GiB`; -1 for no limit.
+/// Parses a size with an optional unit, a power of 1024, as users of engines write it: `1000`, `512m`, `1.5GiB`. -1
+/// means no limit.
 fn size(text: &str) -> Option<i64> {
     if text == "-1" {
         return Some(-1);
@@ -170,7 +171,7 @@ fn size(text: &str) -> Option<i64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let unit = 1u64 << (10 * power);
     let bytes = whole.parse::<u64>().ok()?.checked_mul(unit)?;
-    // Four digits of a fraction are as many as people write, and as many as fit.
+    // Only four digits of the fraction are used, so that the product does not overflow.
     let digits = fraction.get(..fraction.len().min(4))?;
     let parts: u64 = if digits.is_empty() {
         0
@@ -181,7 +182,7 @@ fn size(text: &str) -> Option<i64> {
     i64::try_from(bytes.checked_add(part)?).ok()
 }
 
-/// A time as Go writes it: numbers with units, one after the other.
+/// Parses a duration in Go's format: numbers with units, one after the other.
 fn milliseconds(text: &str) -> Option<i64> {
     let (mut rest, mut sum) = (text, 0i64);
     while !rest.is_empty() {

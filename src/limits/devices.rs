@@ -1,5 +1,5 @@
-//! Device rules of config.json, checked and with the rules that every container gets: as the lines of v1's
-//! lists, and as what the eBPF program of v2 is compiled from.
+//! Checks the device rules of config.json and adds the rules that every container gets. Produces the lines for v1's
+//! lists and the input of v2's eBPF program.
 
 use crate::error::{Result, fail};
 use crate::facts::Cgroups;
@@ -11,8 +11,8 @@ use alloc::vec::Vec;
 use bpf::{DeviceKind, MKNOD, READ, WRITE, first_of_each};
 use core::ops::Range;
 
-/// What every container may use, after the rules of the config: making any node, and the devices of
-/// the spec's default list, which the runtime itself supplies.
+/// The rules added after those of config.json: mknod of any device, and access to the devices of the spec's default
+/// list, which the runtime itself creates.
 const DEFAULTS: [(DeviceKind, Option<u32>, Option<u32>, u8); 10] = {
     const ALL: u8 = MKNOD | READ | WRITE;
     [
@@ -37,7 +37,7 @@ const NOTHING: bpf::DeviceRule = bpf::DeviceRule {
     access: MKNOD | READ | WRITE,
 };
 
-/// The rules in order, the defaults last.
+/// The rules in order, with the defaults last.
 pub fn rules(spec: &[DeviceRule<'_>]) -> Result<Vec<bpf::DeviceRule>> {
     let mut rules = Vec::with_capacity(spec.len() + DEFAULTS.len() + 1);
     for (n, rule) in spec.iter().enumerate() {
@@ -50,11 +50,11 @@ pub fn rules(spec: &[DeviceRule<'_>]) -> Result<Vec<bpf::DeviceRule>> {
         minor,
         access,
     };
-    // Who lists devices means that there are others, which are refused.
+    // If the config lists devices, all others are refused.
     if !rules.iter().any(bpf::DeviceRule::is_about_everything) {
         rules.insert(0, NOTHING);
     }
-    // After a rule that allows everything they would only cost time.
+    // After a rule that allows everything, the defaults would only cost time.
     if !rules
         .last()
         .is_some_and(|last| last.allow && last.is_about_everything())
@@ -85,7 +85,7 @@ fn checked(rule: &DeviceRule<'_>, field: &str) -> Result<bpf::DeviceRule> {
             'r' => READ,
             'w' => WRITE,
             'm' => MKNOD,
-            // As runc, which leaves out what it does not know.
+            // As in runc, which ignores unknown letters.
             _ => 0,
         };
     }
@@ -101,16 +101,16 @@ fn checked(rule: &DeviceRule<'_>, field: &str) -> Result<bpf::DeviceRule> {
     })
 }
 
-/// The rules as one version of cgroups takes them.
+/// The rules in the form that a cgroup version takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Filter {
     /// The lines of v1's lists.
     Lines(Vec<Line>),
-    /// The eBPF program of v2 (`BPF_PROG_TYPE_CGROUP_DEVICE`), an instruction a word.
+    /// The eBPF program of v2 (`BPF_PROG_TYPE_CGROUP_DEVICE`), one instruction per word.
     Program(Vec<u64>),
 }
 
-/// Compiles the rules for the version of cgroups that the host has.
+/// Compiles the rules for the host's cgroup version.
 pub fn filter(cgroups: &Cgroups, rules: &[bpf::DeviceRule]) -> Result<Filter> {
     if let Cgroups::V1(_) = cgroups {
         return lines(rules).map(Filter::Lines);
@@ -128,10 +128,10 @@ pub struct Line {
     pub text: String,
 }
 
-/// The rules as v1 takes them.
+/// Converts the rules for v1.
 ///
-/// The kernel takes `a` for everything whatever stands behind it, so that such a rule is split. It also forgets to
-/// refuse a part of what a wider rule has allowed, without a word: that is an error here.
+/// The kernel treats type `a` as all devices and ignores the rest of the line, so such a rule is split. It also
+/// silently ignores a denial of a part of what a wider rule has allowed. That is an error here.
 fn lines(rules: &[bpf::DeviceRule]) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     let wide = Wide::new(rules);
@@ -236,7 +236,7 @@ fn text(rule: &bpf::DeviceRule, kind: Option<DeviceKind>) -> String {
     )
 }
 
-/// Kinds of access as letters.
+/// The letters for a combination of access bits.
 pub fn letters(access: u8) -> String {
     [('r', READ), ('w', WRITE), ('m', MKNOD)]
         .into_iter()
@@ -245,8 +245,8 @@ pub fn letters(access: u8) -> String {
         .collect()
 }
 
-/// What has to be written to come from `now`, a devices.list, to where `lines` lead. Between two lists of what
-/// is allowed that is only where they differ; otherwise everything, from the beginning.
+/// The lines to write to get from `now`, the contents of devices.list, to the rules in `lines`. Two lists of allowed
+/// devices only need their difference. Otherwise all lines are written from the beginning.
 pub fn difference(now: &str, lines: &[Line]) -> Vec<Line> {
     let begins_with_nothing = lines
         .first()
@@ -266,7 +266,7 @@ pub fn difference(now: &str, lines: &[Line]) -> Vec<Line> {
         allow: false,
         text: text.into(),
     });
-    // Refusals first: one of `c 1:3 rwm` would take away a new `c 1:3 r` as well.
+    // Denials first: a denial of `c 1:3 rwm` would also remove a new `c 1:3 r`.
     let gone: Vec<Line> = gone.collect();
     let wanted = lines.iter().skip(1);
     gone.into_iter().chain(wanted.cloned()).collect()

@@ -1,29 +1,29 @@
-//! One limit: the value for one file of the cgroup, the same for both versions of cgroups.
+//! One limit: a value for one file of the cgroup. Both cgroup versions use it.
 
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-/// One value for one file of the cgroup. The controller is what stands before the file's first dot.
+/// A value for one file of the cgroup. The controller is the part of the file's name before the first dot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
     pub file: Cow<'static, str>,
     pub value: String,
-    /// Below `linux.resources`.
+    /// The field below `linux.resources`.
     pub field: Cow<'static, str>,
-    /// The file holds a line for each key, which the value begins with.
+    /// The file has one line per key, and the value begins with the key.
     pub keyed: bool,
     pub absent: Absent,
 }
 
-/// What it means when the cgroup has no such file.
+/// What to do if the cgroup has no such file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Absent {
     Fail,
-    /// The kernel lacks nothing that the value would change.
+    /// Nothing: the kernel lacks the feature that the value would disable.
     Ignore,
-    /// Another file takes its place.
+    /// Write another file instead.
     Instead(&'static str, String),
 }
 
@@ -32,7 +32,7 @@ impl Limit {
         Self::of(Cow::Borrowed(file), value, Cow::Borrowed(field))
     }
 
-    /// The same where the names are made from the spec.
+    /// The same, for names that are computed from the spec.
     pub fn of(file: Cow<'static, str>, value: String, field: Cow<'static, str>) -> Self {
         Self {
             file,
@@ -62,10 +62,10 @@ impl Limit {
         self.file.split('.').next().unwrap_or_default()
     }
 
-    /// The value to write in order to have `before` again.
+    /// The value that restores `before` after `value` was written.
     pub fn undoing(&self, value: &str, before: &str) -> String {
         if !self.keyed {
-            // An empty set of CPUs is written as an empty line. Some files say `default` before their number.
+            // An empty cpuset is written as an empty line. Some files put `default` before the number.
             let line = before.lines().next().unwrap_or("\n");
             return line.strip_prefix("default ").unwrap_or(line).to_string();
         }
@@ -74,7 +74,7 @@ impl Limit {
         if let Some(line) = before.lines().find(is_it) {
             return line.to_string();
         }
-        // There was none: io.max and rdma.max name what they limit, the others take 0 for nothing.
+        // No line for this key before: io.max and rdma.max reset each named limit, other files take 0.
         match set.split_once('=') {
             Some((name, _)) => format!("{key} {name}=max"),
             None => format!("{key} 0"),
@@ -82,7 +82,7 @@ impl Limit {
     }
 }
 
-/// Adds the numbers that are given: file, value, field.
+/// Adds a limit for each number that is set: file, value, field.
 pub fn numbers(limits: &mut Vec<Limit>, given: &[(&'static str, Option<i128>, &'static str)]) {
     for (file, value, field) in given {
         if let Some(value) = value {
@@ -91,7 +91,7 @@ pub fn numbers(limits: &mut Vec<Limit>, given: &[(&'static str, Option<i128>, &'
     }
 }
 
-/// Adds the texts that are given, likewise.
+/// Adds a limit for each text that is set, likewise.
 pub fn texts(limits: &mut Vec<Limit>, given: &[(&'static str, Option<&str>, &'static str)]) {
     for (file, value, field) in given {
         if let Some(value) = value {
@@ -100,16 +100,16 @@ pub fn texts(limits: &mut Vec<Limit>, given: &[(&'static str, Option<&str>, &'st
     }
 }
 
-/// A number that is set; 0 is not.
+/// The number, unless it is 0, which counts as unset.
 pub fn set<N: Into<i128> + Copy>(number: Option<N>) -> Option<i128> {
     number.map(Into::into).filter(|n| *n != 0)
 }
 
-/// What a file of the cgroup holds now, so that a new limit can be fitted to the others; `None` while the
-/// cgroup is being made, when everything is the kernel's default.
+/// The present values of the cgroup's files, to which new limits are fitted. `None` while the cgroup is being
+/// created, when all values are the kernel's defaults.
 pub struct Current<'a>(pub Option<&'a Read<'a>>);
 
-/// The text of a file of the cgroup.
+/// Reads a file of the cgroup.
 pub type Read<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
 impl Current<'_> {
@@ -117,7 +117,7 @@ impl Current<'_> {
         self.0.and_then(|read| read(file))
     }
 
-    /// A number; `None` for `max` and for nothing.
+    /// The number in a file. `None` for `max` or a missing file.
     pub fn number(&self, file: &str) -> Option<i64> {
         self.text(file)?.trim().parse().ok()
     }

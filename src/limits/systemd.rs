@@ -1,5 +1,5 @@
-//! The values of the systemd driver: the container's cgroup is a transient scope, and its limits are properties of it. Source:
-//! systemd.scope(5), systemd.resource-control(5), org.freedesktop.systemd1(5).
+//! The values for the systemd driver: the container's cgroup is a transient scope, and its limits are the scope's
+//! properties. Source: systemd.scope(5), systemd.resource-control(5), org.freedesktop.systemd1(5).
 
 use super::limit::{Current, Limit};
 use super::{Limits, devices};
@@ -15,17 +15,18 @@ use core::str::FromStr;
 /// A scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unit {
-    /// The cgroup that the slices of this systemd lie in; empty for the system's.
+    /// The cgroup that contains the slices of this systemd instance; empty for the system's instance.
     root: String,
     pub name: String,
     slice: String,
     id: String,
-    /// Annotations `org.systemd.property.NAME`.
+    /// From the annotations `org.systemd.property.NAME`.
     given: Vec<(String, Value)>,
 }
 
 impl Unit {
-    /// From `linux.cgroupsPath`, which is `slice:prefix:name` with this driver, or from the container's id.
+    /// Parses `linux.cgroupsPath`, which is `slice:prefix:name` with this driver. Without it, the container's id is
+    /// used.
     pub fn new(
         root: &str,
         cgroups_path: Option<&str>,
@@ -62,10 +63,10 @@ impl Unit {
         for part in [&name, slice] {
             let known = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
             if !part.chars().all(known) || part.len() > 255 {
-                fail!("{field}: systemd takes no unit of the name {part:?}");
+                fail!("{field}: systemd accepts no unit named {part:?}");
             }
         }
-        // Names are checked with the slice.
+        // This also checks the name of the slice.
         slice_path(slice)?;
         let mut given = Vec::new();
         for (key, text) in annotations {
@@ -82,7 +83,7 @@ impl Unit {
         })
     }
 
-    /// The cgroup below the mount point of each hierarchy.
+    /// The path of the cgroup below the mount point of each hierarchy.
     pub fn path(&self) -> Result<String> {
         let (root, slice) = (&self.root, slice_path(&self.slice)?);
         Ok(format!(
@@ -92,9 +93,9 @@ impl Unit {
         ))
     }
 
-    /// What it is made with.
+    /// The properties to create the scope with.
     ///
-    /// `drivers`: the text of /proc/devices, for names of device numbers.
+    /// `drivers` is the text of /proc/devices, which names device numbers.
     pub fn properties(&self, pid: i32, limits: &Limits, drivers: &str) -> Vec<(String, Value)> {
         let mut all: Vec<(String, Value)> = [
             ("Description", Value::Text(format!("container {}", self.id))),
@@ -105,19 +106,19 @@ impl Unit {
             ("MemoryAccounting", Value::Bool(true)),
             ("IOAccounting", Value::Bool(true)),
             ("TasksAccounting", Value::Bool(true)),
-            // It must not be stopped before the engine is when the host goes down.
+            // At shutdown, the engine must be stopped before the scope.
             ("DefaultDependencies", Value::Bool(false)),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
         all.extend(properties(limits, &Current(None), drivers));
-        // Annotations last, for they may say otherwise.
+        // Annotations come last, because they may override the others.
         all.extend(self.given.iter().cloned());
         all
     }
 }
 
-/// Where a slice lies: `a-b.slice` is in `a.slice` (systemd.slice(5)).
+/// The path of a slice: `a-b.slice` is in `a.slice` (systemd.slice(5)).
 fn slice_path(slice: &str) -> Result<String> {
     let mut path = String::new();
     if slice == "-.slice" {
@@ -125,7 +126,7 @@ fn slice_path(slice: &str) -> Result<String> {
     }
     let name = slice.strip_suffix(".slice").unwrap_or_default();
     if name.split('-').any(|part| part.is_empty() || part == "..") || name.contains('/') {
-        fail!("config.json: linux.cgroupsPath: not the name of a slice: {slice:?}");
+        fail!("config.json: linux.cgroupsPath: not a slice name: {slice:?}");
     }
     for (at, _) in name.match_indices('-').chain([(name.len(), "")]) {
         path.push('/');
@@ -135,10 +136,10 @@ fn slice_path(slice: &str) -> Result<String> {
     Ok(path)
 }
 
-/// Limits that systemd has a property for, by the files of the cgroup. The files are written as well: systemd rounds,
-/// and knows fewer of them.
+/// The limits that systemd has a property for, derived from the files of the cgroup. The files are written as well,
+/// because systemd rounds values and supports fewer of them.
 ///
-/// `current` holds the limits already, so that a quota finds the period that it is of.
+/// `current` already contains the new limits, so that the period of a quota is known.
 pub fn properties(limits: &Limits, current: &Current<'_>, drivers: &str) -> Vec<(String, Value)> {
     let mut all = values(&limits.values, current);
     all.extend(device_properties(limits.rules.as_deref(), drivers));
@@ -168,7 +169,7 @@ fn values(limits: &[Limit], current: &Current<'_>) -> Vec<(String, Value)> {
             "io.weight" => "IOWeight",
             "blkio.weight" => "BlockIOWeight",
             "cpu.idle" if limit.value == "1" => {
-                // The weight by which systemd means idle.
+                // The weight that means idle to systemd.
                 add("CPUWeight", Value::U64(0));
                 continue;
             }
@@ -203,7 +204,7 @@ fn values(limits: &[Limit], current: &Current<'_>) -> Vec<(String, Value)> {
         }
     }
     if let (Some(quota), period @ 1..) = (quota.0, quota.1.unwrap_or(100_000)) {
-        // By the second, in steps of 10 ms, rounded up.
+        // Per second, in steps of 10 ms, rounded up.
         let by_second = match quota {
             u64::MAX => u64::MAX,
             quota => quota
@@ -217,8 +218,8 @@ fn values(limits: &[Limit], current: &Current<'_>) -> Vec<(String, Value)> {
     all
 }
 
-/// The device rules, as far as systemd can say them. On v1 it writes the lists anew whenever it is reloaded, and without rules
-/// of its own it would allow everything; on v2 its program stands beside ours.
+/// The device rules, as far as systemd can express them. On v1 systemd rewrites the lists on every reload, and would
+/// allow everything if it had no rules. On v2 its program runs in addition to ours.
 fn device_properties(rules: Option<&[DeviceRule]>, drivers: &str) -> Vec<(String, Value)> {
     let Some(rules) = rules else {
         return Vec::new();
@@ -245,11 +246,11 @@ fn device_properties(rules: Option<&[DeviceRule]>, drivers: &str) -> Vec<(String
         };
         list.extend(device.map(|device| (device, devices::letters(rule.access))));
     }
-    // An empty list takes away what was allowed before.
+    // An empty list clears what was allowed before.
     Vec::from([policy("strict"), allow(Vec::new()), allow(list)])
 }
 
-/// The name of the driver of this number (proc(5), /proc/devices).
+/// The driver of a major number (proc(5), /proc/devices).
 fn driver<'d>(drivers: &'d str, kind: &str, major: u32) -> Option<&'d str> {
     let (characters, blocks) = drivers.split_once("Block devices:")?;
     let list = if kind == "block" { blocks } else { characters };
@@ -259,13 +260,13 @@ fn driver<'d>(drivers: &'d str, kind: &str, major: u32) -> Option<&'d str> {
     })
 }
 
-/// A list such as `0-2,5` as a set of bits.
+/// A list such as `0-2,5` as a bitmap.
 fn bits(list: &str) -> Option<Vec<u8>> {
     let mut bits = Vec::new();
     for range in list.trim().split(',').filter(|range| !range.is_empty()) {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (first, last): (usize, usize) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-        // More than any machine has.
+        // Larger than on any machine.
         if last >= 1 << 16 {
             return None;
         }
@@ -279,8 +280,9 @@ fn bits(list: &str) -> Option<Vec<u8>> {
     Some(bits)
 }
 
-/// A property from an annotation, its value as busctl and GVariant write it: `true`, `'text'`, `uint64 5`, `['a', 'b']`.
-/// Times in seconds, as unit files have them, become the microseconds that systemd's D-Bus takes.
+/// A property from an annotation, with a value in the format of busctl and GVariant: `true`, `'text'`, `uint64 5`,
+/// `['a', 'b']`. Times are in seconds, as in unit files, and are converted to the microseconds of systemd's D-Bus
+/// API.
 fn annotation(name: &str, text: &str) -> Result<(String, Value)> {
     let field = format!("config.json: annotations[\"org.systemd.property.{name}\"]");
     if name.len() < 3 || !name.bytes().all(|b| b.is_ascii_alphabetic()) {
@@ -355,7 +357,7 @@ fn value(text: &str) -> Option<Value> {
     }
 }
 
-/// A quoted text, and what follows it.
+/// A quoted text, and the rest after it.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
     let (mut out, mut chars) = (String::new(), text.char_indices().skip(1));

@@ -1,4 +1,4 @@
-//! The values that resources become, for both versions of cgroups and for systemd.
+//! Tests of the values computed from resources, for both cgroup versions and for systemd.
 
 use super::*;
 use crate::dbus::Value;
@@ -291,7 +291,7 @@ fn what_a_version_lacks_is_an_error_that_names_the_field() {
         ),
         (
             r#"{"memory":{"disableOOMKiller":true}}"#,
-            "memory.disableOOMKiller: cgroup v2 cannot do without it",
+            "memory.disableOOMKiller: cgroup v2 cannot disable the OOM killer",
         ),
         (
             r#"{"cpu":{"realtimeRuntime":5}}"#,
@@ -476,11 +476,11 @@ fn a_unit_that_systemd_would_refuse_is_an_error() {
         ),
         (
             "a--b.slice:p:n",
-            r#"config.json: linux.cgroupsPath: not the name of a slice: "a--b.slice""#,
+            r#"config.json: linux.cgroupsPath: not a slice name: "a--b.slice""#,
         ),
         (
             "s.slice:p:a b",
-            r#"config.json: linux.cgroupsPath: systemd takes no unit of the name "p-a b.scope""#,
+            r#"config.json: linux.cgroupsPath: systemd accepts no unit named "p-a b.scope""#,
         ),
     ] {
         assert_eq!(unit(Some(path)).unwrap_err().to_string(), text);

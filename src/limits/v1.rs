@@ -1,4 +1,4 @@
-//! The values of cgroup v1: files of several hierarchies. Source: Documentation/admin-guide/cgroup-v1 of the kernel.
+//! The values for cgroup v1: files in several hierarchies. Source: Documentation/admin-guide/cgroup-v1 of the kernel.
 
 use super::limit::{Current, Limit, numbers, set};
 use crate::error::{Result, fail};
@@ -38,7 +38,7 @@ pub fn limits(resources: &Resources<'_>, current: &Current<'_>) -> Result<Vec<Li
     Ok(limits)
 }
 
-/// The swappiness, if one is asked for: engines write the greatest number of all for none.
+/// The swappiness, if it is set: engines write the largest integer for unset.
 pub fn swappiness(memory: &Memory) -> Result<Option<u64>> {
     match memory.swappiness {
         None | Some(u64::MAX) => Ok(None),
@@ -57,7 +57,7 @@ fn memory(memory: &Memory, current: &Current<'_>, limits: &mut Vec<Limit>) -> Re
     {
         fail!("memory.swap: {total} is less than memory.limit, which is {limit}");
     }
-    // Without a limit of the memory there is none of both together.
+    // Without a limit on memory there is none on memory and swap.
     let both = total.or(limit.filter(|n| *n < 0)).map(|n| {
         let both = Limit::new("memory.memsw.limit_in_bytes", n.to_string(), "memory.swap");
         if n < 0 { both.or_ignored() } else { both }
@@ -69,7 +69,7 @@ fn memory(memory: &Memory, current: &Current<'_>, limits: &mut Vec<Limit>) -> Re
         fail!("memory.limit: {limit} is more than memory.swap, which is {most}");
     }
     let alone = limit.map(|n| Limit::new("memory.limit_in_bytes", n.to_string(), "memory.limit"));
-    // Both together may never be less than the memory alone: on the way up it goes first.
+    // The limit on memory and swap may never be below the limit on memory, so it is raised first.
     let now = current.number("memory.limit_in_bytes");
     let up = now.is_some_and(|now| total.is_some_and(|total| total < 0 || now < total));
     let up = up || now.is_some() && limit.is_some_and(|n| n < 0);
@@ -100,11 +100,11 @@ fn memory(memory: &Memory, current: &Current<'_>, limits: &mut Vec<Limit>) -> Re
 fn cpu(cpu: &Cpu<'_>, current: &Current<'_>, limits: &mut Vec<Limit>) {
     let now = |file, default| current.number(file).map_or(default, i128::from);
     let (quota, period) = (set(cpu.quota), set(cpu.period));
-    // On the way from one pair to the other the share is never above both, which a parent might refuse, and
-    // the burst never above the quota.
+    // In this order quota/period never exceeds both its old and its new value, which a parent might refuse, and the
+    // burst never exceeds the quota.
     let longer = period.is_some_and(|n| n > now("cpu.cfs_period_us", 100_000));
     let lower = quota.is_some_and(|n| n > 0 && n < now("cpu.cfs_quota_us", -1));
-    // The runtime is never above the period on its way.
+    // In this order the runtime never exceeds the period.
     let (rt_runtime, rt_period) = (set(cpu.realtime_runtime), set(cpu.realtime_period));
     let rt_longer = rt_period.is_none_or(|n| n > now("cpu.rt_period_us", 1_000_000));
     let rt_period = ("cpu.rt_period_us", rt_period, "cpu.realtimePeriod");
@@ -119,7 +119,7 @@ fn cpu(cpu: &Cpu<'_>, current: &Current<'_>, limits: &mut Vec<Limit>) {
         limits,
         &[
             ("cpu.idle", cpu.idle.map(Into::into), "cpu.idle"),
-            // The kernel refuses shares for a cgroup that only gets what nobody else wants.
+            // The kernel refuses shares for an idle cgroup.
             (
                 "cpu.shares",
                 set(cpu.shares.filter(|_| cpu.idle != Some(1))),

@@ -1,4 +1,4 @@
-//! The values of cgroup v2: files of one directory. Source: Documentation/admin-guide/cgroup-v2.rst of the kernel.
+//! The values for cgroup v2: files in one directory. Source: Documentation/admin-guide/cgroup-v2.rst of the kernel.
 
 use super::limit::{Current, Limit, numbers, set, texts};
 use crate::error::{Result, fail};
@@ -22,7 +22,7 @@ pub fn limits(resources: &Resources<'_>, current: &Current<'_>) -> Result<Vec<Li
         fail!("network: cgroup v2 has no network controller");
     }
     unified(resources, &mut limits)?;
-    // The kernel refuses a weight for a cgroup that is idle: whoever gives it one says that it no longer is.
+    // The kernel refuses a weight for an idle cgroup. Setting a weight therefore ends idle.
     let has = |file: &str| limits.iter().any(|limit| limit.file == file);
     if has("cpu.weight") && !has("cpu.idle") && current.number("cpu.idle") == Some(1) {
         limits.insert(0, Limit::new("cpu.idle", "0".into(), "cpu.shares"));
@@ -52,11 +52,11 @@ fn memory(memory: &Memory, current: &Current<'_>, limits: &mut Vec<Limit>) -> Re
             }
         }
     }
-    // The spec counts memory and swap together, v2 swap alone.
+    // The spec counts memory and swap together, v2 counts swap alone.
     let swap = match (total, limit) {
         (Some(..0), _) | (None, Some(..0)) => Some(-1),
         (Some(total), limit) => match limit.or_else(|| current.number("memory.max")) {
-            // All of the memory: what is left is a limit of the swap.
+            // Unlimited memory, so only the swap limit remains.
             Some(..0) => Some(total),
             Some(limit) if total >= limit => Some(total - limit),
             Some(limit) => {
@@ -64,7 +64,7 @@ fn memory(memory: &Memory, current: &Current<'_>, limits: &mut Vec<Limit>) -> Re
             }
             None => fail!("memory.swap: needs memory.limit"),
         },
-        // The sum stays when the memory's part of it changes.
+        // If only the memory limit changes, the sum stays the same.
         (None, Some(limit)) => match (
             current.number("memory.max"),
             current.number("memory.swap.max"),
@@ -80,7 +80,7 @@ fn memory(memory: &Memory, current: &Current<'_>, limits: &mut Vec<Limit>) -> Re
     };
     if let Some(swap) = swap {
         let limit_of_swap = Limit::new("memory.swap.max", max_or(swap), "memory.swap");
-        // A kernel that counts no swap has none to limit, or none to take away.
+        // If the kernel does not account swap, there is no limit to set or to remove.
         limits.push(match swap {
             ..=0 => limit_of_swap.or_ignored(),
             _ => limit_of_swap,
@@ -98,7 +98,7 @@ fn memory(memory: &Memory, current: &Current<'_>, limits: &mut Vec<Limit>) -> Re
         fail!("memory.swappiness: cgroup v2 has none");
     }
     if memory.disable_oom_killer == Some(true) {
-        fail!("memory.disableOOMKiller: cgroup v2 cannot do without it");
+        fail!("memory.disableOOMKiller: cgroup v2 cannot disable the OOM killer");
     }
     Ok(())
 }
@@ -112,7 +112,7 @@ fn cpu(cpu: &Cpu<'_>, current: &Current<'_>, limits: &mut Vec<Limit>) -> Result<
             fail!("cpu.{field}: cgroup v2 has no realtime limits");
         }
     }
-    // The kernel refuses a weight for a cgroup that only gets what nobody else wants.
+    // The kernel refuses a weight for an idle cgroup.
     let shares = cpu.shares.filter(|n| *n != 0 && cpu.idle != Some(1));
     numbers(
         limits,
@@ -126,7 +126,8 @@ fn cpu(cpu: &Cpu<'_>, current: &Current<'_>, limits: &mut Vec<Limit>) -> Result<
     let now = current.text("cpu.max").unwrap_or_default();
     let max = match (quota, period) {
         (None, None) => None,
-        // Without a period the kernel keeps the one there is, but systemd does not, which may write it meanwhile.
+        // Without a period the kernel keeps the present one, but systemd, which may write the file meanwhile, does
+        // not.
         (Some(quota), None) => {
             let period = now.find(' ').map_or("", |at| now[at..].trim_end());
             Some((format!("{}{period}", max_or(quota)), "cpu.quota"))
@@ -137,7 +138,7 @@ fn cpu(cpu: &Cpu<'_>, current: &Current<'_>, limits: &mut Vec<Limit>) -> Result<
             Some((format!("{} {period}", quota.unwrap_or("max")), "cpu.period"))
         }
     };
-    // The burst may never be above the quota: which goes first depends on which way the quota goes.
+    // The burst may never exceed the quota, so the order depends on whether the quota grows.
     let now = now.split(' ').next().and_then(|q| q.parse::<i64>().ok());
     let lower = quota.is_some_and(|quota| quota > 0 && now.is_some_and(|now| quota < now));
     let burst = cpu.burst.map(|n| n.to_string());
@@ -152,12 +153,12 @@ fn cpu(cpu: &Cpu<'_>, current: &Current<'_>, limits: &mut Vec<Limit>) -> Result<
     Ok(())
 }
 
-/// cpu.shares (2 to 262144) as cpu.weight (1 to 10000), as runc converts since 2025: a curve through
-/// (2, 1), (1024, 100) and (262144, 10000), so that the two defaults meet:
-/// 10 ^ ((log2(shares)² + 125 · log2(shares)) / 612 − 7 / 34), rounded up.
+/// Converts cpu.shares (2 to 262144) to cpu.weight (1 to 10000) as runc does since 2025. The curve passes through (2,
+/// 1), (1024, 100) and (262144, 10000), so that the two defaults correspond: 10 ^ ((log2(shares)² + 125 ·
+/// log2(shares)) / 612 − 7 / 34), rounded up.
 ///
-/// Apart from the default no weight comes nearer to a whole number than 2·10⁻⁶, so that these series and
-/// any other floating-point code agree on every one.
+/// Except for the default, no weight is closer than 2·10⁻⁶ to an integer, so these series round as any other
+/// floating-point code does.
 fn weight(shares: u64) -> u64 {
     if shares <= 2 {
         return 1;
@@ -168,12 +169,12 @@ fn weight(shares: u64) -> u64 {
     let l = log2(shares as f64);
     let exponent = (l * l + 125.0 * l) / 612.0 - 7.0 / 34.0;
     let weight = exp2(exponent * core::f64::consts::LOG2_10);
-    // Rounds up, past the last digits of the two series.
+    // Rounds up, ignoring the error of the two series.
     let floor = (weight - 1e-9) as u64;
     floor + 1
 }
 
-/// The binary logarithm of a number from 1, by its exponent and squarings of its fraction.
+/// The binary logarithm of a number from 1 up, from its exponent and by squaring its fraction.
 fn log2(x: f64) -> f64 {
     let (mut whole, mut fraction) = (0.0, x);
     while fraction >= 2.0 {
@@ -192,7 +193,7 @@ fn log2(x: f64) -> f64 {
     whole
 }
 
-/// 2 to the power of x from 0 to 14, by the series of its fraction.
+/// 2 to the power of x, for x from 0 to 14, by a series for the fraction.
 fn exp2(x: f64) -> f64 {
     let whole = x as u32;
     let y = (x - f64::from(whole)) * core::f64::consts::LN_2;
@@ -205,7 +206,7 @@ fn exp2(x: f64) -> f64 {
 }
 
 fn block_io(io: &BlockIo, limits: &mut Vec<Limit>) -> Result<()> {
-    // From 10..1000 to 1..10000, as runc and systemd convert.
+    // Converts 10..1000 to 1..10000, as runc and systemd do.
     let converted = |weight: u16| 1 + (u64::from(weight) - 10) * 9999 / 990;
     if let Some(weight) = super::io_weight(io.weight, "blockIO.weight")? {
         limits.push(
@@ -260,7 +261,7 @@ fn block_io(io: &BlockIo, limits: &mut Vec<Limit>) -> Result<()> {
         for (n, device) in devices.iter().enumerate() {
             let field = format!("blockIO.{field}[{n}]");
             let key = super::device_number(device.major, device.minor, &field)?;
-            // 0 takes the limit away, as it does on v1.
+            // 0 removes the limit, as on v1.
             let value = match device.rate {
                 0 => format!("{key} {name}=max"),
                 rate => format!("{key} {name}={rate}"),
@@ -271,7 +272,7 @@ fn block_io(io: &BlockIo, limits: &mut Vec<Limit>) -> Result<()> {
     Ok(())
 }
 
-/// Files of the cgroup by name. Those that hold processes or states of them are not limits.
+/// Files of the cgroup by name. Files that list or control processes are not limits.
 fn unified(resources: &Resources<'_>, limits: &mut Vec<Limit>) -> Result<()> {
     for (file, value) in &resources.unified {
         let field = format!("unified[{file:?}]");
@@ -281,7 +282,7 @@ fn unified(resources: &Resources<'_>, limits: &mut Vec<Limit>) -> Result<()> {
         if file.starts_with("cgroup.") && !file.starts_with("cgroup.max.") {
             fail!("{field}: is not a limit");
         }
-        // The kernel takes one line at a time.
+        // The kernel accepts one line per write.
         for line in value.lines().filter(|line| !line.is_empty()) {
             let key = line.split(' ').next().unwrap_or_default();
             let name = file.as_ref().to_owned();

@@ -1,8 +1,8 @@
-//! How a file of the spec is read: serde visitors which treat null as absence, know their own place in the file, and
-//! name what they expected in human words. `object!` declares a struct together with the JSON name of each field.
+//! Reads JSON files. The serde visitors here treat null as absence, track their position in the file, and describe
+//! the expected value in plain words. `object!` declares a struct together with the JSON names of its fields.
 //!
-//! The visitors are our own and not derived because a derived one cannot say `mounts[0].options`, takes `null` for an
-//! error, and borrows the strings of a list only through a wrapper around each.
+//! Derived visitors would not do: they cannot name `mounts[0].options`, treat `null` as an error, and borrow the
+//! strings of a list only through a wrapper around each.
 
 use alloc::borrow::Cow;
 use alloc::format;
@@ -18,26 +18,27 @@ use serde_json::error::Category;
 
 use crate::error::Error;
 
-/// What a field can hold. Null is dealt with before, so an implementation never meets it except inside a list.
+/// The type of a field. Null is handled by the caller, so an implementation meets it only inside a list.
 ///
 /// Values are read in place, into a default: moving them up through every level costs 30 KB of code.
 pub trait Read<'a>: Default {
-    /// What a list of these is called: "expected a list of strings".
+    /// The plural in errors: "expected a list of strings".
     const PLURAL: &'static str;
 
     fn read<D: Deserializer<'a>>(&mut self, json: D, trail: &Trail) -> Result<(), D::Error>;
 
-    /// Go leaves empty strings out when it writes and reads them as unset, so an optional one is absent.
+    /// Go omits empty strings when it writes and reads them as unset, so an optional empty string is absent.
     fn is_absent(&self) -> bool {
         false
     }
 }
 
-/// Reads one JSON document; `file` is what errors call it.
+/// Reads one JSON document. Errors refer to it as `file`.
 ///
-/// Errors: `FILE: line L, column C: …` where it is not JSON, `FILE: PATH: expected …, found …` where it is not the spec.
+/// Errors: `FILE: line L, column C: …` for invalid JSON, `FILE: PATH: expected …, found …` for a value that does not
+/// fit the spec.
 pub fn read<'a, T: Read<'a>>(file: &str, json: &'a [u8]) -> Result<T, Error> {
-    // Checked once as a whole: a check for each string makes the reading half as long again.
+    // One check for the whole document: checking each string makes parsing 50 % slower.
     let json = core::str::from_utf8(json).map_err(|error| {
         let before = &json[..error.valid_up_to()];
         let line = before.split(|&byte| byte == b'\n');
@@ -59,8 +60,8 @@ pub fn read<'a, T: Read<'a>>(file: &str, json: &'a [u8]) -> Result<T, Error> {
     }
 }
 
-/// The path to the value that failed. It is empty while all goes well: each level puts its own name in front as the
-/// error passes it, so a good file pays nothing.
+/// The path to the value that failed. It stays empty unless there is an error: each level then adds its own name in
+/// front as the error passes, so a valid file costs nothing.
 pub struct Trail(RefCell<String>);
 
 impl Trail {
@@ -69,7 +70,7 @@ impl Trail {
         self.0.borrow_mut().insert_str(0, &step.to_string());
     }
 
-    /// Reads the value of the field `name`; false means null.
+    /// Reads the value of the field `name`. Returns false for null.
     pub fn field<'a, T: Read<'a>, A: MapAccess<'a>>(
         &self,
         map: &mut A,
@@ -87,13 +88,13 @@ impl Trail {
     }
 }
 
-/// Field names are matched as Go matches them, without regard to ASCII case.
+/// Field names are matched as in Go: ASCII case is ignored.
 pub fn is(key: &str, name: &str) -> bool {
     key.eq_ignore_ascii_case(name)
 }
 
-/// Declares a struct of the spec and its reader. `field: Type = "name"` may be absent or null and is then the type's
-/// default; `= required "name"` may not.
+/// Declares a struct of the spec and its reader. A field `field: Type = "name"` may be absent or null, which gives
+/// the type's default; a field `= required "name"` may not.
 macro_rules! object {
     ($(#[$about:meta])* pub struct $name:ident $(<$lt:lifetime>)? {
         $($(#[$field_about:meta])* $field:ident: $type:ty = $($required:ident)? $json:literal,)*
@@ -148,10 +149,10 @@ macro_rules! object {
 }
 pub(crate) use object;
 
-/// An object of the spec that is being read.
+/// An object of the spec being read.
 pub struct Object<'s, T>(pub &'s mut T, pub &'s Trail);
 
-/// A value or null; false is null.
+/// A value or null. Returns false for null.
 struct Nullable<'s, T>(&'s mut T, &'s Trail);
 
 impl<'a, T: Read<'a>> DeserializeSeed<'a> for Nullable<'_, T> {
@@ -188,7 +189,7 @@ impl<'a, T: Read<'a>> Read<'a> for Option<T> {
     }
 }
 
-/// A value that may not be null: the member of a list or a map.
+/// A value that may not be null: a member of a list or a map.
 struct Member<'s, T>(&'s Trail, PhantomData<T>);
 
 impl<'a, T: Read<'a>> DeserializeSeed<'a> for Member<'_, T> {
@@ -231,7 +232,7 @@ impl<'a, T: Read<'a>> Visitor<'a> for List<'_, T> {
     }
 }
 
-/// An object whose keys are free, in the order of the file.
+/// An object with arbitrary keys, in the order of the file.
 impl<'a, T: Read<'a>> Read<'a> for Vec<(Cow<'a, str>, T)> {
     const PLURAL: &'static str = "objects";
 
@@ -275,7 +276,7 @@ impl<'a> Read<'a> for Cow<'a, str> {
     }
 }
 
-/// In files of our own, which are not kept.
+/// Owned strings, for our own files, whose text is not kept.
 impl<'a> Read<'a> for String {
     const PLURAL: &'static str = "strings";
 
@@ -285,7 +286,7 @@ impl<'a> Read<'a> for String {
     }
 }
 
-/// The same, as a list of two.
+/// A pair of owned strings, as a list of two.
 impl<'a> Read<'a> for (String, String) {
     const PLURAL: &'static str = "pairs";
 
@@ -311,7 +312,7 @@ impl<'a> DeserializeSeed<'a> for Key {
     }
 }
 
-/// A string, borrowed from the file unless it has escapes.
+/// A string, borrowed from the file unless it contains escapes.
 struct Text;
 
 impl<'a> Visitor<'a> for Text {
@@ -353,7 +354,7 @@ impl<'a> Read<'a> for bool {
     }
 }
 
-/// An integer in a range; one visitor for all widths.
+/// An integer in a range. One visitor serves all widths.
 struct Integer {
     min: i128,
     max: i128,
@@ -401,7 +402,7 @@ macro_rules! integers {
 }
 integers!(u16 u32 u64 i32 i64);
 
-/// Turns serde's account of a failure into ours.
+/// Converts an error of serde_json to ours.
 fn describe(file: &str, json: &str, trail: &Trail, error: &serde_json::Error) -> Error {
     let (line, column) = (error.line(), error.column());
     let text = error.to_string();
@@ -427,7 +428,7 @@ fn describe(file: &str, json: &str, trail: &Trail, error: &serde_json::Error) ->
     let found = match found {
         "map" => "an object",
         "sequence" => "a list",
-        // serde_json has rounded the number; the file has what was written.
+        // serde_json has rounded the number, so it is taken from the file.
         float if float.starts_with("floating point ") => number_before(json, line, column),
         string if string.starts_with("string ") => string.trim_start_matches("string "),
         other => other.split('`').nth(1).unwrap_or(other),
@@ -438,7 +439,7 @@ fn describe(file: &str, json: &str, trail: &Trail, error: &serde_json::Error) ->
     ))
 }
 
-/// The number that ends at this place of the file.
+/// The number that ends at this position in the file.
 fn number_before(json: &str, line: usize, column: usize) -> &str {
     let line = json.split('\n').nth(line - 1).unwrap_or_default();
     let before = line.get(..column).unwrap_or_default();
@@ -446,7 +447,7 @@ fn number_before(json: &str, line: usize, column: usize) -> &str {
     before.rsplit(other).next().unwrap_or_default()
 }
 
-/// An error is one line of reasonable length, whatever the file holds.
+/// Keeps the error to one line of reasonable length.
 fn shortened(found: &str) -> Cow<'_, str> {
     match found.char_indices().nth(80) {
         Some((end, _)) => format!("{}…", &found[..end]).into(),

@@ -1,4 +1,4 @@
-//! `linux` in config.json: what the container gets besides its process, except resources and seccomp.
+//! `linux` in config.json, except resources and seccomp.
 //! Source: <https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config-linux.md>
 
 use alloc::borrow::Cow;
@@ -9,7 +9,7 @@ use super::resources::Resources;
 use super::seccomp::Seccomp;
 
 object! {
-    /// config-linux.md, all of its sections
+    /// config-linux.md, all sections
     pub struct Linux<'a> {
         namespaces: Vec<Namespace<'a>> = "namespaces",
         uid_mappings: Vec<IdMapping> = "uidMappings",
@@ -17,7 +17,7 @@ object! {
         /// By clock: `monotonic`, `boottime`.
         time_offsets: Vec<(Cow<'a, str>, TimeOffset)> = "timeOffsets",
         devices: Vec<Device<'a>> = "devices",
-        /// Network devices of the host to move into the container, by their name there.
+        /// Network devices to move into the container, by their name on the host.
         net_devices: Vec<(Cow<'a, str>, NetDevice<'a>)> = "netDevices",
         cgroups_path: Option<Cow<'a, str>> = "cgroupsPath",
         resources: Option<Resources<'a>> = "resources",
@@ -34,7 +34,7 @@ object! {
 }
 
 object! {
-    /// A namespace to make, or to join when it has a path.
+    /// A namespace to create, or to join if it has a path.
     pub struct Namespace<'a> {
         /// `type` in the file: `pid`, `network`, …
         kind: Cow<'a, str> = required "type",
@@ -60,12 +60,12 @@ object! {
 }
 
 object! {
-    /// A device node to make.
+    /// A device node to create.
     pub struct Device<'a> {
         path: Cow<'a, str> = required "path",
         /// `type` in the file: `c`, `b`, `u` or `p`.
         kind: Cow<'a, str> = required "type",
-        /// Only a FIFO goes without numbers.
+        /// Only a FIFO may omit its numbers.
         major: Option<i64> = "major",
         minor: Option<i64> = "minor",
         file_mode: Option<u32> = "fileMode",
@@ -75,7 +75,7 @@ object! {
 }
 
 object! {
-    /// What becomes of a network device that is moved in.
+    /// The properties of a network device that is moved into the container.
     pub struct NetDevice<'a> {
         /// Its new name.
         name: Option<Cow<'a, str>> = "name",
@@ -86,7 +86,7 @@ object! {
     /// config-linux.md, "IntelRdt"
     pub struct IntelRdt<'a> {
         clos_id: Option<Cow<'a, str>> = "closID",
-        /// Lines of the schemata file.
+        /// Lines for the schemata file.
         schemata: Vec<Cow<'a, str>> = "schemata",
         l3_cache_schema: Option<Cow<'a, str>> = "l3CacheSchema",
         mem_bw_schema: Option<Cow<'a, str>> = "memBwSchema",

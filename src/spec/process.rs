@@ -17,7 +17,7 @@ object! {
         cwd: Cow<'a, str> = required "cwd",
         capabilities: Option<Capabilities<'a>> = "capabilities",
         rlimits: Vec<Rlimit<'a>> = "rlimits",
-        /// False and unset differ in what exec inherits.
+        /// exec inherits the container's value if this is unset, but not if it is false.
         no_new_privileges: Option<bool> = "noNewPrivileges",
         apparmor_profile: Option<Cow<'a, str>> = "apparmorProfile",
         selinux_label: Option<Cow<'a, str>> = "selinuxLabel",
@@ -74,7 +74,7 @@ object! {
         nice: Option<i32> = "nice",
         priority: Option<i32> = "priority",
         flags: Vec<Cow<'a, str>> = "flags",
-        /// Nanoseconds, as the two below; SCHED_DEADLINE only.
+        /// In nanoseconds, like the two below. SCHED_DEADLINE only.
         runtime: Option<u64> = "runtime",
         deadline: Option<u64> = "deadline",
         period: Option<u64> = "period",
@@ -90,7 +90,7 @@ object! {
 }
 
 object! {
-    /// Lists of CPUs such as `0-3,7`: before exec's process enters the container's cgroup, and after.
+    /// CPU lists such as `0-3,7`, for exec's process before and after it enters the container's cgroup.
     pub struct ExecCpuAffinity<'a> {
         initial: Option<Cow<'a, str>> = "initial",
         at_last: Option<Cow<'a, str>> = "final",

@@ -1,4 +1,4 @@
-//! `linux.resources` in config.json, and the whole file of `update --resources`: what the cgroup is told.
+//! `linux.resources` in config.json, and the file of `update --resources`: the limits of the cgroup.
 //! Source: <https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config-linux.md#control-groups>
 
 use alloc::borrow::Cow;
@@ -24,25 +24,25 @@ object! {
 }
 
 object! {
-    /// One entry of the allowed device list; the order of the list counts.
+    /// One entry of the allowed device list. The order of the list matters.
     pub struct DeviceRule<'a> {
         allow: bool = required "allow",
         /// `type` in the file: `a`, `b` or `c`; absent is `a`.
         kind: Option<Cow<'a, str>> = "type",
-        /// Absent is every number.
+        /// Absent means every number.
         major: Option<i64> = "major",
         minor: Option<i64> = "minor",
-        /// Of the letters `rwm`.
+        /// A combination of the letters `rwm`.
         access: Option<Cow<'a, str>> = "access",
     }
 }
 
 object! {
-    /// Limits in bytes; -1 is no limit.
+    /// Limits in bytes. -1 means no limit.
     pub struct Memory {
         limit: Option<i64> = "limit",
         reservation: Option<i64> = "reservation",
-        /// Memory and swap together.
+        /// Memory plus swap.
         swap: Option<i64> = "swap",
         kernel: Option<i64> = "kernel",
         kernel_tcp: Option<i64> = "kernelTCP",
@@ -69,7 +69,7 @@ object! {
 }
 
 object! {
-    /// -1 is no limit; unset and 0 are not the same.
+    /// -1 means no limit; unset and 0 are different.
     pub struct Pids {
         limit: Option<i64> = "limit",
     }
@@ -99,7 +99,7 @@ object! {
 }
 
 object! {
-    /// The limit of one block device, in bytes or operations a second.
+    /// The limit of one block device, in bytes or operations per second.
     pub struct ThrottleDevice {
         major: i64 = required "major",
         minor: i64 = required "minor",
@@ -108,9 +108,9 @@ object! {
 }
 
 object! {
-    /// The limit of one size of huge pages, in bytes.
+    /// The limit of one huge page size, in bytes.
     pub struct HugepageLimit<'a> {
-        /// Such as `2MB`.
+        /// For example `2MB`.
         page_size: Cow<'a, str> = required "pageSize",
         limit: u64 = required "limit",
     }

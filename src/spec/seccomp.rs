@@ -1,4 +1,4 @@
-//! `linux.seccomp` in config.json: the profile as it is written, before `bpf` compiles it.
+//! `linux.seccomp` in config.json: the profile as written, before the bpf crate compiles it.
 //! Source: <https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config-linux.md#seccomp>
 
 use alloc::borrow::Cow;
@@ -20,7 +20,7 @@ object! {
 }
 
 object! {
-    /// A rule: these calls, when all of the arguments match, get this action.
+    /// A rule: the action for these calls if all arguments match.
     pub struct Syscall<'a> {
         names: Vec<Cow<'a, str>> = required "names",
         action: Cow<'a, str> = required "action",
@@ -30,19 +30,19 @@ object! {
 }
 
 object! {
-    /// A comparison of one argument.
+    /// A condition on one argument.
     pub struct SyscallArg<'a> {
         /// From 0 to 5.
         index: u32 = required "index",
         value: u64 = required "value",
-        /// For SCMP_CMP_MASKED_EQ the value; `value` is then the mask.
+        /// For SCMP_CMP_MASKED_EQ: the expected value, while `value` is the mask.
         value_two: u64 = "valueTwo",
         op: Cow<'a, str> = required "op",
     }
 }
 
 object! {
-    /// What tells a file that is a profile from one that is a whole config.json.
+    /// The fields that distinguish a profile from a whole config.json.
     pub struct ProfileHead<'a> {
         default_action: Option<Cow<'a, str>> = "defaultAction",
     }

@@ -1,5 +1,5 @@
-//! A bundle with a busybox root, its own state directory, container id and cgroup, all removed when it drops.
-//! The configuration starts from a small spec and is changed by JSON pointer.
+//! A bundle with a busybox root, its own state directory, container id and cgroup. Dropping it removes all of them.
+//! The configuration starts from a small spec and is edited by JSON pointer.
 
 use crate::command::{Cmd, Output, Running};
 use crate::host;
@@ -9,7 +9,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What every test starts from: what `spec` writes, less what only costs time.
+/// The initial configuration: the output of `spec`, without the parts that only take time.
 const SPEC: &str = r#"{
   "ociVersion": "1.0.2",
   "process": {
@@ -36,14 +36,14 @@ const SPEC: &str = r#"{
 static SERIAL: AtomicUsize = AtomicUsize::new(0);
 
 pub struct Bundle {
-    /// Scratch of this test: holds `bundle/`, the state directory `state/`, and the output of commands.
+    /// The scratch directory of this test: `bundle/`, the state directory `state/`, and the output of commands.
     pub dir: PathBuf,
     pub config: Value,
-    /// The container's id, unique on this machine, and the name of its cgroup.
+    /// The container's id, unique on this machine, and also the name of its cgroup.
     pub id: String,
-    /// The binary driven; the attack on the binary itself puts a copy here.
+    /// The binary under test. The attack on the binary itself puts a copy here.
     pub runtime: PathBuf,
-    /// Words before every call of the runtime, see [`Bundle::in_pure_v2`].
+    /// A command line that starts every call of the runtime, see [`Bundle::in_pure_v2`].
     pub launcher: Vec<String>,
 }
 
@@ -54,7 +54,7 @@ impl Default for Bundle {
 }
 
 impl Bundle {
-    /// A bundle with busybox and the helper in its root.
+    /// A bundle with busybox and the helper in its root file system.
     pub fn new() -> Bundle {
         let bundle = Bundle::empty();
         let bin = bundle.rootfs().join("bin");
@@ -80,7 +80,7 @@ impl Bundle {
         bundle
     }
 
-    /// A bundle whose root is an empty directory.
+    /// A bundle whose root file system is an empty directory.
     pub fn empty() -> Bundle {
         let name = format!(
             "{}{}-{}",
@@ -130,7 +130,7 @@ impl Bundle {
 
     // --- the configuration -------------------------------------------------------------------------------------------
 
-    /// Sets a value by JSON pointer; missing objects on the way are made, `-` appends to a list.
+    /// Sets a value by JSON pointer. Missing objects on the way are created; `-` appends to a list.
     pub fn set(&mut self, pointer: &str, value: Value) -> &mut Bundle {
         let mut at = &mut self.config;
         for key in pointer.trim_start_matches('/').split('/') {
@@ -156,7 +156,7 @@ impl Bundle {
         match self.config.pointer_mut(parent) {
             Some(Value::Object(map)) => drop(map.remove(key)),
             Some(Value::Array(list)) => drop(list.remove(key.parse().unwrap())),
-            _ => panic!("nothing at {pointer}"),
+            _ => panic!("no value at {pointer}"),
         }
         self
     }
@@ -165,12 +165,12 @@ impl Bundle {
         self.set("/process/args", json!(args))
     }
 
-    /// The process is a shell running `script`.
+    /// Makes the process a shell that runs `script`.
     pub fn sh(&mut self, script: &str) -> &mut Bundle {
         self.args(&["sh", "-c", script])
     }
 
-    /// The process announces itself in its output and then waits to be killed.
+    /// Makes the process print `up` and then wait to be killed.
     pub fn waits(&mut self) -> &mut Bundle {
         self.sh("echo up; exec sleep 1000")
     }
@@ -193,7 +193,7 @@ impl Bundle {
         self.mount(destination, "bind", source.to_str().unwrap(), &all)
     }
 
-    /// Adds a new namespace, or replaces the entry of this type by one with a path.
+    /// Adds a new namespace of this type, or replaces its entry by one with a path.
     pub fn namespace(&mut self, kind: &str, path: Option<&str>) -> &mut Bundle {
         self.without_namespace(kind);
         let entry = path.map_or_else(
@@ -211,7 +211,8 @@ impl Bundle {
         self
     }
 
-    /// A user namespace that maps the container's root to 100000; the root's files are given to it.
+    /// Adds a user namespace that maps the container's root to 100000, which becomes the owner of the root file
+    /// system.
     pub fn user_namespace(&mut self) -> &mut Bundle {
         let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
         self.namespace("user", None)
@@ -220,7 +221,7 @@ impl Bundle {
         self.give_root_to(100_000)
     }
 
-    /// Makes `uid` the owner of the directories of the root, and lets it come there.
+    /// Makes `uid` the owner of the directories of the root file system, and gives it access to them.
     pub fn give_root_to(&mut self, uid: u32) -> &mut Bundle {
         for dir in ["", "bin", "dev", "etc", "proc", "sys", "root", "tmp"] {
             let path = self.rootfs().join(dir);
@@ -256,7 +257,7 @@ impl Bundle {
 
     // --- the runtime ---------------------------------------------------------------------------------------------------
 
-    /// Every call of the runtime sees cgroup v2 alone: as the host does, or in a mount namespace of its own.
+    /// Makes every call of the runtime see cgroup v2 alone, in a mount namespace of its own if the host has v1.
     pub fn in_pure_v2(&mut self) -> &mut Bundle {
         if host::v2() {
             return self;
@@ -268,7 +269,7 @@ impl Bundle {
         self
     }
 
-    /// The runtime with this test's `--root` and `words`.
+    /// The runtime with this test's `--root` and the given arguments.
     pub fn call(&self, words: &[&str]) -> Cmd {
         let call = Cmd::new(&self.dir, &self.runtime)
             .arg("--root")
@@ -277,7 +278,7 @@ impl Bundle {
         call.through(&self.launcher)
     }
 
-    /// `run` or `create` of this bundle under another id, with more flags.
+    /// `run` or `create` of this bundle under another id, with additional flags.
     pub fn launch_as(&self, id: &str, verb: &str, flags: &[&str]) -> Cmd {
         self.write();
         self.call(&[verb, "--bundle"])
@@ -301,17 +302,17 @@ impl Bundle {
         self.launch("run", &[]).ok()
     }
 
-    /// `create`, whose handle also holds what the container prints later.
+    /// Runs `create`. The handle also holds the later output of the container.
     #[track_caller]
     pub fn create(&self) -> Output {
         self.launch("create", &[]).output()
     }
 
-    /// `run` in the foreground, back when the process has printed `up`.
+    /// Runs `run` in the foreground. Returns once the process has printed `up`.
     #[track_caller]
     pub fn up(&self) -> Running {
         let running = self.launch("run", &[]).spawn();
-        // As a word at the end of a line: "Groups" has it, too.
+        // At the end of a line only: "Groups" also contains "up".
         let is_up = || running.out().lines().any(|line| line.ends_with("up"));
         crate::wait_for("the container prints up", || {
             is_up() || !running.err().is_empty()
@@ -335,7 +336,7 @@ impl Bundle {
         self.call(&["delete"]).args(flags).arg(&self.id).output()
     }
 
-    /// What `state` prints, parsed.
+    /// The parsed output of `state`.
     #[track_caller]
     pub fn state(&self) -> Value {
         let output = self.call(&["state", &self.id]).ok();
@@ -357,21 +358,15 @@ impl Bundle {
         });
     }
 
-    /// The container's init as the host numbers it.
+    /// The pid of the container's init on the host.
     #[track_caller]
     pub fn pid(&self) -> i32 {
         self.state()["pid"].as_i64().unwrap() as i32
     }
 
-    /// `text` with this test's own paths and ids replaced, for golden files.
-    pub fn without_own_names(&self, text: &str) -> String {
-        text.replace(self.dir.to_str().unwrap(), "DIR")
-            .replace(&self.id, "ID")
-    }
-
     // --- what is left ----------------------------------------------------------------------------------------------------
 
-    /// The container's directory in every cgroup hierarchy that has one.
+    /// The container's cgroup directory in every hierarchy that has one.
     pub fn cgroups(&self) -> Vec<PathBuf> {
         host::hierarchies()
             .into_iter()
@@ -380,7 +375,7 @@ impl Bundle {
             .collect()
     }
 
-    /// Nothing is left: no state, no cgroup, no mount, no process.
+    /// Asserts that nothing is left: no state, no cgroup, no mount, no process.
     #[track_caller]
     pub fn left_nothing(&self) {
         let state: Vec<_> = fs::read_dir(self.state_dir())
@@ -397,7 +392,7 @@ impl Bundle {
         );
         let mounts = host::mounts_beneath(&self.dir);
         assert!(mounts.is_empty(), "mounts left behind: {mounts:?}");
-        // A killed child may take a moment to be reaped by whoever inherited it.
+        // A killed child is reaped by its new parent, which can take a moment.
         let mut left = Vec::new();
         for _ in 0..3000 {
             left = host::processes_of(&self.dir);

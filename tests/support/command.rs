@@ -1,5 +1,6 @@
-//! A command with a deadline whose output goes to files, so that a container that keeps our stdout open cannot block us.
-//! What it started is ended by pid when the deadline passes or when the handle drops.
+//! A command with a deadline. Its output goes to files, so that a container that keeps our stdout open cannot block
+//! us.
+//! Its processes are killed by pid when the deadline passes or when the handle drops.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -20,7 +21,7 @@ pub struct Cmd {
     stdin: Option<File>,
     stdout: Option<File>,
     stderr: Option<File>,
-    /// Where the files with the output lie.
+    /// The directory of the output files.
     scratch: PathBuf,
     deadline: Duration,
 }
@@ -50,7 +51,7 @@ impl Cmd {
         self
     }
 
-    /// Runs the command through another one that executes the rest of its arguments: `setsid`, `unshare`, the helper.
+    /// Runs the command through another one that executes its remaining arguments: `setsid`, `unshare`, the helper.
     pub fn through<W: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = W>) -> Cmd {
         let front: Vec<OsString> = words.into_iter().map(|w| w.as_ref().to_owned()).collect();
         self.words.splice(0..0, front);
@@ -85,7 +86,7 @@ impl Cmd {
         self
     }
 
-    /// One file, usually the slave end of a terminal, as all three of stdin, stdout and stderr.
+    /// Uses one file as stdin, stdout and stderr, usually the slave end of a terminal.
     pub fn stdio(mut self, file: &File) -> Cmd {
         self.stdin = Some(file.try_clone().unwrap());
         self.stdout = Some(file.try_clone().unwrap());
@@ -120,7 +121,7 @@ impl Cmd {
             .join(" ");
         let mut command = Command::new(&self.words[0]);
         command.args(&self.words[1..]).env_clear();
-        // The caller's environment must not leak into what is tested; PATH finds the launchers.
+        // The caller's environment must not reach the program under test. PATH is for the launchers.
         command.env(
             "PATH",
             "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -145,13 +146,13 @@ impl Cmd {
         }
     }
 
-    /// Runs to the end.
+    /// Runs the command until it exits.
     #[track_caller]
     pub fn output(self) -> Output {
         self.spawn().wait()
     }
 
-    /// Runs to the end and expects status 0.
+    /// Runs the command and expects status 0.
     #[track_caller]
     pub fn ok(self) -> Output {
         let output = self.output();
@@ -160,7 +161,7 @@ impl Cmd {
     }
 }
 
-/// A started command. Dropping it kills it.
+/// A running command. Dropping it kills it.
 pub struct Running {
     child: Child,
     out: PathBuf,
@@ -189,7 +190,7 @@ impl Running {
         read(&self.err)
     }
 
-    /// Whether it ended within `seconds`; the process itself is the event waited for.
+    /// Whether the process exits within `time`. Waits on a pidfd, not by polling.
     fn ends_within(&self, time: Duration) -> bool {
         let pid = Pid::from_child(&self.child);
         let fd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
@@ -222,7 +223,7 @@ impl Running {
             err: self.err(),
             command: self.shown.clone(),
         };
-        assert!(ended, "did not end within {:?}\n{output}", self.deadline);
+        assert!(ended, "did not exit within {:?}\n{output}", self.deadline);
         output
     }
 }
@@ -237,7 +238,7 @@ impl Drop for Running {
 }
 
 pub struct Output {
-    /// The exit status, or 128 + the signal.
+    /// The exit status, or 128 plus the number of the signal that killed it.
     pub status: i32,
     pub out: String,
     pub err: String,
@@ -268,23 +269,23 @@ impl Output {
 
     #[track_caller]
     pub fn prints(&self, text: &str) -> &Output {
-        assert!(self.out == text, "expected on stdout: {text:?}\n{self}");
+        assert!(self.out == text, "expected {text:?} on stdout\n{self}");
         self
     }
 
-    /// An error of the runtime's own: status 1, one line on stderr that holds every one of `words`.
+    /// Expects an error of the runtime itself: status 1 and one line on stderr that contains all of `words`.
     #[track_caller]
     pub fn fails(&self, words: &[&str]) -> &Output {
         self.ends(1);
         let lines = self.err.lines().filter(|l| !l.trim().is_empty()).count();
         assert!(
             lines == 1,
-            "expected one line of error, got {lines}\n{self}"
+            "expected one line on stderr, found {lines}\n{self}"
         );
         self.says(words)
     }
 
-    /// Every one of `words` stands on stderr, in any case: engines compare in lower case.
+    /// Expects all of `words` on stderr. Case is ignored, because engines compare in lower case.
     #[track_caller]
     pub fn says(&self, words: &[&str]) -> &Output {
         let err = self.err.to_lowercase();
@@ -305,7 +306,7 @@ impl Output {
     #[track_caller]
     pub fn field(&self, key: &str) -> &str {
         let line = self.out.lines().find_map(|l| l.strip_prefix(key));
-        line.unwrap_or_else(|| panic!("no line {key:?}\n{self}"))
+        line.unwrap_or_else(|| panic!("no line starts with {key:?}\n{self}"))
             .trim()
     }
 }

@@ -1,5 +1,5 @@
-//! Golden files: text that must not change unnoticed, kept under golden/.
-//! `UPDATE_GOLDEN=1` writes what came instead of comparing.
+//! Golden files: expected output, kept under golden/, so that every change of it shows in a diff.
+//! `UPDATE_GOLDEN=1` writes the output to the file instead of comparing it.
 
 use std::fs;
 use std::path::Path;
@@ -21,7 +21,7 @@ pub fn compare(path: &str, got: &str) {
         let (got, expected) = (got_lines.next(), expected_lines.next());
         assert!(
             got == expected,
-            "{path}:{number}:\nexpected {expected:?}\ngot      {got:?}"
+            "{path}:{number}:\nexpected {expected:?}\nfound    {got:?}"
         );
     }
 }

@@ -1,5 +1,5 @@
-//! The test runner's side: a trial that may skip itself, and bounded waiting for a condition.
-//! It stands on libtest-mimic because the standard harness cannot count a skip decided while the test runs.
+//! The test runner: tests that can skip themselves, and bounded waits for a condition.
+//! It uses libtest-mimic, because the standard harness cannot report a test as skipped once it runs.
 
 pub use libtest_mimic::Trial;
 use libtest_mimic::{Completion, Failed};
@@ -11,22 +11,22 @@ use std::time::{Duration, Instant};
 struct Skip(String);
 
 thread_local! {
-    /// The last panic of this thread with its place; the payload alone does not say where.
+    /// The last panic of this thread, with its location, which the payload lacks.
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Ends the test as skipped, saying what is missing.
+/// Ends the test as skipped. The reason names what is missing.
 pub fn skip(reason: String) -> ! {
     resume_unwind(Box::new(Skip(reason)))
 }
 
-/// Ends the test as skipped: `skip!("no {tool} on this machine")`. The closing line counts it as ignored.
+/// Ends the test as skipped: `skip!("no {tool} on this machine")`. The summary counts it as ignored.
 #[macro_export]
 macro_rules! skip {
     ($($part:tt)*) => { $crate::harness::skip(format!($($part)*)) };
 }
 
-/// The list of a module's tests. A test that is missing from it is dead code, which the lints refuse.
+/// Lists the tests of a module. A test that is not listed is dead code, which the lints refuse.
 #[macro_export]
 macro_rules! tests {
     ($($name:ident),* $(,)?) => {
@@ -57,7 +57,7 @@ pub fn trial(area: &str, name: &str, test: fn()) -> Trial {
     })
 }
 
-/// How long each test took.
+/// The duration of each test.
 static TIMES: Mutex<Vec<(Duration, String)>> = Mutex::new(Vec::new());
 
 /// Prints the ten slowest tests.
@@ -70,7 +70,7 @@ pub fn print_slowest() {
     }
 }
 
-/// Keeps panics for the report at the end instead of printing them between the lines of other tests.
+/// Stores panics for the final report instead of printing them among the output of other tests.
 pub fn keep_panics() {
     set_hook(Box::new(|info| {
         let place = info
@@ -84,14 +84,14 @@ pub fn keep_panics() {
     }));
 }
 
-/// Runs clean-up that may itself panic without hiding the panic that is being reported; a second one would abort.
+/// Runs clean-up code without aborting. A panic in it, while another panic unwinds, would abort the process.
 pub fn quietly(work: impl FnOnce()) {
     let first = PANIC.take();
     let _ = catch_unwind(std::panic::AssertUnwindSafe(work));
     PANIC.set(first);
 }
 
-/// Runs a part of a test; what would have failed the test is the error's text, so that it can be judged.
+/// Runs a part of a test and returns its panic, if any, as the text of an error.
 pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(std::panic::AssertUnwindSafe(work)).map_err(|payload| {
         match payload.downcast::<Skip>() {
@@ -101,21 +101,21 @@ pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// How long anything is waited for: a minute, which only turns a hang into a failure. A guest in emulation says in
-/// `RUNTIME_SLOWNESS` by which factor it is slower.
+/// The time limit of every wait: a minute, long enough that only a hang exceeds it. In an emulated guest,
+/// `RUNTIME_SLOWNESS` is the factor by which it is slower.
 pub fn patience() -> Duration {
     let slowness = std::env::var("RUNTIME_SLOWNESS").ok();
     Duration::from_secs(60) * slowness.map_or(1, |factor| factor.parse().unwrap())
 }
 
-/// Waits until `done` holds.
+/// Waits until `done` returns true.
 #[track_caller]
 pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let (begin, patience) = (Instant::now(), patience());
     while !done() {
         assert!(
             begin.elapsed() < patience,
-            "still not after {patience:?}: {what}"
+            "timed out after {patience:?} waiting until {what}"
         );
         std::thread::park_timeout(Duration::from_millis(3));
     }

@@ -1,5 +1,5 @@
-// What busybox cannot do inside a container: raw system calls, file descriptor lists, racers and attackers.
-// Statically linked and put into every test's root; `helper VERB ARGS`, results as text on stdout.
+// The program for what busybox cannot do inside a container: raw system calls, descriptor lists, races and attacks.
+// Statically linked and copied into every test's root: `helper VERB ARGS` prints its result on stdout.
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -34,7 +34,7 @@ static int say(const char *what, long r) {
     return r < 0;
 }
 
-// Every open file descriptor and what it is, found without opening one that would show up itself.
+// Prints every open file descriptor and its target, without opening a descriptor that would show up itself.
 static int fds(void) {
     char link[64], target[4096];
     for (int fd = 0; fd < 1024; fd++) {
@@ -47,7 +47,7 @@ static int fds(void) {
     return 0;
 }
 
-// exec with `count` descriptors open on `path` from number 3 on.
+// Executes a command with `count` descriptors open on `path`, from number 3 on.
 static int leak(char **a) {
     int count = atoi(a[0]);
     for (int i = 0; i < count; i++) {
@@ -60,7 +60,7 @@ static int leak(char **a) {
 
 static long raw_ptrace(int request, pid_t pid, long data) { return syscall(SYS_ptrace, request, pid, 0, data); }
 
-// The tracer of `inject`: process 0 is `first` from its exec on, its descendants are 1, 2, ... in the order in which they come.
+// The tracer of `inject`. Process 0 is `first` from its exec on. Its descendants are 1, 2, ... in the order of their creation.
 static void trace(pid_t first, int ready, char **a) {
     enum { PROCESSES = 16, CALLS = 512 };
     static struct { pid_t pid; int count[CALLS]; } all[PROCESSES];
@@ -108,8 +108,8 @@ static void trace(pid_t first, int ready, char **a) {
     _exit(0);
 }
 
-// inject PROCESS CALL N ERROR LOG COMMAND...: the command, in which one process fails with the error (0: is killed) at its n-th
-// call of that number. How often each process made each call is in the log, whose last line is `end`.
+// inject PROCESS CALL N ERROR LOG COMMAND...: runs the command and makes the N-th CALL of one process fail with ERROR (with 0,
+// kills the process there). LOG lists how often each process made each call, and ends with the line `end`.
 static int inject(char **a) {
     int ready[2];
     char c;
@@ -134,7 +134,7 @@ static long int80(long nr) {
     return r;
 }
 
-// A raw call with up to three arguments; the exit status tells a kill from an errno.
+// Makes a raw call with up to three arguments. The exit status distinguishes a kill from an errno.
 static int nr(char **a, int n) {
     long v[4] = {0};
     for (int i = 0; i < n && i < 4; i++) v[i] = strtol(a[i], 0, 0);
@@ -143,7 +143,7 @@ static int nr(char **a, int n) {
     return 0;
 }
 
-// Swaps two names for as long as stdin stays open.
+// Swaps two names until stdin closes.
 static int swap(char **a) {
     struct pollfd in = {0, POLLIN, 0};
     printf("up\n"); fflush(stdout);
@@ -152,8 +152,8 @@ static int swap(char **a) {
     return 0;
 }
 
-// Looks at every other process of this pid namespace as an attacker would before the execve: prints each executable or
-// open descriptor above 2 that it can see and that is not in `known`, until stdin closes.
+// An attacker in the same pid namespace: prints each executable, and each open descriptor above 2, of other processes that it
+// can see and that is not in `known`, until stdin closes.
 static int scan(char **known) {
     char path[64], target[4096];
     long seen = 0, said = 0;
@@ -184,8 +184,8 @@ static int scan(char **known) {
     return 0;
 }
 
-// Catches executables of `size` bytes that other processes run, says so, holds them, and tries to write to them until
-// stdin closes: the attack on the host's binary.
+// The attack on the host's binary: finds executables of `size` bytes that other processes run, keeps them open, reports them
+// and tries to write to them until stdin closes.
 static int overwrite(char **a) {
     char path[64];
     int held[64], n = 0, wrote = 0, last = 0;
@@ -216,7 +216,7 @@ static int overwrite(char **a) {
     return 0;
 }
 
-// exec by descriptor, as fexecve(3): what runs then was named by no path.
+// Executes a file by descriptor, as fexecve(3) does, so that the program has no path name.
 static int by_descriptor(char **a) {
     int fd = open(a[0], O_RDONLY);
     extern char **environ;
@@ -224,8 +224,8 @@ static int by_descriptor(char **a) {
     return 127;
 }
 
-// An agent at listenerPath: says what came in its one message, then refuses mkdir and lets all else go on, until nobody is
-// left behind the listener or our stdin closes. Says at the end which calls it was asked about.
+// An agent at listenerPath. Prints the one message it receives, then refuses mkdir and lets all other calls continue, until no
+// process uses the filter or stdin closes. Then prints the calls it was asked about.
 static int agent(char **a) {
     struct sockaddr_un name = {AF_UNIX};
     static char text[65536], asked[1024];
@@ -286,7 +286,7 @@ int main(int argc, char **argv) {
     if (!strcmp(verb, "overwrite")) return overwrite(a);
     if (!strcmp(verb, "tiocsti")) { char c = 'x'; return say("tiocsti", ioctl(0, TIOCSTI, &c)); }
     if (!strcmp(verb, "ctty")) { int fd = open("/dev/tty", O_RDWR); return say("ctty", fd); }
-    if (!strcmp(verb, "openpty")) { // through /dev/ptmx, then the name and device number of the slave
+    if (!strcmp(verb, "openpty")) { // opens /dev/ptmx and prints the name and device number of the slave
         int n, m = open("/dev/ptmx", O_RDWR | O_NOCTTY), zero = 0;
         struct stat st;
         char name[64];
@@ -305,7 +305,7 @@ int main(int argc, char **argv) {
     if (!strcmp(verb, "mkdir")) return say("mkdir", mkdir(a[0], 0755));
     if (!strcmp(verb, "mount")) return say("mount", mount(a[0], a[1], a[0], 0, 0));
     if (!strcmp(verb, "unshare")) return say("unshare", unshare(strtol(a[0], 0, 0)));
-    if (!strcmp(verb, "nested-proc")) { // a fresh proc in user, pid and mount namespaces of our own
+    if (!strcmp(verb, "nested-proc")) { // mounts a fresh proc in new user, pid and mount namespaces
         if (say("unshare", unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID))) return 2;
         pid_t p = fork();
         if (p == 0) _exit(say("mount", mount("proc", a[0], "proc", 0, 0)));
@@ -313,21 +313,21 @@ int main(int argc, char **argv) {
         waitpid(p, &status, 0);
         return WEXITSTATUS(status);
     }
-    if (!strcmp(verb, "keyring")) { // the session keyring: its serial number and its name
+    if (!strcmp(verb, "keyring")) { // prints the serial number and the name of the session keyring
         long id = syscall(SYS_keyctl, 0 /* GET_KEYRING_ID */, -3, 0);
         char text[256] = "";
         syscall(SYS_keyctl, 6 /* DESCRIBE */, id, text, sizeof text);
         printf("%ld %s\n", id, text);
         return 0;
     }
-    if (!strcmp(verb, "eat")) { // touch that many MiB
+    if (!strcmp(verb, "eat")) { // touches that many MiB
         size_t size = strtoul(a[0], 0, 0) << 20;
         char *p = malloc(size);
         for (size_t i = 0; i < size; i += 4096) p[i] = 1;
         printf("ate %s\n", a[0]);
         return 0;
     }
-    if (!strcmp(verb, "direct")) { // write that many MiB past the page cache
+    if (!strcmp(verb, "direct")) { // writes that many MiB, bypassing the page cache
         int fd = open(a[0], O_WRONLY | O_DIRECT), mib = atoi(a[1]);
         void *block;
         if (fd < 0 || posix_memalign(&block, 4096, 1 << 20)) return say("open", -1);
@@ -335,24 +335,24 @@ int main(int argc, char **argv) {
         printf("wrote %d\n", mib);
         return 0;
     }
-    if (!strcmp(verb, "fork")) { // how many children can live at once
+    if (!strcmp(verb, "fork")) { // prints how many children can exist at once
         int made = 0;
         while (made < 100) { pid_t p = fork(); if (p == 0) { pause(); _exit(0); } if (p < 0) break; made++; }
         printf("forked %d %s\n", made, made < 100 ? strerrorname_np(errno) : "");
         kill(0, SIGKILL);
         return 0;
     }
-    if (!strcmp(verb, "signals")) { // report the signals that come; all but SIGWINCH end us with 40 + number
+    if (!strcmp(verb, "signals")) { // prints received signals; exits with 40 + number on all but SIGWINCH
         for (int s = 1; s < 32; s++) if (s != SIGKILL && s != SIGSTOP && s != SIGCHLD && s != SIGURG && s != SIGCONT && s != SIGTSTP && s != SIGTTIN && s != SIGTTOU) signal(s, on_signal);
         printf("up\n"); fflush(stdout);
         for (;;) pause();
     }
-    if (!strcmp(verb, "blocked")) { // exec with every signal blocked and SIGUSR1, SIGPIPE and SIGCHLD ignored
+    if (!strcmp(verb, "blocked")) { // executes a command with every signal blocked and SIGUSR1, SIGPIPE and SIGCHLD ignored
         sigset_t all; sigfillset(&all); sigprocmask(SIG_BLOCK, &all, 0);
         signal(SIGUSR1, SIG_IGN); signal(SIGPIPE, SIG_IGN); signal(SIGCHLD, SIG_IGN);
         execvp(a[0], a); return 127;
     }
-    if (!strcmp(verb, "conmon")) { // PID-FILE COMMAND: run it as conmon does and wait for whom it leaves to us
+    if (!strcmp(verb, "conmon")) { // PID-FILE COMMAND: runs it as conmon does and waits for the processes reparented to us
         int status = 0, pid = 0;
         prctl(PR_SET_CHILD_SUBREAPER, 1);
         pid_t child = fork();
@@ -364,9 +364,9 @@ int main(int argc, char **argv) {
         if (fscanf(f, "%d", &pid) != 1 || fgetc(f) != EOF) { printf("pid file: not a number alone\n"); return 1; }
         if (waitpid(pid, &status, 0) != pid) return say("waitpid", -1);
         printf("process %d\n", WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
-        return say("more children", waitpid(-1, &status, WNOHANG)) ? 0 : 1; // ECHILD: nobody lingers
+        return say("more children", waitpid(-1, &status, WNOHANG)) ? 0 : 1; // ECHILD: no process is left
     }
-    if (!strcmp(verb, "notify")) { // send each argument to $NOTIFY_SOCKET
+    if (!strcmp(verb, "notify")) { // sends each argument to $NOTIFY_SOCKET
         struct sockaddr_un to = {AF_UNIX};
         const char *path = getenv("NOTIFY_SOCKET");
         int s = socket(AF_UNIX, SOCK_DGRAM, 0);
@@ -378,7 +378,7 @@ int main(int argc, char **argv) {
     }
     if (!strcmp(verb, "subreap")) { prctl(PR_SET_CHILD_SUBREAPER, 1); execvp(a[0], a); return 127; }
     if (!strcmp(verb, "winsize")) { struct winsize w; if (ioctl(0, TIOCGWINSZ, &w)) return say("winsize", -1); printf("%d %d\n", w.ws_row, w.ws_col); return 0; }
-    if (!strcmp(verb, "winch")) { // print the size now and at each SIGWINCH, twice in all
+    if (!strcmp(verb, "winch")) { // prints the size now and at the next SIGWINCH
         sigset_t set; sigemptyset(&set); sigaddset(&set, SIGWINCH); sigprocmask(SIG_BLOCK, &set, 0);
         for (int i = 0; i < 2; i++) { struct winsize w; int s; if (i) sigwait(&set, &s); ioctl(0, TIOCGWINSZ, &w); printf("size %d %d\n", w.ws_row, w.ws_col); fflush(stdout); }
         return 0;

@@ -1,5 +1,5 @@
-//! The host as the tests see it: scratch space, the static helper, cgroup hierarchies, mounts and processes.
-//! Everything made here lies in one directory per run, which the next run sweeps up should this one be killed.
+//! The host as the tests see it: the scratch directory, the static helper, cgroup hierarchies, mounts and processes.
+//! Each run keeps its files in one directory. If the run is killed, the next run removes it.
 
 use rustix::mount::{UnmountFlags, unmount};
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The runtime under test: `$RUNTIME`, or the release binary, which cargo puts beside the directory of this binary.
+/// The runtime under test: `$RUNTIME`, or the release binary at its place relative to this test binary.
 pub fn runtime() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
@@ -20,7 +20,7 @@ pub fn runtime() -> &'static Path {
         );
         path.canonicalize().unwrap_or_else(|e| {
             panic!(
-                "{}: {e}: build it first: cargo build --release",
+                "{}: {e} (build it with cargo build --release)",
                 path.display()
             )
         })
@@ -37,10 +37,10 @@ pub fn scratch() -> &'static Path {
     })
 }
 
-/// Scratch directories and cgroups are called this and the pid of the run.
+/// The prefix of scratch directories and cgroups. The pid of the run follows it.
 pub const PREFIX: &str = "runtime-test-";
 
-/// Removes what runs that are no longer alive left behind, and at the `end` this run's own directory.
+/// Removes what runs that are no longer alive left behind. At the `end`, also removes this run's own directory.
 pub fn sweep(end: bool) {
     let stale = |name: &str| {
         let pid = name
@@ -63,7 +63,7 @@ pub fn sweep(end: bool) {
     stale_in(std::env::temp_dir()).for_each(|path| remove_tree(&path));
 }
 
-/// Where the mounted cgroup hierarchies begin, v1 and v2, for example `/sys/fs/cgroup/memory`.
+/// The mount points of the cgroup hierarchies, v1 and v2, for example `/sys/fs/cgroup/memory`.
 pub fn hierarchies() -> Vec<PathBuf> {
     let info = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let is_cgroup = |l: &&str| l.contains(" - cgroup ") || l.contains(" - cgroup2 ");
@@ -73,12 +73,12 @@ pub fn hierarchies() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Whether the machine has cgroup v2 alone; otherwise there are v1 hierarchies, and v2 at most beside them.
+/// Whether the machine has cgroup v2 only. Otherwise it has v1 hierarchies, and possibly v2 beside them.
 pub fn v2() -> bool {
     hierarchies() == [Path::new("/sys/fs/cgroup")]
 }
 
-/// Where a v1 controller or the v2 hierarchy (`unified`) is mounted; the test is skipped without it.
+/// The mount point of a v1 controller or of the v2 hierarchy (`unified`). Skips the test if there is none.
 pub fn controller(name: &str) -> PathBuf {
     let mut path = Path::new("/sys/fs/cgroup").join(name);
     if name == "unified" && v2() {
@@ -90,7 +90,7 @@ pub fn controller(name: &str) -> PathBuf {
     path
 }
 
-/// The line of shell that in a mount namespace of its own sees to it that cgroup v2 is alone at /sys/fs/cgroup.
+/// A shell command that makes cgroup v2 the only hierarchy at /sys/fs/cgroup. Needs a mount namespace of its own.
 pub fn pure_v2() -> &'static str {
     if v2() {
         return "true";
@@ -99,9 +99,9 @@ pub fn pure_v2() -> &'static str {
     "mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup"
 }
 
-/// Kills what is in a cgroup, which only this test fills, and removes it with all beneath it.
+/// Kills all processes in a cgroup, which must belong to this test, and removes it with its descendants.
 pub fn remove_cgroup(path: &Path) {
-    // A task frozen by v1 does not even die before it is thawed.
+    // A task that the v1 freezer has frozen does not die until it is thawed.
     let name = path.file_name().unwrap_or_default();
     let _ = fs::write(
         Path::new("/sys/fs/cgroup/freezer")
@@ -132,7 +132,7 @@ pub fn remove_cgroup(path: &Path) {
     eprintln!("LEFT BEHIND: {}", path.display());
 }
 
-/// The mount points beneath a directory in this mount namespace, innermost last.
+/// The mount points below a directory in this mount namespace, innermost last.
 pub fn mounts_beneath(dir: &Path) -> Vec<PathBuf> {
     let info = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let points = info
@@ -141,7 +141,7 @@ pub fn mounts_beneath(dir: &Path) -> Vec<PathBuf> {
     points.filter(|p| p.starts_with(dir)).collect()
 }
 
-/// Unmounts everything beneath a directory and removes it; a tree that still holds a mount is left alone.
+/// Unmounts everything below a directory and removes it. Keeps a tree that still contains a mount.
 pub fn remove_tree(dir: &Path) {
     for point in mounts_beneath(dir).iter().rev() {
         let _ = unmount(point, UnmountFlags::DETACH);
@@ -151,9 +151,9 @@ pub fn remove_tree(dir: &Path) {
     }
 }
 
-/// Living processes, other than this one, that name `dir` in their arguments or have their root beneath it.
+/// Running processes, except this one, with `dir` in their arguments or their root below it.
 pub fn processes_of(dir: &Path) -> Vec<String> {
-    // With the slash, because one test's directory may begin with the name of another.
+    // With the slash, because the name of one directory may be a prefix of another.
     let text = format!("{}/", dir.display());
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
@@ -172,7 +172,7 @@ pub fn processes_of(dir: &Path) -> Vec<String> {
     found
 }
 
-/// Living children of a process, zombies included: `(pid, state)`.
+/// The children of a process, zombies included: `(pid, state)`.
 pub fn children_of(pid: i32) -> Vec<(i32, char)> {
     let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let state = |pid: i32| {
@@ -189,7 +189,7 @@ pub fn children_of(pid: i32) -> Vec<(i32, char)> {
         .collect()
 }
 
-/// Where a program is, or the test is skipped.
+/// The path of a program. Skips the test if the program is missing.
 pub fn program(name: &str) -> PathBuf {
     for dir in ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"] {
         let path = Path::new(dir).join(name);
@@ -200,8 +200,8 @@ pub fn program(name: &str) -> PathBuf {
     crate::skip!("no {name} on this machine")
 }
 
-/// Copies a program in a process of its own. Were it written by us, a process that another test starts meanwhile would hold it
-/// open for writing until its exec, and whoever executes the copy by then would get ETXTBSY.
+/// Copies a program, in a separate process. If we wrote the file, a process forked by another test could inherit the
+/// open descriptor, and executing the copy would fail with ETXTBSY.
 #[track_caller]
 pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) {
     let status = Command::new("cp")
@@ -216,7 +216,7 @@ pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) {
     );
 }
 
-/// A copy of busybox that containers may spoil, shared by all roots of this run.
+/// A copy of busybox that containers may damage, shared by all roots of this run.
 pub fn busybox() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
@@ -240,7 +240,7 @@ pub fn applets() -> &'static [String] {
 
 fn compile(name: &str, source: &str, flags: &[&str]) -> PathBuf {
     let (source_path, path) = (scratch().join(format!("{name}.c")), scratch().join(name));
-    // In a guest, which has no compiler.
+    // The guest has no compiler.
     if let Some(compiled) = std::env::var_os("RUNTIME_COMPILED") {
         copy(Path::new(&compiled).join(name), &path);
         return path;
@@ -267,7 +267,7 @@ pub fn helper() -> &'static Path {
     PATH.get_or_init(|| compile("helper", include_str!("helper.c"), &["-static"]))
 }
 
-/// A program whose ELF interpreter is /proc/self/exe, that is whoever executes it.
+/// A program whose ELF interpreter is /proc/self/exe, which is the program that executes it.
 pub fn program_interpreted_by_its_parent() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
@@ -279,7 +279,7 @@ pub fn program_interpreted_by_its_parent() -> &'static Path {
     })
 }
 
-/// All that is compiled here, for a guest that has no compiler: it finds them in `$RUNTIME_COMPILED`.
+/// Everything compiled here, for the guest, which has no compiler: `$RUNTIME_COMPILED` is its directory there.
 pub fn compiled() -> [&'static Path; 2] {
     [helper(), program_interpreted_by_its_parent()]
 }

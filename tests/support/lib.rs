@@ -1,5 +1,5 @@
-//! What every test stands on: a bundle with its own scratch directory, a command with a deadline, and the host's facts.
-//! Whatever a test makes is undone when its [`Bundle`] drops, panic or not.
+//! The basis of every test: a bundle with a scratch directory, a command with a deadline, and facts about the host.
+//! Dropping the [`Bundle`] removes everything a test created, even after a panic.
 
 pub mod bundle;
 pub mod command;

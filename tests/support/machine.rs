@@ -1,5 +1,7 @@
-//! Machines of namespaces in which real engines run (`tests/engines/machine`), one with runc and one with the runtime under test.
-//! A case runs on both at once: what runc cannot do there either is the engine's or this machine's own, and is told so.
+//! Machines made of namespaces (`tests/engines/machine`) for real engines: one with runc, one with the runtime under
+//! test.
+//! Each case runs on both at once. If it also fails with runc, the engine or this machine is at fault, and the report
+//! says so.
 
 use crate::harness::{attempt, patience, wait_for};
 use crate::terminal::Terminal;
@@ -12,7 +14,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 
-/// What tests of engines need of Debian.
+/// The programs that the engine tests need.
 const PROGRAMS: [&str; 8] = [
     "runc",
     "containerd",
@@ -26,13 +28,13 @@ const PROGRAMS: [&str; 8] = [
 
 pub struct Machine {
     name: String,
-    /// The first process inside, by its pid out here.
+    /// The pid of the machine's init, in our pid namespace.
     init: i32,
-    /// `unshare`, whose death kills all inside.
+    /// The `unshare` process. Its death kills everything inside.
     process: Mutex<Option<(Child, ChildStdin, BufReader<ChildStdout>)>>,
 }
 
-/// The engines, each with a turn of its own: its containers are the only ones there while a case runs.
+/// The engines. Only one case of an engine runs at a time, so that all its containers belong to that case.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Engine {
     Containerd,
@@ -41,7 +43,7 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// Removes every container of the engine.
+    /// A command that removes every container of the engine.
     fn tidy(self) -> &'static str {
         match self {
             Engine::Containerd => {
@@ -53,7 +55,7 @@ impl Engine {
     }
 }
 
-/// Every directory beneath one.
+/// All directories below one.
 fn directories(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -72,7 +74,7 @@ pub fn script(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// The one image, made once in a run.
+/// The image for all engines, built once per run.
 pub fn image() -> &'static Path {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();
     IMAGE.get_or_init(|| {
@@ -86,7 +88,7 @@ pub fn image() -> &'static Path {
 }
 
 impl Machine {
-    /// Starts a machine called `name` whose only runtime is `runtime`.
+    /// Starts a machine called `name` in which `runtime` is the only runtime.
     pub fn start(name: &str, runtime: &Path) -> Machine {
         let name = format!("{}{}-{name}", host::PREFIX, std::process::id());
         let mut process = Command::new("unshare")
@@ -116,7 +118,7 @@ impl Machine {
         }
     }
 
-    /// Lays a cable between two machines.
+    /// Connects two machines with a veth pair.
     #[track_caller]
     fn connect(&self, worker: &Machine) {
         let net = |machine: &Machine, line: &str| {
@@ -142,7 +144,7 @@ impl Machine {
         );
     }
 
-    /// A file of the machine, seen from here.
+    /// The path of a machine's file, as seen from here.
     pub fn path(&self, inside: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{inside}", self.init))
     }
@@ -156,7 +158,7 @@ impl Machine {
             .args(["/run/engines/enter", "sh", "-c", line])
     }
 
-    /// Stops the daemons; the answer is what was still alive then, and cgroups that remain.
+    /// Stops the daemons. Returns the processes that were still alive then, and the remaining cgroups.
     fn stop(&self) -> String {
         let Some((mut process, stdin, mut stdout)) = self.process.lock().unwrap().take() else {
             return String::new();
@@ -166,7 +168,7 @@ impl Machine {
         let _ = stdout.read_to_string(&mut left);
         let status = process.wait();
         if !status.is_ok_and(|s| s.success()) {
-            left += "the machine did not stop in order\n";
+            left += "the machine did not stop cleanly\n";
         }
         for hierarchy in host::hierarchies() {
             host::remove_cgroup(&hierarchy.join(&self.name));
@@ -174,7 +176,7 @@ impl Machine {
         left
     }
 
-    /// What an engine's containers have left: processes, cgroups, mounts, state directories.
+    /// What the containers of an engine left behind: processes, cgroups, mounts, state directories.
     fn left(&self, engine: Engine) -> Vec<String> {
         let (processes, cgroups, mounts, states): (&[&str], &[&str], &[&str], &[&str]) =
             match engine {
@@ -210,7 +212,8 @@ impl Machine {
                 left.push(format!("process {pid}: {command}"));
             }
         }
-        // What engines make for themselves. Podman 4.3 forgets its pods' in the hierarchies without controllers.
+        // Cgroups that engines create for themselves. Podman 4.3 leaves those of its pods in hierarchies without
+        // controllers.
         let own = ["conmon", "buildkit"];
         let pods = |path: &Path| {
             let in_bare = ["systemd", "unified"].map(|h| Path::new("/sys/fs/cgroup").join(h));
@@ -235,7 +238,7 @@ impl Machine {
             }
         }
         let table = fs::read_to_string(format!("/proc/{}/mountinfo", self.init)).unwrap();
-        // Engines mount their own directory on itself, and keep the namespace of `--network host`.
+        // Engines bind-mount their own directories on themselves, and keep the namespace of `--network host`.
         let own = [
             "/var/lib/containers/storage/overlay",
             "/run/docker/netns/default",
@@ -262,7 +265,7 @@ impl Machine {
         left
     }
 
-    /// What lives in the machine's pid namespace, by the pids out here.
+    /// The processes in the machine's pid namespace, with their pids in ours.
     fn processes(&self) -> Vec<(i32, String)> {
         let space = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
         let ours = space(&self.init.to_string());
@@ -279,14 +282,14 @@ impl Machine {
     }
 }
 
-/// One machine's side of a case. What `run` says is compared between the machines.
+/// One machine's side of a case. The output of `run` is compared between the machines.
 pub struct Shell<'m> {
     pub machine: &'m Machine,
     told: RefCell<Vec<String>>,
 }
 
 impl Shell<'_> {
-    /// Runs a line of shell to its end. Its status and its stdout, ids apart, must be the same with runc.
+    /// Runs a shell command. Its status and its stdout (without ids) must be the same as with runc.
     pub fn run(&self, line: &str) -> Output {
         let output = self.see(line);
         self.tell(format!(
@@ -297,12 +300,12 @@ impl Shell<'_> {
         output
     }
 
-    /// The same for what differs from run to run: figures, times, pids.
+    /// Runs a shell command whose output is not compared, because it contains figures, times or pids.
     pub fn see(&self, line: &str) -> Output {
         self.machine.cmd(line).output()
     }
 
-    /// Whether this side has the runtime under test, for the few things in which it does better.
+    /// Whether this side runs the runtime under test, for the few cases in which it does better than runc.
     pub fn ours(&self) -> bool {
         self.machine.name.ends_with("ours")
     }
@@ -311,12 +314,12 @@ impl Shell<'_> {
         self.machine.cmd(line).spawn()
     }
 
-    /// What else must be the same with runc.
+    /// Adds a line that must be the same as with runc.
     pub fn tell(&self, text: String) {
         self.told.borrow_mut().push(text);
     }
 
-    /// Repeats a line until its output is as wanted.
+    /// Repeats a command until its output is as expected.
     #[track_caller]
     pub fn wait(&self, line: &str, wanted: impl Fn(&Output) -> bool) -> Output {
         let (begin, patience) = (Instant::now(), patience());
@@ -327,12 +330,12 @@ impl Shell<'_> {
             }
             assert!(
                 begin.elapsed() < patience,
-                "still not after {patience:?}\n{last}"
+                "timed out after {patience:?}; last output:\n{last}"
             );
         }
     }
 
-    /// Resizes a terminal until `line` shows it inside: clients miss a change that comes while they begin.
+    /// Resizes a terminal until `line` reports the new size: clients miss a change that arrives while they start.
     #[track_caller]
     pub fn resize(&self, terminal: &Terminal, line: &str) {
         let mut rows = 30;
@@ -343,11 +346,11 @@ impl Shell<'_> {
         });
     }
 
-    /// Runs a line on a terminal of its own.
+    /// Runs a command on a terminal of its own.
     pub fn terminal(&self, line: &str) -> (Terminal, Running) {
         let (terminal, slave) = Terminal::open();
         terminal.resize(24, 80);
-        // A session of its own, so that the terminal can become the controlling one.
+        // The command needs a session of its own, so that the terminal can become its controlling terminal.
         let running = self
             .machine
             .cmd(line)
@@ -358,7 +361,7 @@ impl Shell<'_> {
     }
 }
 
-/// Container ids are random: 64 hexadecimal digits become `ID`.
+/// Replaces container ids, which are random: 64 hexadecimal digits become `ID`.
 fn without_ids(text: &str) -> String {
     let mut out = String::new();
     let mut word = String::new();
@@ -377,7 +380,7 @@ fn without_ids(text: &str) -> String {
 
 static STARTED: Mutex<Vec<&'static Machine>> = Mutex::new(Vec::new());
 
-/// Starts two machines side by side; they run until the end of the tests.
+/// Starts two machines side by side. They run until the end of the tests.
 fn pair(name: &str) -> Result<[&'static Machine; 2], String> {
     let runc = host::program("runc").canonicalize().unwrap();
     let start = |side: &str, runtime: &Path| -> Result<&'static Machine, String> {
@@ -394,7 +397,7 @@ fn pair(name: &str) -> Result<[&'static Machine; 2], String> {
     })
 }
 
-/// Both machines, started by the first test that wants them: with runc, and with the runtime under test.
+/// Both machines, started by the first test that needs them: one with runc, one with the runtime under test.
 fn machines() -> &'static [&'static Machine; 2] {
     static PAIR: OnceLock<Result<[&'static Machine; 2], String>> = OnceLock::new();
     PROGRAMS.iter().for_each(|p| drop(host::program(p)));
@@ -406,14 +409,14 @@ fn machines() -> &'static [&'static Machine; 2] {
 
 fn turn(engine: Engine) -> MutexGuard<'static, ()> {
     static TURNS: [Mutex<()>; 3] = [const { Mutex::new(()) }; 3];
-    // A case that failed has said so; the next one has its turn all the same.
+    // A case that panicked has been reported, so the next one may run.
     TURNS[engine as usize]
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Runs a case with runc and with ours. Ours must do what runc does, say the same, and leave nothing. A case that fails
-/// with runc is wrong, or this machine is.
+/// Runs a case with runc and with our runtime. Ours must produce the same output and leave nothing behind. If the
+/// case fails with runc, the case or this machine is at fault.
 #[track_caller]
 pub fn compare(engine: Engine, case: fn(&Shell)) {
     let machines = machines();
@@ -421,7 +424,7 @@ pub fn compare(engine: Engine, case: fn(&Shell)) {
     judge(play_on_both(machines, engine, |shell, _| case(shell)), None);
 }
 
-/// For what an engine cannot do on every machine: the test is skipped where runc fails with `limit` in what it says.
+/// Like `compare`, but skips the test if runc fails with `limit` in its output, as an engine may not support it here.
 #[track_caller]
 pub fn compare_unless(limit: &str, engine: Engine, case: fn(&Shell)) {
     let machines = machines();
@@ -432,8 +435,8 @@ pub fn compare_unless(limit: &str, engine: Engine, case: fn(&Shell)) {
     );
 }
 
-/// Runs a case of Docker on two machines with runc, and on two with ours: a first one and a second, called `worker`, which
-/// are 10.9.0.1 and 10.9.0.2 on a cable between them.
+/// Runs a Docker case on two machines with runc, and on two with our runtime. The first machine is 10.9.0.1; the
+/// second, called `worker`, is 10.9.0.2. A veth pair connects them.
 #[track_caller]
 pub fn compare_clusters(case: fn(&Shell, &Shell)) {
     static WORKERS: OnceLock<Result<[&'static Machine; 2], String>> = OnceLock::new();
@@ -466,10 +469,10 @@ pub fn compare_clusters(case: fn(&Shell, &Shell)) {
     judge(play_on_both(machines, Engine::Docker, case), None);
 }
 
-/// How a case ended, and what its lines said.
+/// The result of a case, and the lines to compare.
 type Played = (Result<(), String>, Vec<String>);
 
-/// With runc, and with ours.
+/// Runs a case with runc and with our runtime.
 fn play_on_both(
     machines: &[&Machine; 2],
     engine: Engine,
@@ -485,7 +488,7 @@ fn play_on_both(
             clean(machines[side], engine);
         });
         if result.is_err() {
-            // The next case shall not stumble over what a failed one has not removed.
+            // Remove what the failed case left, so that the next one starts clean.
             shell.see(engine.tidy());
         }
         (result, shell.told.into_inner())
@@ -497,7 +500,7 @@ fn play_on_both(
     })
 }
 
-/// Waits until nothing of an engine's containers is left: engines clean up a little after their client has returned.
+/// Waits until nothing of an engine's containers is left. Engines finish cleaning up after their client has returned.
 #[track_caller]
 fn clean(machine: &Machine, engine: Engine) {
     let mut left = Vec::new();
@@ -521,16 +524,16 @@ fn judge(played: [Played; 2], limit: Option<&str>) {
             let (theirs, ours) = (theirs_told.len(), ours_told.len());
             assert!(theirs == ours, "{theirs} lines with runc, {ours} with ours");
         }
-        (Ok(()), Err(why)) => panic!("it works with runc; with ours: {why}"),
+        (Ok(()), Err(why)) => panic!("works with runc, fails with ours: {why}"),
         (Err(why), ours) if limit.is_some_and(|l| why.contains(l)) => {
             let ours = if ours.is_ok() { "works" } else { "fails" };
-            crate::skip!("with runc too this machine cannot do it (ours {ours}): {why}")
+            crate::skip!("fails with runc on this machine (ours {ours}): {why}")
         }
-        (Err(why), _) => panic!("the case fails with runc: {why}"),
+        (Err(why), _) => panic!("fails with runc: {why}"),
     }
 }
 
-/// Stops every machine and says what was left alive in them; false when anything was.
+/// Stops every machine and reports the processes left in it. Returns false if there were any.
 pub fn stop() -> bool {
     let mut clean = true;
     for machine in STARTED.lock().unwrap().drain(..) {

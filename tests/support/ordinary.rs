@@ -1,5 +1,5 @@
-//! A bundle whose container is an ordinary user's: every call of the runtime is made without any capability, from a copy
-//! of the binary that belongs to that user, and with a state directory of his own.
+//! A bundle for an ordinary user. Every call of the runtime is made without capabilities, from a copy of the binary
+//! that the user owns, and with a state directory of the user's own.
 
 use crate::bundle::Bundle;
 use crate::command::Cmd;
@@ -7,14 +7,14 @@ use crate::{host, json};
 use std::fs;
 use std::os::unix::fs::chown;
 
-/// Nobody's on any machine.
+/// A uid that no machine uses.
 pub const UID: u32 = 54_321;
-/// Where the ids begin that the user may map, in `subordinate`: of users, and of groups.
+/// The first subordinate uid and gid of the user, in `subordinate`.
 pub const SUBUID: u32 = 700_000;
 pub const SUBGID: u32 = 800_000;
 
 impl Bundle {
-    /// The user maps only his own id, which is root in the container.
+    /// The user maps only their own id, to root in the container.
     pub fn ordinary(&mut self) -> &mut Bundle {
         self.runtime = self.file("runtime");
         host::copy(host::runtime(), &self.runtime);
@@ -35,8 +35,8 @@ impl Bundle {
         self
     }
 
-    /// The user may also map 65536 ids of others, from 1 in the container; he is in three groups more than his own. The
-    /// host's own files know nothing of it.
+    /// The user may also map 65536 subordinate ids, from 1 in the container, and is in three supplementary groups.
+    /// The host's own files do not change.
     pub fn subordinate(&mut self) -> &mut Bundle {
         self.ordinary();
         host::program("newuidmap");
@@ -62,7 +62,7 @@ impl Bundle {
         self
     }
 
-    /// `run` as the user, called by `words`.
+    /// Runs `run` as the user, through the command `words`.
     pub fn run_through(&self, words: &[&str], flags: &[&str]) -> Cmd {
         self.write();
         Cmd::new(&self.dir, &self.runtime)
@@ -76,7 +76,7 @@ impl Bundle {
             .through(&self.launcher)
     }
 
-    /// The same user, without `--root`: XDG_RUNTIME_DIR is `run` in the scratch directory.
+    /// The same user without `--root`: XDG_RUNTIME_DIR is `run` in the scratch directory.
     pub fn at_home(&self, words: &[&str]) -> Cmd {
         Cmd::new(&self.dir, &self.runtime)
             .args(words)

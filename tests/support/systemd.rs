@@ -1,5 +1,6 @@
-//! What the tests under systemd share: whether it runs this machine, whose scopes we may make, and what it says of them.
-//! An ordinary user's are made by a systemd of the user's own, whose bus is found by `XDG_RUNTIME_DIR` alone.
+//! Shared by the tests under systemd: whether it is running, which instance creates our scopes, and their properties.
+//! An ordinary user's scopes are created by the user's own instance, whose bus is found through `XDG_RUNTIME_DIR`
+//! alone.
 
 use crate::harness::patience;
 use crate::{Cmd, Output, host};
@@ -9,19 +10,19 @@ pub fn root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// The test is skipped where systemd does not run the machine.
+/// Skips the test if systemd does not run this machine.
 pub fn required() {
     if !Path::new("/run/systemd/system").exists() {
         crate::skip!("no systemd on this machine; the guest has one");
     }
 }
 
-/// Which systemd makes our scopes, as a flag of systemctl.
+/// The systemd instance that creates our scopes, as a flag of systemctl.
 pub fn manager() -> &'static str {
     if root() { "--system" } else { "--user" }
 }
 
-/// Passes on how a user's bus is found.
+/// Passes on the variables that locate a user's bus.
 pub fn with_bus(command: Cmd) -> Cmd {
     match std::env::var("XDG_RUNTIME_DIR") {
         Ok(directory) if !root() => command.env("XDG_RUNTIME_DIR", &directory),
@@ -38,7 +39,7 @@ pub fn systemctl(scratch: &Path, arguments: &[&str]) -> Output {
     .output()
 }
 
-/// Runs a script of shell and expects it to succeed; the answer is what it prints, stderr and all.
+/// Runs a shell script, which must succeed. Returns its stdout and stderr.
 #[track_caller]
 pub fn shell(script: &str, environment: &[(&str, &str)]) -> String {
     let mut command = Cmd::new(host::scratch(), "sh").args(["-c", &format!("exec 2>&1\n{script}")]);
@@ -52,13 +53,13 @@ pub fn shell(script: &str, environment: &[(&str, &str)]) -> String {
     with_bus(command).ok().out
 }
 
-/// The image that the engines run.
+/// The image for the engines.
 pub fn image() -> String {
     let compiled = std::env::var("RUNTIME_COMPILED").expect("only the guest has systemd");
     format!("{compiled}/image.tar")
 }
 
-/// The runtimes that play a case: ours, and with `RUNTIME_PEERS` runc before it, which shows that what is expected is right.
+/// The runtimes under test: ours, and with `RUNTIME_PEERS` also runc, which shows that the expectations are right.
 pub fn players() -> Vec<PathBuf> {
     let peer = std::env::var_os("RUNTIME_PEERS").map(|_| host::program("runc"));
     peer.into_iter()
@@ -66,7 +67,7 @@ pub fn players() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Plays a case with every player; what it prints must be what is expected.
+/// Runs a case with every runtime. Its output must be as expected.
 #[track_caller]
 pub fn both(expected: &str, play: impl Fn(&Path) -> String) {
     for runtime in players() {

@@ -1,5 +1,5 @@
 //! A pseudoterminal whose master the test holds, and the socket on which an engine receives a container's console.
-//! Both collect what arrives with a bound, so that a silent terminal is a failure and not a hang.
+//! Both wait with a time limit, so that a silent terminal is a failure and not a hang.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -17,7 +17,7 @@ pub struct Terminal {
     pub text: String,
 }
 
-/// Whether `fd` has something to say within ten seconds.
+/// Whether `fd` becomes readable within a minute.
 fn readable(fd: BorrowedFd<'_>) -> bool {
     let timeout = Timespec {
         tv_sec: 60,
@@ -27,7 +27,7 @@ fn readable(fd: BorrowedFd<'_>) -> bool {
 }
 
 impl Terminal {
-    /// A new pty: the terminal and its slave end.
+    /// Opens a new pty: the terminal and its slave end.
     pub fn open() -> (Terminal, File) {
         let master =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
@@ -65,12 +65,12 @@ impl Terminal {
         self.master.write_all(text.as_bytes()).unwrap();
     }
 
-    /// One read; false at the end, which a pty's master reports as EIO.
+    /// Reads once. Returns false at the end, which the master of a pty reports as EIO.
     #[track_caller]
     fn more(&mut self) -> bool {
         assert!(
             readable(self.master.as_fd()),
-            "the terminal is silent for a minute after {:?}",
+            "the terminal stayed silent for a minute after {:?}",
             self.text
         );
         let mut buffer = [0; 65536];
@@ -83,19 +83,19 @@ impl Terminal {
         }
     }
 
-    /// Reads until `text` has come.
+    /// Reads until `text` has arrived.
     #[track_caller]
     pub fn expect(&mut self, text: &str) {
         while !self.text.contains(text) {
             assert!(
                 self.more(),
-                "the terminal closed without {text:?}: {:?}",
+                "the terminal closed before printing {text:?}: {:?}",
                 self.text
             );
         }
     }
 
-    /// Reads until nobody holds the slave any more.
+    /// Reads until no process has the slave open.
     #[track_caller]
     pub fn read_all(&mut self) -> String {
         while self.more() {}
@@ -103,7 +103,7 @@ impl Terminal {
     }
 }
 
-/// What an engine binds before it calls `create --console-socket`.
+/// The socket that an engine binds before it calls `create --console-socket`.
 pub struct ConsoleSocket {
     listener: UnixListener,
     pub path: PathBuf,
@@ -118,18 +118,15 @@ impl ConsoleSocket {
         }
     }
 
-    /// The payload and every file descriptor of the one message, and whether the sender then closed.
+    /// Returns the payload and every file descriptor of the one message, and whether the sender then closed.
     #[track_caller]
     pub fn receive(&self) -> (Vec<u8>, Vec<OwnedFd>, bool) {
         assert!(
             readable(self.listener.as_fd()),
-            "nobody connects to the console socket"
+            "no connection to the console socket"
         );
         let (mut stream, _) = self.listener.accept().unwrap();
-        assert!(
-            readable(stream.as_fd()),
-            "nothing arrives on the console socket"
-        );
+        assert!(readable(stream.as_fd()), "no message on the console socket");
         let mut payload = [0; 8192];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -155,7 +152,7 @@ impl ConsoleSocket {
         let (_, mut fds, _) = self.receive();
         assert!(
             fds.len() == 1,
-            "{} file descriptors instead of one",
+            "expected one file descriptor, found {}",
             fds.len()
         );
         Terminal {

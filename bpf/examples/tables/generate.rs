@@ -1,22 +1,22 @@
-//! Works out the system call tables of every architecture from the sources of the crates that keep them.
-//! Shared by the generator (`main.rs` beside it) and by the test that holds the committed tables against those crates.
+//! Generates the system call tables of every architecture from the sources of the crates that maintain them.
+//! Shared by the generator (`main.rs` in this directory) and by the test that compares the committed tables with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// Name to number, the number without the architecture's base.
+/// From a name to its number, without the architecture's base.
 pub type Table = BTreeMap<String, u32>;
 
-/// Where a table comes from: `linux-raw-sys` (generated from the kernel's headers) wherever it knows the architecture.
+/// The source of a table: `linux-raw-sys`, generated from the kernel's headers, if it covers the architecture.
 enum Source {
     RawSys(&'static str),
     SyscallNumbers(&'static str),
-    /// Architectures no crate knows: libseccomp's answer for each name, by architecture token.
+    /// No crate covers the architecture: ask libseccomp for each name, with this architecture token.
     Libseccomp(u32),
 }
 
-/// File name, base of the numbers, source. The same file serves both byte orders.
+/// File name, base of the numbers, source. Both byte orders share one file.
 const TABLES: &[(&str, u32, Source)] = &[
     ("aarch64", 0, Source::RawSys("aarch64")),
     ("arm", 0, Source::RawSys("arm")),
@@ -37,7 +37,7 @@ const TABLES: &[(&str, u32, Source)] = &[
     ("x86_64", 0, Source::RawSys("x86_64")),
 ];
 
-/// The calls of arm's own, far above the others; headers keep them under another prefix (`__ARM_NR_`).
+/// arm's private calls, far above the others. The headers give them their own prefix (`__ARM_NR_`).
 const ARM_PRIVATE: [(&str, u32); 6] = [
     ("breakpoint", 0xf0001),
     ("cacheflush", 0xf0002),
@@ -47,7 +47,7 @@ const ARM_PRIVATE: [(&str, u32); 6] = [
     ("get_tls", 0xf0006),
 ];
 
-/// Constants that share the prefix of the numbers in the headers without being calls.
+/// Constants in the headers that share the prefix of the numbers but are not calls.
 const NOT_CALLS: [&str; 5] = [
     "Linux",
     "OABI_SYSCALL_BASE",
@@ -56,27 +56,27 @@ const NOT_CALLS: [&str; 5] = [
     "arch_specific_syscall",
 ];
 
-/// From this number on every architecture has the same numbers, so a table that ends early can be continued.
+/// All architectures share the numbers from here on, so a table that ends early can be continued.
 const UNIFORM_FROM: u32 = 424;
 
 /// From libseccomp's architecture token and a name to a number.
 pub type Resolve<'a> = dyn Fn(u32, &str) -> i32 + 'a;
 
-/// `linux-raw-sys` and `syscall-numbers`, the root directories of their sources; `resolve` asks libseccomp.
+/// The source directories of `linux-raw-sys` and `syscall-numbers`. `resolve` asks libseccomp.
 pub struct Sources<'a> {
     pub raw_sys: &'a Path,
     pub syscall_numbers: &'a Path,
     pub resolve: Option<&'a Resolve<'a>>,
 }
 
-/// Every table that the sources allow, by file name.
+/// Every table that the sources can provide, by file name.
 pub fn tables(sources: &Sources) -> BTreeMap<&'static str, Table> {
     let mut tables = BTreeMap::new();
     for (file, base, source) in TABLES {
         let table = match source {
             Source::RawSys(arch) => {
                 let mut table = raw_sys(sources.raw_sys, arch, *base);
-                // The other crate follows the kernel more closely: take what is new there.
+                // linux-raw-sys follows the kernel more closely, so newer calls come from there.
                 let known: BTreeSet<u32> = table.values().copied().collect();
                 let newer = syscall_numbers(
                     sources.syscall_numbers,
@@ -107,15 +107,16 @@ pub fn tables(sources: &Sources) -> BTreeMap<&'static str, Table> {
             let mut table: Table = tables["x86_64"].clone();
             table.retain(|_, number| *number >= UNIFORM_FROM);
             for name in &names {
-                // Negative: unknown, or reached only through a multiplexer as far as libseccomp is concerned.
+                // Negative: libseccomp does not know the call, or reaches it only through a multiplexer.
                 if let Ok(number) = u32::try_from(resolve(*token, name)) {
                     table.insert(name.clone(), number);
                 }
             }
-            // On s390 the direct calls exist beside the multiplexers, with the 64-bit architecture's numbers.
+            // s390 has direct calls besides the multiplexers, with the numbers of s390x.
             if *file == "s390" {
                 for (name, number) in &tables["s390x"] {
-                    // libseccomp's pseudo-numbers of multiplexed calls. The kernel has no direct semtimedop there.
+                    // libseccomp uses these pseudo-numbers for multiplexed calls. The kernel has no direct semtimedop
+                    // on s390.
                     if (-299..0).contains(&resolve(*token, name)) && name != "semtimedop" {
                         table.insert(name.clone(), *number);
                     }
@@ -144,7 +145,7 @@ fn syscall_numbers(root: &Path, arch: &str, base: u32) -> Table {
         return Table::new();
     };
     let table = constants(&text, "pub const SYS_", ": c_long = ", base);
-    // This crate names the old 32-bit time calls as the kernel's entry points; profiles name them as the headers do.
+    // This crate uses the kernel's entry points for the old 32-bit time calls; profiles use the names of the headers.
     let renamed = |name: &str| -> String {
         let plain = name
             .strip_suffix("_time32")
@@ -189,7 +190,7 @@ fn constants(text: &str, prefix: &str, middle: &str, base: u32) -> Table {
     table
 }
 
-/// All names of all tables, sorted: the row order of every file.
+/// All names of all tables, sorted. This is the row order of every file.
 pub fn names(tables: &BTreeMap<&'static str, Table>) -> Vec<String> {
     let names: BTreeSet<String> = tables
         .values()
@@ -216,7 +217,7 @@ pub fn names_file(names: &[String]) -> String {
     text
 }
 
-/// The text of one architecture's file: a number per name, `NONE` where it has no such call.
+/// The text of one architecture's file: one number per name, or `NONE` if the architecture lacks the call.
 pub fn table_file(file: &str, table: &Table, names: &[String]) -> String {
     let mut text = format!(
         "//! Generated by `cargo run -p bpf --example tables`: the system call numbers of {file}, in the order of the names.\n\

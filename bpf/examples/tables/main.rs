@@ -1,5 +1,5 @@
-//! Writes src/tables/ anew from the crates `linux-raw-sys` and `syscall-numbers`, and from libseccomp for the three
-//! architectures they lack: `cargo run -p bpf --example tables`, then `cargo fmt`.
+//! Regenerates src/tables/ from the crates `linux-raw-sys` and `syscall-numbers`, and from libseccomp for the three
+//! architectures that they lack: `cargo run -p bpf --example tables`, then `cargo fmt`.
 
 mod generate;
 #[path = "../../tests/support/libseccomp.rs"]

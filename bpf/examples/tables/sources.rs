@@ -1,10 +1,10 @@
-//! Finds what the tables are made from: the sources of two crates in cargo's registry.
-//! Their constants cannot be listed by a program that links the crates, so the sources are read as text.
+//! Locates the sources of the two crates that the tables are generated from, in cargo's registry.
+//! They are read as text, because a program that links a crate cannot list its constants.
 
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The source directories of `linux-raw-sys` and `syscall-numbers` in the versions Cargo.lock names.
+/// The source directories of `linux-raw-sys` and `syscall-numbers`, in the versions that Cargo.lock names.
 pub fn crates() -> (PathBuf, PathBuf) {
     let output = Command::new(env!("CARGO"))
         .args([

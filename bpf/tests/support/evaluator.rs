@@ -1,5 +1,5 @@
-//! The first oracle: what a profile says about one call, read off its rules with nothing shared with the compiler but
-//! the tables. Written from the documented semantics; slow and plain on purpose.
+//! The main oracle: computes the verdict on one call from the documented rules. It shares nothing with the compiler
+//! but the tables, and is slow and plain on purpose.
 
 use super::{OwnedProfile, OwnedRule};
 use bpf::{Action, Arch, Condition, Data, Operator};
@@ -42,13 +42,13 @@ fn holds(c: &Condition, arch: Arch, args: &[u64; 6]) -> bool {
     }
 }
 
-/// An evaluator of one profile: the tables are asked once, so that ten million questions take seconds.
+/// Evaluates one profile. The tables are consulted once, so that ten million calls take seconds.
 pub struct Evaluator<'a> {
     profile: &'a OwnedProfile,
     architectures: Vec<Sorted>,
 }
 
-/// One architecture: of each number the rules that name it, and of each multiplexed call those that name it.
+/// The rules of one architecture, by the number and by the multiplexed call that they name.
 struct Sorted {
     arch: Arch,
     rules: std::collections::BTreeMap<u32, Vec<usize>>,
@@ -111,7 +111,7 @@ impl<'a> Evaluator<'a> {
         if let Some(rule) = unconditional(&own) {
             return action(&rule);
         }
-        // The rule that matches first, among the call's own and those that speak for a call inside of it.
+        // The first match among the call's own rules and the rules for a call inside it.
         let mut candidates: Vec<usize> = own.into_iter().filter(matches).collect();
         for (number, mask, call, rules) in &sorted.multiplexed {
             if *number == data.nr && data.args[0] as u32 & mask == *call {

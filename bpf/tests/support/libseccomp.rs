@@ -1,5 +1,5 @@
-//! libseccomp, loaded at run time: names, numbers, and the programs it makes. Nothing is linked, so that the crate
-//! builds and its other tests run where the library is missing.
+//! libseccomp, loaded at run time: names, numbers and compiled programs. The crate does not link it, so the other
+//! tests build and run where it is missing.
 #![allow(dead_code, reason = "every user needs a part of it")]
 
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
@@ -17,7 +17,7 @@ pub struct Comparison {
     pub b: u64,
 }
 
-/// The functions used, with the types of seccomp.h.
+/// The functions in use, with the types of seccomp.h.
 pub struct Libseccomp {
     resolve: unsafe extern "C" fn(u32, *const c_char) -> c_int,
     init: unsafe extern "C" fn(u32) -> Context,
@@ -28,16 +28,16 @@ pub struct Libseccomp {
     export_bpf: unsafe extern "C" fn(Context, c_int) -> c_int,
 }
 
-/// The address of a function as its type.
+/// Looks up a function and returns its address as the given type.
 ///
 /// # Safety
-/// `F` must be the type of the function with that name.
+/// `F` must be the type of the function with this name.
 unsafe fn symbol<F>(handle: *mut c_void, name: &str) -> Option<F> {
     let name = CString::new(name).expect("a name without NUL");
     // SAFETY: the handle came from dlopen and stays open.
     let symbol = unsafe { libc::dlsym(handle, name.as_ptr()) };
     assert_eq!(size_of::<F>(), size_of::<*mut c_void>());
-    // SAFETY: a function's address, and the caller vouches for its type.
+    // SAFETY: the address is that of a function, and the caller guarantees its type.
     (!symbol.is_null()).then(|| unsafe { std::mem::transmute_copy(&symbol) })
 }
 
@@ -62,7 +62,7 @@ impl Libseccomp {
         }
     }
 
-    /// The number of a call on the architecture with libseccomp's token; a negative pseudo-number where it has none.
+    /// The number of a call on the architecture with this libseccomp token. Negative pseudo-number: no direct call.
     pub fn resolve(&self, token: u32, name: &str) -> i32 {
         let name = CString::new(name).expect("a name without NUL");
         // SAFETY: the function reads a NUL-terminated string and keeps nothing.
@@ -70,7 +70,7 @@ impl Libseccomp {
     }
 
     pub fn filter(&self, default: u32) -> Filter<'_> {
-        // SAFETY: no preconditions; null is looked for.
+        // SAFETY: no preconditions; the result is checked for null.
         let context = unsafe { (self.init)(default) };
         assert!(!context.is_null(), "seccomp_init({default:#x})");
         Filter {
@@ -80,7 +80,7 @@ impl Libseccomp {
     }
 }
 
-/// A filter in the making. Errors are negative errnos.
+/// A filter under construction. Errors are negative errnos.
 pub struct Filter<'a> {
     library: &'a Libseccomp,
     context: Context,
@@ -106,7 +106,7 @@ impl Filter<'_> {
         comparisons: &[Comparison],
     ) -> Result<(), i32> {
         let length = comparisons.len() as c_uint;
-        // SAFETY: the context is alive until drop, and the array has as many elements as said.
+        // SAFETY: the context is alive until drop, and the array has the given number of elements.
         result(unsafe {
             (self.library.rule_add)(self.context, action, number, length, comparisons.as_ptr())
         })
@@ -118,7 +118,7 @@ impl Filter<'_> {
         // SAFETY: the name is NUL-terminated.
         let fd = unsafe { libc::memfd_create(c"filter".as_ptr(), 0) };
         assert!(fd >= 0);
-        // SAFETY: the descriptor is new and nobody else's.
+        // SAFETY: the descriptor is new and has no other owner.
         let mut file = unsafe { std::fs::File::from_raw_fd(fd) };
         // SAFETY: the context is alive until drop, the descriptor open.
         result(unsafe { (self.library.export_bpf)(self.context, file.as_raw_fd()) })
@@ -149,7 +149,7 @@ fn result(code: c_int) -> Result<(), i32> {
     if code == 0 { Ok(()) } else { Err(code) }
 }
 
-/// libseccomp's token: the audit token, but with x32 apart.
+/// libseccomp's token: the audit token, except that x32 has one of its own.
 pub fn token(arch: bpf::Arch) -> u32 {
     if arch == bpf::Arch::X32 {
         0x4000_003e

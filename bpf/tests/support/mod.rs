@@ -1,4 +1,4 @@
-//! Shared by the tests: profiles with owned strings, read from JSON or made at random, and the crate's view of them.
+//! Shared by the tests: profiles with owned strings, parsed from JSON or generated at random.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 pub mod evaluator;
@@ -23,7 +23,7 @@ pub struct OwnedProfile {
 }
 
 impl OwnedProfile {
-    /// Calls `f` with the profile as the crate wants it.
+    /// Calls `f` with the profile as the crate's type.
     pub fn with<R>(&self, f: impl FnOnce(&Profile<String>) -> R) -> R {
         let rules: Vec<Rule<String>> = self
             .rules
@@ -58,7 +58,7 @@ impl OwnedProfile {
     }
 }
 
-/// Docker's default profile, as it is for a container with the default capabilities.
+/// Docker's default profile, as for a container with the default capabilities.
 pub fn docker() -> OwnedProfile {
     read(include_str!("../data/docker.json"))
 }
@@ -72,7 +72,7 @@ pub fn engines() -> [(&'static str, OwnedProfile); 3] {
     ]
 }
 
-/// Reads `linux.seccomp`.
+/// Parses `linux.seccomp`.
 pub fn read(json: &str) -> OwnedProfile {
     let json: Value = serde_json::from_str(json).expect("JSON");
     let errno = |field: &Value| {

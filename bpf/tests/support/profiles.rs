@@ -1,4 +1,4 @@
-//! Profiles made at random, and calls worth asking about: those that a rule's conditions just match or just miss.
+//! Random profiles, and calls that test them: those that match a condition narrowly or miss it narrowly.
 
 use super::random::Random;
 use super::{OwnedProfile, OwnedRule};
@@ -26,7 +26,7 @@ const ACTIONS: [Action; 9] = [
     Action::Log,
 ];
 
-/// Names that are special somewhere: multiplexers and what is inside of them, private calls, the last ones.
+/// Names with a special case: multiplexers, the calls inside them, private calls, the last calls.
 const SPECIAL: [&str; 16] = [
     "socket",
     "socketcall",
@@ -46,7 +46,7 @@ const SPECIAL: [&str; 16] = [
     "no_such_call",
 ];
 
-/// Every name of the commoner tables.
+/// Every name of the common tables.
 pub fn all_names() -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for arch in [
@@ -69,7 +69,7 @@ pub fn all_names() -> Vec<String> {
     names
 }
 
-/// A profile at random that the kernel would not find too long.
+/// A random profile that is not too long for the kernel.
 pub fn random(random: &mut Random, names: &[String]) -> OwnedProfile {
     loop {
         let profile = any(random, names);
@@ -80,7 +80,7 @@ pub fn random(random: &mut Random, names: &[String]) -> OwnedProfile {
     }
 }
 
-/// A profile at random. Most are small, so that rules meet on the same call; some are large, so that jumps get long.
+/// A random profile. Most are small, so that rules often name the same call. Some are large, so that jumps get long.
 fn any(random: &mut Random, names: &[String]) -> OwnedProfile {
     let architectures = match random.below(4) {
         0 => vec![],
@@ -114,7 +114,7 @@ fn any(random: &mut Random, names: &[String]) -> OwnedProfile {
             });
             let names: Vec<String> = names.collect();
             let action = match random.below(ACTIONS.len() + 1) {
-                // The compiler refuses it for write.
+                // The compiler refuses NOTIFY for write.
                 0 if names.iter().all(|name| name != "write") => Action::Notify,
                 n => ACTIONS[n.saturating_sub(1)],
             };
@@ -142,7 +142,7 @@ fn name(random: &mut Random, names: &[String]) -> String {
 
 fn conditions(random: &mut Random) -> Vec<Condition> {
     let count = [0, 0, 1, 1, 1, 2, 3, 6][random.below(8)];
-    // Few arguments, so that an index repeats now and then.
+    // Few arguments, so that an index sometimes repeats.
     let arguments = 1 + random.below(6);
     (0..count)
         .map(|_| Condition {
@@ -154,7 +154,7 @@ fn conditions(random: &mut Random) -> Vec<Condition> {
         .collect()
 }
 
-/// A value or a mask: mostly one near an edge.
+/// A value or a mask, most of them close to an edge.
 pub fn value(random: &mut Random) -> u64 {
     let small = random.below(4) as u64;
     match random.below(10) {
@@ -169,8 +169,8 @@ pub fn value(random: &mut Random) -> u64 {
     }
 }
 
-/// Arguments worth asking about: for every rule's conditions some that match it, and from there datum ± 1, the halves
-/// swapped, and each bit of the word flipped.
+/// Arguments that test a profile. For the conditions of every rule: arguments that match, then variants of them with
+/// the datum ± 1, the halves swapped, and each bit of the word flipped.
 pub fn arguments(profile: &OwnedProfile, random: &mut Random) -> Vec<[u64; 6]> {
     let mut arguments = vec![[0; 6], [u64::MAX; 6]];
     for rule in &profile.rules {

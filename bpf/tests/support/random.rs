@@ -1,4 +1,4 @@
-//! A small generator of random numbers, so that every run of a test asks the same questions.
+//! A small seeded random number generator, so that every run of a test tries the same inputs.
 
 /// xorshift64*.
 pub struct Random(u64);
@@ -15,7 +15,7 @@ impl Random {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// Below `n`.
+    /// A number below `n`.
     pub fn below(&mut self, n: usize) -> usize {
         ((self.next() >> 32) as usize * n) >> 32
     }
@@ -24,7 +24,7 @@ impl Random {
         &list[self.below(list.len())]
     }
 
-    /// True once in `n` times.
+    /// True once in `n` times on average.
     pub fn once_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }

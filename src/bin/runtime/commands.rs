@@ -1,4 +1,4 @@
-//! The commands, each thin: read, plan, launch, or ask the kernel and print.
+//! The commands. Each is thin: it reads, plans and launches, or asks the kernel and prints.
 
 mod checkpoint;
 mod create;
@@ -11,7 +11,6 @@ mod pause;
 mod ps;
 mod restore;
 mod seccomp;
-mod spec;
 mod start;
 mod state;
 mod update;
@@ -23,10 +22,11 @@ use alloc::format;
 use runtime::cli::{self, Command};
 use runtime::error::{During, Result, fail};
 use runtime::facts::{Cgroups, join};
+use runtime::spec::template;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-/// Runs one command; the result is the exit status.
+/// Runs one command and returns the exit status.
 pub fn run(command: &Command<'_>, context: &Context<'_>) -> Result<i32> {
     match command {
         Command::Spec(args) => write_spec(context, args),
@@ -50,15 +50,15 @@ pub fn run(command: &Command<'_>, context: &Context<'_>) -> Result<i32> {
     }
 }
 
-/// `spec`: writes the default config.json, and never over one that is there.
+/// `spec`: writes the default config.json, and refuses to overwrite an existing one.
 fn write_spec(context: &Context<'_>, args: &cli::Spec<'_>) -> Result<i32> {
     let euid = context.start.euid();
     let rootless = args.rootless.then(|| (euid, context.start.egid()));
-    let text = spec::default_spec(host::cgroups()? == Cgroups::V2, rootless);
+    let text = template::default_spec(host::cgroups()? == Cgroups::V2, rootless);
     let path = join(args.bundle.unwrap_or("."), "config.json");
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     match rustix::fs::openat(CWD, path.as_str(), flags, Mode::from_raw_mode(0o666)) {
-        Err(Errno::EXIST) => fail!("{}", spec::EXISTS),
+        Err(Errno::EXIST) => fail!("{}", template::EXISTS),
         file => {
             let written = file.and_then(|file| files::write_all(&file, text.as_bytes()));
             written.during(|| format!("cannot write {path}"))?;
@@ -67,15 +67,15 @@ fn write_spec(context: &Context<'_>, args: &cli::Spec<'_>) -> Result<i32> {
     }
 }
 
-/// Prints to stdout, all of it.
+/// Prints the whole text to stdout.
 pub fn print(text: &str) -> Result<i32> {
     files::write_all(syscalls::calls::stdout(), text.as_bytes())
         .during(|| "cannot write to stdout".into())?;
     Ok(0)
 }
 
-/// What engines parse: the line `NAME version X`, then `commit:` and `spec:`. Put together by the compiler, since
-/// engines ask for nothing more often.
+/// The version, in the format that engines parse: `NAME version X`, then `commit:` and `spec:`. Built at compile
+/// time, because engines ask for it most often.
 pub const VERSION: &str = concat!(
     "runtime version ",
     env!("CARGO_PKG_VERSION"),

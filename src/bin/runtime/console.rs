@@ -1,4 +1,4 @@
-//! The terminal on our side: the engine's console socket, and for a foreground `run` the relay between the
+//! The terminal on the runtime's side: the engine's console socket, and for a foreground `run` the relay between the
 //! caller's terminal and the container's, with the supervision of the process.
 
 use crate::jail;
@@ -15,7 +15,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::termios::{OptionalActions, OutputModes, Termios, Winsize};
 use syscalls::calls;
 
-/// The terminal that the child sends over the pair.
+/// Receives the container's terminal from the child.
 fn receive(socket: BorrowedFd<'_>) -> Result<OwnedFd> {
     let what = || "cannot receive the container's terminal".into();
     let mut name = [0u8; 256];
@@ -33,7 +33,7 @@ fn receive(socket: BorrowedFd<'_>) -> Result<OwnedFd> {
     fail!("cannot receive the container's terminal: no descriptor came")
 }
 
-/// Puts the caller's terminal back as it was, whichever way we leave.
+/// The caller's terminal in raw mode. Dropping it restores the previous settings on every exit path.
 struct Raw(Option<Termios>);
 
 impl Raw {
@@ -43,7 +43,7 @@ impl Raw {
         };
         let mut raw = before.clone();
         raw.make_raw();
-        // As runc: the container's terminal leaves line ends to ours.
+        // As in runc: the caller's terminal translates line ends, not the container's.
         raw.output_modes.insert(OutputModes::OPOST);
         let _ = rustix::termios::tcsetattr(calls::stdin(), OptionalActions::Now, &raw);
         Self(Some(before))
@@ -58,20 +58,19 @@ impl Drop for Raw {
     }
 }
 
-/// The size of the caller's terminal, if it has one: the output may go to one where the input does not come
-/// from it.
+/// The size of the caller's terminal, if there is one. It may be on stdout while stdin is something else.
 fn window() -> Option<Winsize> {
     [calls::stdin(), calls::stdout(), calls::stderr()]
         .into_iter()
         .find_map(|fd| rustix::termios::tcgetwinsize(fd).ok())
 }
 
-/// Its rows and columns.
+/// The rows and columns of the caller's terminal.
 pub fn size() -> Option<(u16, u16)> {
     window().map(|size| (size.ws_row, size.ws_col))
 }
 
-/// The container's window takes the size of the caller's.
+/// Sets the container's window size to that of the caller's terminal.
 fn copy_size(master: BorrowedFd<'_>) {
     if let Some(size) = window() {
         let _ = rustix::termios::tcsetwinsize(master, size);
@@ -86,15 +85,15 @@ const SIGCHLD: i32 = 17;
 const SIGURG: i32 = 23;
 const SIGWINCH: i32 = 28;
 
-/// A process that ends within this time is not worth a jail, which costs a tenth of its start.
+/// A process that exits within this time is not worth a jail, which costs a tenth of its start.
 const BRIEF: rustix::event::Timespec = rustix::event::Timespec {
     tv_sec: 0,
     tv_nsec: 5_000_000,
 };
 
-/// Waits for the process in the foreground: relays its terminal, when `console` brings one, every signal
-/// we get, and that it is `ready`. Returns its exit status as a shell has it. Signals must be blocked. With `jail`
-/// this process gives up what it will not need, for good.
+/// Supervises a foreground process until it exits: relays its terminal (if `console` delivers one), every signal that
+/// arrives, and its readiness (`ready`). Returns its exit status as a shell does. Signals must be blocked. With
+/// `jail`, this process permanently gives up the system calls that it no longer needs.
 pub fn supervise(
     pidfd: BorrowedFd<'_>,
     console: Option<OwnedFd>,
@@ -117,7 +116,7 @@ pub fn supervise(
     }))
 }
 
-/// Until the process has ended and what it wrote to its terminal is passed on.
+/// Returns once the process has exited and its last output has been relayed.
 fn watch(
     pidfd: BorrowedFd<'_>,
     console: Option<OwnedFd>,
@@ -130,7 +129,7 @@ fn watch(
     let mut relay = master.map(Relay::new).transpose()?;
     let mut ended = false;
     loop {
-        // Arrays, not vectors: this loop may turn for years and nothing is ever freed.
+        // Arrays, not vectors: this loop may run for years, and memory is never freed.
         let [master, stdin, stdout] = relay.as_ref().map_or([None; 3], Relay::wants);
         let process = (!ended).then_some((pidfd, PollFlags::IN));
         let signal = Some((signals.as_fd(), PollFlags::IN));
@@ -156,7 +155,7 @@ fn watch(
             match (signal, &relay) {
                 (SIGCHLD | SIGURG, _) => {}
                 (SIGWINCH, Some(relay)) => copy_size(relay.master.as_fd()),
-                // Only a reader who does not read keeps us, and somebody has lost patience.
+                // The process has exited and only a reader that does not read keeps us. A signal ends that wait.
                 (SIGHUP | SIGINT | SIGQUIT | SIGTERM, _) if ended => return Ok(()),
                 _ => drop(calls::pidfd_send_signal(pidfd, signal)),
             }
@@ -178,26 +177,26 @@ fn watch(
     }
 }
 
-/// The two directions between the caller's terminal and the container's. A side that does not take what is
-/// there for it holds up nothing but that direction.
+/// The two directions between the caller's terminal and the container's. A side that does not read blocks only its
+/// own direction.
 struct Relay {
     master: OwnedFd,
-    /// Read from stdin and not yet taken by the container.
+    /// Read from stdin and not written to the container yet.
     input: Vec<u8>,
-    /// Read from the container and not yet taken by stdout.
+    /// Read from the container and not written to stdout yet.
     output: Vec<u8>,
     input_open: bool,
     output_open: bool,
 }
 
 const CHUNK: usize = 16 * 1024;
-/// A pipe that can be written to takes as much at once (PIPE_BUF), so that a write of it does not block.
+/// A writable pipe accepts this many bytes at once (PIPE_BUF), so the write does not block.
 const PIECE: usize = 4096;
 
 impl Relay {
     fn new(master: OwnedFd) -> Result<Self> {
         copy_size(master.as_fd());
-        // A container that does not read must not stop us from taking what it writes.
+        // A container that does not read must not keep us from reading its output.
         rustix::io::ioctl_fionbio(&master, true).during(|| "cannot prepare the terminal".into())?;
         Ok(Self {
             master,
@@ -208,8 +207,8 @@ impl Relay {
         })
     }
 
-    /// What to wait for, on the master, stdin and stdout. One that is closed is not looked at again: it would
-    /// be ready for ever.
+    /// The events to wait for on the master, stdin and stdout. A closed one is left out, because poll would always
+    /// report it.
     fn wants(&self) -> [Option<(BorrowedFd<'_>, PollFlags)>; 3] {
         let mut flags = PollFlags::empty();
         flags.set(PollFlags::IN, self.output_open && self.output.is_empty());
@@ -222,7 +221,7 @@ impl Relay {
         ]
     }
 
-    /// Moves what can be moved, where each of the three is ready.
+    /// Moves as much as possible. The arguments tell which of the three is ready.
     fn move_bytes(&mut self, master: bool, stdin: bool, stdout: bool) {
         if stdout {
             self.give_output();
@@ -244,7 +243,7 @@ impl Relay {
         match rustix::io::write(&self.master, &self.input) {
             Ok(n) => drop(self.input.drain(..n)),
             Err(Errno::INTR | Errno::AGAIN) => {}
-            // Nobody has the other side open.
+            // The other side is closed.
             Err(_) => self.input.clear(),
         }
     }
@@ -259,13 +258,13 @@ impl Relay {
         }
     }
 
-    /// Whether there is something for stdout, looking for more of it when there is not.
+    /// Whether there is output for stdout. Tries to read some if there is none.
     fn has_output(&mut self) -> bool {
         if self.output.is_empty() && self.output_open {
             match rustix::io::read(&self.master, spare_capacity(&mut self.output)) {
                 Ok(n) if n > 0 => {}
                 Err(Errno::INTR | Errno::AGAIN) => {}
-                // EIO: nobody has the other side open.
+                // EIO: the other side is closed.
                 _ => self.output_open = false,
             }
         }

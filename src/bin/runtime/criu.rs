@@ -1,5 +1,5 @@
-//! criu(8), which saves processes to disk and brings them back: what it is told about a container of ours, as a list
-//! of arguments made from the plan and the command line, and how it is run.
+//! Runs criu(8), which saves processes to disk and restores them. Its arguments are derived from the plan and the
+//! command line.
 
 use crate::context::Context;
 use crate::files;
@@ -16,18 +16,18 @@ use rustix::fd::RawFd;
 use rustix::fs::CWD;
 use syscalls::step::{Bind, Step};
 
-/// In the image directory: what stdin, stdout and stderr of the container's process were.
+/// The file in the image directory that records the targets of the process's stdin, stdout and stderr.
 pub const DESCRIPTORS: &str = "descriptors.json";
-/// By this name a masked file is known to the image, as in runc.
+/// The name of a masked file in the image, as in runc.
 const NULL: &str = "/dev/null";
 
-/// A new mount namespace (clone(2), CLONE_NEWNS): only then is there a root and what is mounted in it.
+/// A new mount namespace (clone(2), CLONE_NEWNS). Only then are there a root and mounts to handle.
 pub const NEW_MOUNTS: u64 = linux_raw_sys::general::CLONE_NEWNS as u64;
-/// Its program keeps the other end of a terminal to itself, and would leave the container with one that is dead.
+/// The criu program keeps the master of a terminal to itself, so the restored container would have a dead terminal.
 pub const NO_TERMINAL: &str =
-    "it has a terminal (process.terminal of config.json), which the program criu cannot pass on";
+    "it has a terminal (process.terminal of config.json), which the criu program cannot hand over";
 
-/// Where criu reads and writes.
+/// The directories that criu reads and writes.
 pub struct Places<'a> {
     pub images: &'a str,
     pub work: &'a str,
@@ -45,7 +45,7 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// Makes a directory that only root may look into: it holds the memory of processes.
+    /// Creates a directory that only root can access, because it holds the memory of processes.
     pub fn make(path: &str) -> Result<()> {
         files::make_directories(path, 0o700).map_err(|(at, errno)| {
             Error::from_errno(format!("cannot make the directory {at}"), errno)
@@ -61,7 +61,7 @@ pub enum External<'p> {
     Mask(&'p CStr),
 }
 
-/// The mounts of the plan that criu cannot make from what is in its image.
+/// The mounts of the plan that criu cannot recreate from its image.
 pub fn externals(plan: &Plan) -> impl Iterator<Item = External<'_>> {
     plan.steps.iter().filter_map(|step| match step {
         Step::Bind(Bind { target, source, .. }) => Some(External::Bind(target, source)),
@@ -70,7 +70,7 @@ pub fn externals(plan: &Plan) -> impl Iterator<Item = External<'_>> {
     })
 }
 
-/// `net` or `pid`, of which criu takes namespaces from outside as they are; the name that the image has for it.
+/// For `net` and `pid`, the external namespaces that criu accepts: the name in the image.
 pub fn outer_namespace(name: &str) -> Option<(&'static str, &'static str)> {
     match name {
         "network" => Some(("net", "extRootNetNS")),
@@ -92,7 +92,7 @@ fn common(
         places.images,
         "--work-dir",
         places.work,
-        // What is in a network namespace is the engine's to set up.
+        // The engine configures the network namespace.
         "--empty-ns",
         "net",
     ]
@@ -109,7 +109,7 @@ fn common(
     ];
     let given = same.iter().filter(|(given, _)| *given);
     args.extend(given.map(|(_, name)| (*name).to_owned()));
-    // A file of criu's own options, for what engines have no flag for.
+    // A file with criu's own options, for those that engines have no flag for.
     let config = annotations.iter().find(|(key, _)| key == "org.criu.config");
     if let Some((_, path)) = config {
         args.extend(["--config".to_owned(), path.clone()]);
@@ -117,16 +117,16 @@ fn common(
     args
 }
 
-/// What `dump` needs to know of the container that runs.
+/// The properties of the running container that `dump` needs.
 pub struct Running<'a> {
     pub pid: i32,
-    /// `None` where its mounts are the host's.
+    /// `None` if it has the host's mounts.
     pub rootfs: Option<&'a str>,
-    /// The directory of the cgroup that is frozen meanwhile.
+    /// The cgroup directory to freeze during the dump.
     pub freezer: Option<String>,
-    /// Mount points and the names that the image has for them.
+    /// The mount points and their names in the image.
     pub mounts: &'a [(String, Cow<'a, str>)],
-    /// Namespaces of others, by their name in the spec, and their inodes.
+    /// External namespaces, by their name in the spec, with their inodes.
     pub namespaces: &'a [(&'a str, u64)],
 }
 
@@ -182,13 +182,13 @@ pub fn dump(
     Ok(args)
 }
 
-/// What `restore` needs to know besides the plan.
+/// The input of `restore` besides the plan.
 pub struct Restored<'a> {
-    /// Where the root is bound for it; `None` where its mounts are the host's.
+    /// The path where the root is bound for criu. `None` if the container has the host's mounts.
     pub root: Option<&'a str>,
     pub pid_file: &'a str,
     pub cgroup: Option<&'a str>,
-    /// Our descriptors that take the places of others, by the names that the image has for them.
+    /// Our descriptors that replace external ones, with their names in the image.
     pub descriptors: &'a [(RawFd, String)],
 }
 
@@ -202,13 +202,13 @@ pub fn restore(
 ) -> Vec<String> {
     let mut args = common(&arguments.images, places, annotations);
     args.insert(0, "restore".to_owned());
-    // Our child, as one that we started ourselves, and not criu's.
+    // The restored process becomes our child instead of criu's, as if we had started it.
     args.extend(["--restore-detached", "--restore-sibling"].map(str::to_owned));
     args.extend(["--pidfile", restored.pid_file, "--evasive-devices"].map(str::to_owned));
     if let Some(root) = restored.root {
         args.extend(["--root".to_owned(), root.to_owned()]);
     }
-    // criu is in the cgroup already. Those below it come back there, wherever they were.
+    // criu runs in the cgroup already. It recreates the cgroups below it, wherever they were.
     let mode = match restored.cgroup {
         Some(_) => arguments.images.manage_cgroups_mode.unwrap_or("soft"),
         None => "ignore",
@@ -229,7 +229,7 @@ pub fn restore(
     for external in externals(plan) {
         let (name, source) = match external {
             External::Bind(target, source) => (target.to_string_lossy(), source.to_string_lossy()),
-            // All of them have one name.
+            // All masked files share one name.
             External::Mask(_) if masked => continue,
             External::Mask(_) => {
                 masked = true;
@@ -254,7 +254,7 @@ pub fn restore(
     args
 }
 
-/// The name that the image gets for an external mount.
+/// The name of an external mount in the image.
 pub fn image_name<'p>(external: &External<'p>) -> Cow<'p, str> {
     match external {
         External::Bind(target, _) => target.to_string_lossy(),
@@ -262,7 +262,7 @@ pub fn image_name<'p>(external: &External<'p>) -> Cow<'p, str> {
     }
 }
 
-/// Runs criu, `--criu` or the one in PATH. An error holds the last errors of its log, and where that is.
+/// Runs criu: `--criu` or the one in PATH. An error contains the last errors in its log and the log's path.
 pub fn run(
     context: &Context<'_>,
     args: &[String],
@@ -270,7 +270,7 @@ pub fn run(
     needs: &Needs<'_>,
 ) -> Result<()> {
     let log = runtime::facts::join(places.work, places.log);
-    // One of an earlier run would tell of other errors.
+    // The log of an earlier run would contain other errors.
     let _ = rustix::fs::unlink(log.as_str());
     let name = context.globals.criu.unwrap_or("criu");
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -286,7 +286,7 @@ pub fn run(
         })
 }
 
-/// The last errors in a log of criu's, of which the first is the cause more often than the last.
+/// The last errors in criu's log. The first of them is usually the cause.
 fn last_errors(log: &str) -> String {
     const MOST: usize = 3;
     let errors: Vec<&str> = log

@@ -1,5 +1,5 @@
-//! A connection to D-Bus: calls, their replies, and the signal that a job is done. Source: the D-Bus specification,
-//! Authentication Protocol.
+//! A connection to D-Bus: method calls, replies, and the signal that a job has finished. Source: the D-Bus
+//! specification, Authentication Protocol.
 
 use crate::files;
 use crate::socket;
@@ -16,7 +16,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
-/// How many seconds an answer may take.
+/// The timeout for a reply, in seconds.
 const PATIENCE: i64 = 30;
 
 const BUS: Object = Object {
@@ -25,17 +25,17 @@ const BUS: Object = Object {
     interface: "org.freedesktop.DBus",
 };
 
-/// The error that a call was answered with: its name and what it says.
+/// An error reply: its name and its text.
 pub struct Refused {
     pub name: String,
     pub text: String,
 }
 
-/// A connection to a bus, or to systemd alone.
+/// A connection to a bus, or directly to systemd.
 pub struct Bus {
     socket: OwnedFd,
     last_serial: u32,
-    /// Signals that came while something else was waited for: member and body.
+    /// Signals that arrived while waiting for something else: member and body.
     signals: Vec<(String, Vec<u8>)>,
     deadline: i64,
 }
@@ -45,8 +45,8 @@ fn now() -> i64 {
 }
 
 impl Bus {
-    /// Connects to the socket at this path and says who we are by the credentials of the socket, which hold in a user
-    /// namespace too. `direct`: systemd is at the other end, and there is no bus to greet.
+    /// Connects to the socket at this path. We authenticate by the socket's credentials, which also work in a user
+    /// namespace. `direct`: systemd itself is the peer, so there is no bus to say Hello to.
     pub fn connect(path: &str, direct: bool) -> Result<Self> {
         let mut bus = Self {
             socket: socket::connect(path, "D-Bus")?,
@@ -66,7 +66,7 @@ impl Bus {
             let expected: &[u8] = if lines == 0 { b"DATA" } else { b"OK " };
             if !line.starts_with(expected) {
                 fail!(
-                    "D-Bus: {path} refuses us: {:?}",
+                    "D-Bus: {path} rejects the authentication: {:?}",
                     String::from_utf8_lossy(&line)
                 );
             }
@@ -80,7 +80,7 @@ impl Bus {
         Ok(bus)
     }
 
-    /// Has signals of this interface sent to us.
+    /// Subscribes to signals of this interface.
     pub fn listen(&mut self, to: &Object) -> Result<()> {
         let mut rule = Body::default();
         rule.text(&format!(
@@ -92,7 +92,7 @@ impl Bus {
         Ok(())
     }
 
-    /// Calls a method and waits for what it answers.
+    /// Calls a method and waits for its reply.
     pub fn call(
         &mut self,
         object: &Object,
@@ -120,7 +120,7 @@ impl Bus {
         }
     }
 
-    /// Waits for the signal that `wanted` knows, also among those that came before.
+    /// Waits for a signal that `wanted` recognises, including signals that arrived earlier.
     pub fn wait<T>(&mut self, mut wanted: impl FnMut(&str, Reader<'_>) -> Option<T>) -> Result<T> {
         loop {
             for (member, body) in core::mem::take(&mut self.signals) {
@@ -170,7 +170,7 @@ impl Bus {
         });
         match message.transpose()?.flatten() {
             Some(message) => Ok(message),
-            None => fail!("D-Bus: a message that cannot be read"),
+            None => fail!("D-Bus: malformed message"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Whole files read and written in few calls, with errors that name them. procfs and cgroup files want
-//! one write for one value, which is what `write` does.
+//! Reads and writes whole files in few calls, with errors that name the file. procfs and cgroup files require one
+//! write per value, which is what `write` does.
 
 use alloc::format;
 use alloc::string::String;
@@ -33,7 +33,7 @@ pub fn read_open(file: &OwnedFd) -> rustix::io::Result<Vec<u8>> {
     }
 }
 
-/// Reads the beginning of a file, in one read and without allocating.
+/// Reads the beginning of a file, with one read and without allocating.
 pub fn read_into(path: &str, bytes: &mut [u8]) -> Result<usize> {
     let what = || format!("cannot read {path}");
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -41,7 +41,7 @@ pub fn read_into(path: &str, bytes: &mut [u8]) -> Result<usize> {
     rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *bytes)).during(what)
 }
 
-/// Writes a value into an existing file, in one write.
+/// Writes a value to an existing file, with one write.
 pub fn write<P: Arg + Copy>(dir: impl AsFd, path: P, value: &[u8]) -> rustix::io::Result<()> {
     let file = rustix::fs::openat(dir, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
     match rustix::io::retry_on_intr(|| rustix::io::write(&file, value))? {
@@ -50,12 +50,12 @@ pub fn write<P: Arg + Copy>(dir: impl AsFd, path: P, value: &[u8]) -> rustix::io
     }
 }
 
-/// Writes a file under a name of our own and renames it into place, so that a reader sees all or nothing.
+/// Writes a temporary file and renames it into place, so that readers see the old or the new content.
 pub fn replace(dir: impl AsFd, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
     Replacement::write(dir.as_fd(), name, bytes, mode)?.put_in_place()
 }
 
-/// A file that is written and waits under a name of its own; it goes again unless it is put in its place.
+/// A complete file under a temporary name. It is removed unless it is renamed into place.
 pub struct Replacement<'f> {
     dir: BorrowedFd<'f>,
     name: &'f str,
@@ -67,7 +67,7 @@ impl<'f> Replacement<'f> {
         let new = format!("{name}.new{}", rustix::process::getpid().as_raw_nonzero());
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // Whatever has that name is not ours: a file of somebody else must not become this one.
+        // Remove whatever has that name, so that no one else's file becomes the new one.
         let _ = rustix::fs::unlinkat(dir, new.as_str(), AtFlags::empty());
         let file = rustix::fs::openat(dir, new.as_str(), flags, Mode::from_raw_mode(mode))
             .during(|| format!("cannot write {name}"))?;
@@ -98,14 +98,14 @@ impl Drop for Replacement<'_> {
     }
 }
 
-/// The path of an open file, absolute and without links; an error if it is not UTF-8.
+/// The path of an open file, absolute and without symbolic links. A path that is not UTF-8 is an error.
 pub fn path_of(file: BorrowedFd<'_>) -> rustix::io::Result<String> {
     let link = format!("/proc/self/fd/{}", file.as_raw_fd());
     let path = rustix::fs::readlinkat(CWD, link.as_str(), Vec::new())?;
     path.into_string().map_err(|_| Errno::ILSEQ)
 }
 
-/// Makes a directory and those above it that are missing; an error comes with the one that cannot be made.
+/// Creates a directory and its missing parents. An error names the one that failed.
 pub fn make_directories(path: &str, mode: u32) -> core::result::Result<(), (&str, Errno)> {
     let above = path.match_indices('/').filter(|(at, _)| *at > 0);
     for (at, _) in above.chain([(path.len(), "")]) {
@@ -117,7 +117,7 @@ pub fn make_directories(path: &str, mode: u32) -> core::result::Result<(), (&str
     Ok(())
 }
 
-/// Writes everything, however many calls it takes.
+/// Writes all bytes, with as many calls as necessary.
 pub fn write_all(file: impl AsFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
     while !bytes.is_empty() {
         let n = rustix::io::retry_on_intr(|| rustix::io::write(file.as_fd(), bytes))?;

@@ -1,5 +1,5 @@
-//! Hooks that the runtime itself runs: prestart and createRuntime before the root is entered,
-//! poststart and poststop around the process's life. The state goes to their stdin.
+//! The hooks that the runtime itself runs: prestart and createRuntime before pivot_root, poststart after the start,
+//! poststop after the deletion. They get the state on stdin.
 
 use alloc::borrow::ToOwned;
 use alloc::ffi::CString;
@@ -13,7 +13,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use syscalls::calls::Arg;
 use syscalls::report::{Call, Fault, Text};
 
-/// Runs hooks of one kind in their order and stops at the first that fails.
+/// Runs the hooks of one kind in order, and stops at the first that fails.
 pub fn run(kind: &str, hooks: &[Hook], state: &State, status: &str) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());
@@ -25,7 +25,7 @@ pub fn run(kind: &str, hooks: &[Hook], state: &State, status: &str) -> Result<()
         .try_for_each(|(n, hook)| run_one(kind, n, hook, &json, state))
 }
 
-/// Runs all poststop hooks; one that fails is told of and the others still run (runtime.md, Lifecycle).
+/// Runs all poststop hooks. A failure is logged, and the remaining hooks still run (runtime.md, Lifecycle).
 pub fn run_poststop(state: &State) {
     let Ok(json) = serde_json::to_vec(&state.shown(runtime::state::STOPPED)) else {
         return;
@@ -38,7 +38,7 @@ pub fn run_poststop(state: &State) {
 }
 
 fn run_one(kind: &str, n: usize, hook: &Hook, json: &[u8], state: &State) -> Result<()> {
-    // As runc words it, which people look for.
+    // runc's wording, which users search for.
     let place = format!("error running {kind} hook #{n}: {}", hook.path);
     let c_string = |s: &str| {
         CString::new(s).map_err(|_| Error::new(format!("{place}: a string with a zero byte")))
@@ -84,12 +84,12 @@ fn run_one(kind: &str, n: usize, hook: &Hook, json: &[u8], state: &State) -> Res
 
 const SIGSYS: i32 = 31;
 
-/// How a hook failed, in words, with what it wrote.
+/// Describes the failure of a hook, including its output.
 pub fn failure(fault: Fault, timeout: Option<u32>, output: &str) -> String {
     let number = fault.errno.raw_os_error();
     let mut text = match fault.call {
         Call::hook_status => format!("exit status {number}"),
-        // What a filter has forbidden.
+        // The seccomp filter forbids a call of the hook.
         Call::hook_signal if number == SIGSYS => "bad system call".to_owned(),
         Call::hook_signal => format!("killed by signal {number}"),
         Call::hook_timeout => match timeout {

@@ -1,4 +1,4 @@
-//! Probes the facts of the host that a plan depends on, once, before the plan is made.
+//! Probes the facts of the host that a plan depends on, once, before planning.
 
 use crate::files;
 use alloc::borrow::ToOwned;
@@ -13,13 +13,13 @@ use syscalls::{Start, calls};
 
 /// include/uapi/linux/magic.h
 const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
-/// The inode of the first user namespace (PROC_USER_INIT_INO, include/linux/proc_ns.h).
+/// The inode of the initial user namespace (PROC_USER_INIT_INO, include/linux/proc_ns.h).
 const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 
-/// Probes everything; the security modules only when `labels` says that the spec names one, which spares every other start
-/// two look-ups.
+/// Probes everything. Security modules are probed only if the spec sets a label (`labels`), which saves two lookups
+/// in every other start.
 pub fn probe(start: Start, labels: bool) -> Result<Facts> {
-    // Capabilities without a gap: 40 was the last one for years.
+    // Starts at 40, which was the last capability for years, because capabilities are numbered without gaps.
     let known = |n: u32| rustix::thread::capability_is_in_bounding_set(bit(n)).is_ok();
     let mut last_capability = 40;
     while last_capability > 0 && !known(last_capability) {
@@ -30,7 +30,7 @@ pub fn probe(start: Start, labels: bool) -> Result<Facts> {
     }
     let euid = start.euid();
     let in_user_namespace = in_user_namespace()?;
-    // Root of the first user namespace is asked nothing: what it lacks shows where it needs it.
+    // Root in the initial user namespace is not probed: a missing permission shows where it is needed.
     let ordinary = euid != 0 || in_user_namespace;
     let privileged = !ordinary || has_sys_admin();
     Ok(Facts {
@@ -49,11 +49,11 @@ pub fn probe(start: Start, labels: bool) -> Result<Facts> {
     })
 }
 
-/// Whether we are in another user namespace than the first.
+/// Whether our user namespace is not the initial one.
 pub fn in_user_namespace() -> Result<bool> {
     let path = c"/proc/self/ns/user";
     let namespace = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::INO)
-        .during(|| "cannot look at /proc/self/ns/user (is /proc mounted?)".to_owned())?;
+        .during(|| "cannot inspect /proc/self/ns/user (is /proc mounted?)".to_owned())?;
     Ok(namespace.stx_ino != FIRST_USER_NAMESPACE)
 }
 
@@ -63,7 +63,7 @@ fn has_sys_admin() -> bool {
         .is_ok_and(|caps| caps.effective.contains(CapabilitySet::SYS_ADMIN))
 }
 
-/// Whether our mount namespace belongs to our user namespace. Where it does not, it is of one above.
+/// Whether our user namespace owns our mount namespace. Otherwise an ancestor owns it.
 fn owns_mounts() -> rustix::io::Result<bool> {
     let open =
         |path| rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
@@ -79,7 +79,7 @@ fn bit(n: u32) -> rustix::thread::CapabilitySet {
     rustix::thread::CapabilitySet::from_bits_retain(1 << n)
 }
 
-/// How cgroups are mounted.
+/// The cgroup hierarchies mounted here.
 pub fn cgroups() -> Result<Cgroups> {
     let unified =
         rustix::fs::statfs(CGROUPS).is_ok_and(|fs| fs.f_type as u64 == CGROUP2_SUPER_MAGIC);
@@ -89,7 +89,7 @@ pub fn cgroups() -> Result<Cgroups> {
     }
 }
 
-/// Where procfs and sysfs are mounted, lowest first.
+/// The mount points of procfs and sysfs, lowest first.
 pub fn pseudo_mounts() -> Result<Vec<String>> {
     Ok(facts::pseudo_mounts(&mountinfo()?))
 }

@@ -1,5 +1,5 @@
-//! The supervisor of a foreground container lives as long as the container and reads what it writes, so it
-//! gives up every system call but those it still needs: to relay, to wait, and to remove what is left.
+//! The seccomp filter of the supervisor, which exists as long as its foreground container and reads the container's
+//! output. It leaves only the system calls that relaying, waiting and cleaning up need.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -9,7 +9,7 @@ use syscalls::calls;
 
 const EPERM: u16 = 1;
 
-/// What `console::supervise` and `delete::remove` call, and the allocator.
+/// The system calls of `console::supervise`, `delete::remove` and the allocator.
 const NEEDED: [&str; 36] = [
     "brk",
     "clock_gettime",
@@ -49,7 +49,7 @@ const NEEDED: [&str; 36] = [
     "writev",
 ];
 
-/// Confines this process from here on.
+/// Installs the filter in this process, permanently.
 pub fn enter() -> Result<()> {
     let rules = [Rule {
         names: &NEEDED,

@@ -1,5 +1,5 @@
-//! What the program tells: errors and warnings on stderr, and the error once more in the file that
-//! `--log` names, in the form engines parse (one object or line for a failure).
+//! Errors and warnings: on stderr, and in the file given by `--log`. Engines parse that file, so a failure is exactly
+//! one object or line in it.
 
 use crate::files;
 use alloc::format;
@@ -7,7 +7,7 @@ use alloc::string::String;
 use rustix::fs::{CWD, Mode, OFlags};
 use serde::Serialize;
 
-/// Where and how to log.
+/// The destination and the format of messages.
 #[derive(Clone, Copy, Default)]
 pub struct Log<'a> {
     pub file: Option<&'a str>,
@@ -22,7 +22,7 @@ struct Line<'a> {
 }
 
 impl Log<'_> {
-    /// The error the program ends with.
+    /// Logs the error with which the program exits.
     pub fn error(&self, text: &str) {
         let line = self.line("error", text);
         match self.file {
@@ -35,8 +35,8 @@ impl Log<'_> {
         }
     }
 
-    /// A warning about something that was done all the same. To the log alone if there is one: stderr is then the
-    /// container's. Of something that failed there must be nothing in the log but the error.
+    /// Logs a warning about an operation that succeeded. With `--log` it goes to the log only, because stderr then
+    /// belongs to the container. After a failure the log must contain the error alone.
     pub fn warning(&self, text: &str) {
         match self.file {
             Some(path) => self.append(path, &self.line("warning", text)),
@@ -44,7 +44,7 @@ impl Log<'_> {
         }
     }
 
-    /// What was done: for `--debug`.
+    /// Logs a step, for `--debug`.
     pub fn debug(&self, text: &str) {
         let line = self.line("debug", text);
         match self.file {
@@ -79,12 +79,12 @@ impl Log<'_> {
     }
 }
 
-/// A warning on stderr alone, since engines take the log for one failure.
+/// Prints a warning to stderr only, because engines read the log as one failure.
 pub fn warn(text: &str) {
     tell(&format!("runtime: warning: {}\n", OneLine(text)));
 }
 
-/// A text whose control characters are written as escapes: it comes from files that may hold anything.
+/// A text with its control characters escaped. Texts can come from files with arbitrary content.
 struct OneLine<'a>(&'a str);
 
 impl core::fmt::Display for OneLine<'_> {
@@ -104,7 +104,7 @@ fn tell(text: &str) {
     let _ = files::write_all(syscalls::calls::stderr(), text.as_bytes());
 }
 
-/// Now as RFC 3339 with nanoseconds, in UTC.
+/// The present time as RFC 3339 with nanoseconds, in UTC.
 pub fn now() -> String {
     let (seconds, nanos) = syscalls::calls::realtime();
     runtime::state::rfc3339(seconds, nanos)

@@ -1,5 +1,5 @@
-//! Writes the id mappings of a new user namespace: into procfs, or where the ids are not our own by newuidmap and
-//! newgidmap, which know whose they are. Source: user_namespaces(7), newuidmap(1).
+//! Writes the id mappings of a new user namespace: directly, or for subordinate ids through newuidmap and newgidmap,
+//! which know the owners of ids. Source: user_namespaces(7), newuidmap(1).
 
 use crate::files;
 use crate::program::{self, Stream};
@@ -10,7 +10,7 @@ use runtime::error::{During, Error, Result};
 use runtime::plan::{Mapping, Mappings};
 use rustix::fs::CWD;
 
-/// Maps the ids of the process `pid`; `path` is where the helpers are looked for.
+/// Maps the ids of the process `pid`. `path` is the PATH in which the helpers are looked up.
 pub fn write(mappings: &Mappings, pid: i32, path: Option<&str>) -> Result<()> {
     if mappings.deny_setgroups {
         into(pid, "setgroups", "gidMappings", b"deny")?;

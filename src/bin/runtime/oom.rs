@@ -1,5 +1,6 @@
-//! process.oomScoreAdj: how readily the kernel kills the process when memory runs out (proc(5)). We write it for
-//! the child; an ordinary user, to whom procfs shows no file of a process that is not dumpable, lends it his own.
+//! process.oomScoreAdj: how readily the kernel kills the process when memory runs out (proc(5)). Root writes the
+//! child's file. An ordinary user cannot, because procfs denies access to the files of a non-dumpable process, so the
+//! runtime sets its own value for the child to inherit.
 
 use crate::files;
 use alloc::format;
@@ -12,7 +13,7 @@ use rustix::process::DumpableBehavior;
 
 const OWN: &str = "/proc/self/oom_score_adj";
 
-/// What we had before; ours again when this drops.
+/// Our previous value, restored on drop.
 pub struct Lent(Option<Vec<u8>>);
 
 impl Drop for Lent {
@@ -23,7 +24,7 @@ impl Drop for Lent {
     }
 }
 
-/// Before the clone: takes the value on ourselves where we cannot give it to the child. `place` is the field.
+/// Called before the clone. Sets our own value if we cannot write the child's. `place` is the field in errors.
 pub fn lend(value: Option<i32>, host: &Facts, place: &str) -> Result<Lent> {
     let Some(value) = value.filter(|_| !host.privileged) else {
         return Ok(Lent(None));
@@ -34,7 +35,7 @@ pub fn lend(value: Option<i32>, host: &Facts, place: &str) -> Result<Lent> {
     Ok(Lent(Some(before)))
 }
 
-/// Of the caller's own processes, which are all that could look at us now, none gets anything it has not.
+/// While we are dumpable, only the caller's own processes could inspect us, and they gain nothing by it.
 fn write_own(value: &[u8]) -> rustix::io::Result<()> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)?;
     let written = files::write(CWD, OWN, value);
@@ -42,7 +43,7 @@ fn write_own(value: &[u8]) -> rustix::io::Result<()> {
     written
 }
 
-/// After the clone: gives the value to the child.
+/// Called after the clone. Writes the value of the child.
 pub fn give(value: Option<i32>, host: &Facts, pid: i32, place: &str) -> Result<()> {
     let Some(value) = value.filter(|_| host.privileged) else {
         return Ok(());

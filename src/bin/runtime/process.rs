@@ -1,5 +1,5 @@
-//! One process: whether it is the one that was started, what the kernel says of it, and waiting for its end. Only ESRCH and a
-//! missing /proc/PID mean that it is gone; whatever else goes wrong is an error, never an answer.
+//! One process: whether it is the one that was started, its state in /proc, and the wait for its exit. Only ESRCH or
+//! a missing /proc/PID means that it has exited. Any other failure is an error.
 
 use crate::files;
 use alloc::format;
@@ -11,23 +11,23 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus};
 
-/// A pidfd of the process, if it still is the one that started then and has not ended.
+/// A pidfd of the process, if it is the one started at that time and has not exited.
 pub fn alive(pid: i32, start_time: u64) -> Result<Option<OwnedFd>> {
     let Some(number) = Pid::from_raw(pid) else {
         return Ok(None);
     };
     let pidfd = match rustix::process::pidfd_open(number, PidfdFlags::empty()) {
-        // A number that is no process's: of nobody, of one that is being reaped (EINVAL before Linux 6.9), or of a thread by now.
+        // The pid belongs to no process, to one being reaped (EINVAL before Linux 6.9), or meanwhile to a thread.
         Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
-        pidfd => pidfd.during(|| format!("cannot look at process {pid} (pidfd_open)"))?,
+        pidfd => pidfd.during(|| format!("cannot inspect process {pid} (pidfd_open)"))?,
     };
-    // Read after the pidfd is held: the text is of the process behind it, or of none.
+    // Read after the pidfd is open, so the text describes the process behind it, or none.
     Ok(stat(pid)?
         .filter(|stat| stat.started == start_time && !matches!(stat.status, 'Z' | 'X'))
         .map(|_| pidfd))
 }
 
-/// What the kernel says of a process; `None` when there is no such process.
+/// Reads /proc/PID/stat. Returns `None` if there is no such process.
 pub fn stat(pid: i32) -> Result<Option<Stat>> {
     let path = format!("/proc/{pid}/stat");
     let text = match files::read(CWD, path.as_str()) {
@@ -36,7 +36,7 @@ pub fn stat(pid: i32) -> Result<Option<Stat>> {
     };
     match core::str::from_utf8(&text).ok().and_then(Stat::parse) {
         Some(stat) => Ok(Some(stat)),
-        None => Err(Error::new(format!("cannot understand {path}"))),
+        None => Err(Error::new(format!("cannot parse {path}"))),
     }
 }
 
@@ -55,8 +55,8 @@ pub fn reap(pidfd: BorrowedFd<'_>) -> Option<WaitIdStatus> {
     }
 }
 
-/// Whether the process ends within this time. Signals are blocked by then or do not matter: one that interrupts the wait
-/// begins it anew.
+/// Whether the process exits within this time. Signals are blocked or irrelevant here: one that interrupts the wait
+/// restarts it.
 pub fn ends_within(pidfd: BorrowedFd<'_>, time: &Timespec) -> Result<bool> {
     let mut fds = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
     let ready = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, Some(time)));

@@ -1,5 +1,5 @@
-//! A service in a container tells the service manager that it is ready (sd_notify(3)): the container gets a socket
-//! of ours at /run/notify, and of all it may say there only READY=1 is passed on, with the pid to watch.
+//! Readiness of a service in a container (sd_notify(3)). The container gets our socket at /run/notify. Of all
+//! messages on it only READY=1 is passed on to the service manager, with the pid to watch.
 
 use crate::signal;
 use crate::socket::in_directory;
@@ -23,15 +23,15 @@ use rustix::net::{
 use rustix::pipe::PipeFlags;
 use syscalls::calls::{self, MountAttr};
 
-/// In the container's state directory.
+/// The socket in the container's state directory.
 pub const SOCKET: &CStr = c"notify/notify.sock";
 
-/// Makes the directory for the socket; the container's view of it, in which it can change nothing.
+/// Creates the directory for the socket. Returns the container's view of it, which is read-only.
 pub fn prepare(directory: BorrowedFd<'_>) -> Result<OwnedFd> {
     let what = || "cannot prepare the directory of the notify socket".into();
     let mode = Mode::from_raw_mode(0o755);
     rustix::fs::mkdirat(directory, DIRECTORY, mode).during(what)?;
-    // Whatever the umask is.
+    // Set explicitly, because of the umask.
     rustix::fs::chmodat(directory, DIRECTORY, mode, AtFlags::empty()).during(what)?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let view = rustix::mount::open_tree(directory, DIRECTORY, flags).during(what)?;
@@ -45,15 +45,15 @@ pub fn prepare(directory: BorrowedFd<'_>) -> Result<OwnedFd> {
     Ok(view)
 }
 
-/// The socket that the container speaks to, and the service manager's.
+/// The socket for the container, and the connection to the service manager.
 pub struct Ready {
     container: OwnedFd,
     manager: OwnedFd,
 }
 
 impl Ready {
-    /// Binds the socket in the directory that `create` has prepared. `None` where it has not, or where nobody listens to
-    /// `manager`: that is not the container's fault.
+    /// Binds the socket in the directory that `create` has prepared. Returns `None` without that directory, or if the
+    /// manager does not listen, which is not the container's fault.
     pub fn listen(directory: BorrowedFd<'_>, manager: &str) -> Result<Option<Self>> {
         let Some(manager) = connect(manager) else {
             return Ok(None);
@@ -70,14 +70,14 @@ impl Ready {
         Ok(Some(Self { container, manager }))
     }
 
-    /// What to wait for.
+    /// The descriptor to poll.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.container.as_fd()
     }
 
-    /// Reads what has come; true when it said that the service is ready, which the manager then knows.
+    /// Reads pending messages. Returns true if one said that the service is ready, after passing this on.
     pub fn hear(&self, pid: i32) -> bool {
-        // All of it, as the process may have ended meanwhile; but one that never stops talking is not heard out.
+        // Drains the socket, since the process may already have exited, but caps the number of messages.
         const MESSAGES: u32 = 1000;
         for _ in 0..MESSAGES {
             let mut message = [0u8; 4096];
@@ -94,8 +94,8 @@ impl Ready {
         false
     }
 
-    /// Waits until the service is ready, or the process has ended. Then we may end, too: the manager has heard
-    /// by then whom to watch. A signal that asks us to stop ends the waiting and leaves the container as it is.
+    /// Waits until the service is ready or the process exits. The manager has then been told which process to watch,
+    /// so the runtime may exit. A signal that asks us to stop ends the wait and leaves the container running.
     pub fn wait(self, pidfd: BorrowedFd<'_>, pid: i32) -> Result<()> {
         let stop = signal::hold()?;
         let watch = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
@@ -117,7 +117,8 @@ impl Ready {
         }
     }
 
-    /// The manager closes what it gets with BARRIER=1 when it has dealt with all that came before (sd_notify_barrier(3)).
+    /// Waits until the manager has handled all earlier messages. It then closes the descriptor sent with BARRIER=1
+    /// (sd_notify_barrier(3)).
     fn barrier(&self) -> rustix::io::Result<()> {
         const PATIENCE: Timespec = Timespec {
             tv_sec: 30,
@@ -141,7 +142,7 @@ fn datagrams(flags: SocketFlags) -> rustix::io::Result<OwnedFd> {
     rustix::net::socket_with(family, kind, flags | SocketFlags::CLOEXEC, None)
 }
 
-/// To a path, or to an abstract name that begins with `@`.
+/// Connects to a path, or to an abstract name that begins with `@`.
 fn connect(manager: &str) -> Option<OwnedFd> {
     let address = match manager.strip_prefix('@') {
         Some(name) => SocketAddrUnix::new_abstract_name(name.as_bytes()),

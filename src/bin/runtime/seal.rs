@@ -1,6 +1,6 @@
-//! Keeps the host's copy of this program out of a container's reach (CVE-2019-5736): before it has
-//! anything to do with a container, the program executes itself again from a view that cannot be
-//! written through. /proc/self/exe, a `#!` line or PT_INTERP then lead to that view.
+//! Protects the host's copy of this program from containers (CVE-2019-5736). Before it touches a container, the
+//! program executes itself again from a view that cannot be written. /proc/self/exe, a `#!` line or PT_INTERP then
+//! lead to that view.
 
 use crate::files;
 use runtime::error::{During, Error, Result};
@@ -12,13 +12,12 @@ use syscalls::calls::{self, MountAttr};
 
 const EXE: &core::ffi::CStr = c"/proc/self/exe";
 
-/// Returns in a process whose own file is safe; the first time by executing it anew.
+/// Returns in a process whose executable is protected. The first call re-executes the program.
 pub fn ensure(start: Start) -> Result<()> {
     if is_sealed(start) {
         return Ok(());
     }
-    // The mount first: it costs least. Where we may not make one (no CAP_SYS_ADMIN, or a file of another
-    // mount namespace), a sealed copy.
+    // A mount is cheapest. It needs CAP_SYS_ADMIN and a file in our mount namespace; otherwise a sealed copy is used.
     let view = match read_only_view() {
         Ok(view) => view,
         Err(_) => sealed_copy()?,
@@ -30,8 +29,8 @@ pub fn ensure(start: Start) -> Result<()> {
     ))
 }
 
-/// Executed by descriptor, which an ordinary caller does not do, and from a view that is read-only or
-/// a file that is sealed.
+/// Whether the program was executed by descriptor, which an ordinary caller does not do, and from a read-only mount
+/// or a sealed file.
 fn is_sealed(start: Start) -> bool {
     if !start
         .execfn()
@@ -50,8 +49,8 @@ fn is_sealed(start: Start) -> bool {
         )
 }
 
-/// A mount of the file alone, detached and read-only: no other mount shares its flags, and once nobody
-/// holds it but the running program, none can be made of it.
+/// A detached, read-only mount of the file alone. It shares its flags with no other mount. Once only the running
+/// program holds it, it cannot be cloned.
 fn read_only_view() -> rustix::io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let view = rustix::mount::open_tree(CWD, EXE, flags)?;

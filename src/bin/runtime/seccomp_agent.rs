@@ -1,5 +1,5 @@
-//! The listener of a seccomp filter with SCMP_ACT_NOTIFY: taken from the child that loads it, and handed with
-//! the container process state to the agent at `listenerPath` (config-linux.md, Seccomp).
+//! The listener of a seccomp filter with SCMP_ACT_NOTIFY. The runtime takes it from the child that loads the filter
+//! and sends it, with the container process state, to the agent at `listenerPath` (config-linux.md, Seccomp).
 
 use crate::socket::connect;
 use alloc::format;
@@ -24,8 +24,9 @@ struct ProcessState<'a> {
     state: Shown<'a>,
 }
 
-/// Takes the listener of process `pid` and hands it over. The child has said that it will be descriptor `number`, and waits
-/// for our byte once it is: what it may still call is the profile's to decide, so it says no more.
+/// Takes the listener of process `pid` and sends it to the agent. The child has announced that it will be descriptor
+/// `number`. After loading the filter, the child only waits for our byte, because the profile may forbid it any other
+/// call.
 pub fn deliver(
     pidfd: BorrowedFd<'_>,
     number: i32,
@@ -46,14 +47,14 @@ pub fn deliver(
         state: state.shown(status),
     };
     let json = serde_json::to_vec(&process).map_err(|e| Error::new(e.to_string()))?;
-    let what = || format!("cannot hand the seccomp listener to {}", agent.path);
+    let what = || format!("cannot send the seccomp listener to {}", agent.path);
     match crate::socket::send(&socket, listener.as_fd(), &json).during(what)? {
         n if n == json.len() => Ok(()),
-        _ => fail!("{}: it took only a part of the state", what()),
+        _ => fail!("{}: only a part of the state was sent", what()),
     }
 }
 
-/// How often, with a millisecond between, the child's descriptor is asked for.
+/// The number of attempts to get the child's descriptor, one per millisecond.
 const TRIES: u32 = 5000;
 
 fn take(pidfd: BorrowedFd<'_>, number: i32) -> Result<OwnedFd> {

@@ -1,5 +1,5 @@
-//! Unix sockets of others by their paths, however long those are: the engine's console and pidfd sockets, a seccomp agent,
-//! a bus, a service manager, and the socket that `start` connects to.
+//! Unix sockets by path, however long the path is: the engine's console and pidfd sockets, a seccomp agent, a D-Bus
+//! bus, a service manager, and the socket that `start` connects to.
 
 use alloc::format;
 use core::mem::MaybeUninit;
@@ -12,7 +12,7 @@ use rustix::net::{
     SocketFlags, SocketType,
 };
 
-/// Connects to the stream socket at `path`; `name` says which, in errors.
+/// Connects to the stream socket at `path`. `name` identifies it in errors.
 pub fn connect(path: &str, name: &str) -> Result<OwnedFd> {
     let what = || format!("{name}: cannot connect to {path}");
     let (dir, name) = path.rsplit_once('/').unwrap_or((".", path));
@@ -31,13 +31,13 @@ pub fn connect(path: &str, name: &str) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// A socket of the kind that `start` and the waiting process talk over.
+/// Creates a socket of the type used between `start` and the waiting process.
 pub fn of_start() -> rustix::io::Result<OwnedFd> {
     let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
     rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)
 }
 
-/// Sends a descriptor with `data`, which must not be empty; how many bytes of that were taken.
+/// Sends a descriptor with `data`, which must not be empty. Returns the number of bytes sent.
 pub fn send(socket: &OwnedFd, fd: BorrowedFd<'_>, data: &[u8]) -> rustix::io::Result<usize> {
     let fds = [fd];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -51,7 +51,7 @@ pub fn send(socket: &OwnedFd, fd: BorrowedFd<'_>, data: &[u8]) -> rustix::io::Re
     )
 }
 
-/// Where the pidfd of a process goes: `--pidfd-socket`.
+/// The socket that receives the pidfd of a process: `--pidfd-socket`.
 pub struct PidfdSocket<'a> {
     path: &'a str,
     socket: OwnedFd,
@@ -70,7 +70,7 @@ impl<'a> PidfdSocket<'a> {
     }
 }
 
-/// The address of a socket in a directory, short however long the directory's path is.
+/// The address of a socket in a directory. It is short, however long the directory's path is.
 pub fn in_directory(dir: BorrowedFd<'_>, name: &str) -> rustix::io::Result<SocketAddrUnix> {
     SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()))
 }

@@ -1,5 +1,5 @@
-//! A spec in which oci-spec's builders have set every field that Linux has, so that each of them can be tried in turn.
-//! It need not make sense as a container: it is there to be read.
+//! A spec in which every field for Linux is set, so that each can be tested in turn. It is only parsed, so it need
+//! not make sense as a container.
 
 use std::collections::{HashMap, HashSet};
 

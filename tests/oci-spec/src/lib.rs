@@ -1,4 +1,4 @@
-//! The release binary as the tests call it, and specs made with oci-spec's builders to give to it.
+//! Runs the release binary on specs made with oci-spec's builders.
 //! Run with `cargo test --manifest-path tests/oci-spec/Cargo.toml` after `cargo build --release`.
 
 pub mod full;
@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The binary under test: `$RUNTIME`, or where `cargo build --release` puts it.
+/// The binary under test: `$RUNTIME`, or the output of `cargo build --release`.
 pub fn runtime() -> Command {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
     let built = ["x86_64-unknown-linux-gnu/release", "release"]
@@ -28,7 +28,7 @@ pub fn runtime() -> Command {
     Command::new(path)
 }
 
-/// A bundle with an empty rootfs, and a directory for the state.
+/// A bundle with an empty rootfs, and a state directory.
 pub struct Bundle(TempDir);
 
 impl Bundle {
@@ -55,8 +55,8 @@ impl Bundle {
         command.args(args).output().expect("runtime is executable")
     }
 
-    /// `runtime --root STATE create`. Its output goes to a file: the container inherits it, so that a pipe would stay
-    /// open as long as the container lives.
+    /// Runs `runtime --root STATE create`. stderr is a file, because the container inherits it and would keep a pipe
+    /// open for as long as it exists.
     pub fn create(&self, id: &str) -> Result<(), String> {
         let told = self.path().join("stderr");
         let mut command = runtime();
@@ -74,7 +74,7 @@ impl Bundle {
         Err(fs::read_to_string(told).expect("stderr"))
     }
 
-    /// Plans a container from this config and returns the error, if there is one.
+    /// Plans a container from this config. Returns the error, if there is one.
     pub fn plan(&self, config: &Value) -> Result<(), String> {
         self.write(config);
         let bundle = self.path().to_str().expect("a UTF-8 path");

@@ -1,5 +1,5 @@
-//! Specs at random that make sense on any host, made with oci-spec's builders: the same seed is the same spec.
-//! Left out is what depends on the host: LSM labels, RDT, RDMA, the files of cgroup v2, network devices.
+//! Random specs that make sense on any host, made with oci-spec's builders. The same seed gives the same spec.
+//! Fields that depend on the host are left out: LSM labels, RDT, RDMA, the files of cgroup v2, network devices.
 
 use std::collections::{HashMap, HashSet};
 
@@ -33,7 +33,7 @@ impl Dice {
         of[self.up_to(of.len() as u64 - 1) as usize].clone()
     }
 
-    /// Some of them, in their order.
+    /// A random subset of `of`, in its order.
     fn some<T: Clone>(&mut self, of: &[T]) -> Vec<T> {
         of.iter().filter(|_| self.coin()).cloned().collect()
     }
@@ -42,7 +42,7 @@ impl Dice {
         self.up_to(65535) as u32
     }
 
-    /// A text with what JSON must escape.
+    /// A string with characters that JSON must escape.
     fn text(&mut self) -> String {
         let letters = [
             'a', 'Z', '9', '_', '"', '\\', '\n', '\t', '<', 'é', '→', '🦀', '\u{7f}',
@@ -57,7 +57,7 @@ fn strings(list: Vec<&str>) -> Vec<String> {
     list.into_iter().map(String::from).collect()
 }
 
-/// Applies a builder's setter half of the time.
+/// Calls a setter of a builder with a probability of one half.
 macro_rules! maybe {
     ($dice:ident, $builder:ident $(.$set:ident($value:expr))*) => {
         $(if $dice.coin() { $builder = $builder.$set($value); })*
@@ -174,7 +174,7 @@ fn rlimits(dice: &mut Dice) -> Result<Vec<PosixRlimit>, OciSpecError> {
 
 fn capabilities(dice: &mut Dice) -> Result<LinuxCapabilities, OciSpecError> {
     use Capability::*;
-    // Each set is a subset of the one before it, as capset(2) and prctl(2) demand.
+    // Each set is a subset of the one before it, as capset(2) and prctl(2) require.
     let bounding = dice.some(&[
         Chown, Fowner, Kill, NetAdmin, NetRaw, Setgid, Setuid, SysAdmin, Bpf, Perfmon,
     ]);
@@ -471,7 +471,7 @@ fn resources(dice: &mut Dice) -> Result<LinuxResources, OciSpecError> {
         );
         rules.push(rule.build()?);
     }
-    // cgroup v1 cannot take back a part of what it has given, and says so: the refusals come first.
+    // cgroup v1 cannot deny a part of what an earlier rule allowed, and reports an error, so denials come first.
     rules.sort_by_key(|rule| rule.allow());
 
     let limit = dice.pick(&[-1_i64, 64 << 20, 1 << 40]);

@@ -1,4 +1,4 @@
-//! What oci-spec can say, the binary reads; what the binary prints, oci-spec reads.
+//! The binary accepts every spec that oci-spec can express, and oci-spec parses the binary's output.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use oci_spec::runtime::{ContainerState, LinuxNamespaceType, Spec, State};
 use runtime_oci_spec_tests::{Bundle, full, random, runtime};
 use serde_json::{Value, json};
 
-/// How many random specs are planned.
+/// The number of random specs.
 const SPECS: u64 = 300;
 
 #[test]
@@ -35,7 +35,7 @@ fn the_default_specs_of_oci_spec_are_planned() {
 }
 
 #[test]
-fn every_field_is_known_and_a_wrong_type_is_told_by_its_path() {
+fn every_field_is_known_and_a_wrong_type_is_reported_with_its_path() {
     let full = full_config();
     let bundle = Bundle::new();
     for pointer in fields(&full) {
@@ -63,7 +63,7 @@ fn every_field_is_known_and_a_wrong_type_is_told_by_its_path() {
 }
 
 #[test]
-fn null_is_absence_in_every_field() {
+fn null_counts_as_absent_in_every_field() {
     let full = full_config();
     let bundle = Bundle::new();
     for pointer in fields(&full) {
@@ -79,7 +79,7 @@ fn null_is_absence_in_every_field() {
         if of_list_or_map {
             continue;
         }
-        // Whatever the plan says of the rest, reading only fails where the field is required, and says just that.
+        // The plan may reject the rest. Reading fails only for a required field, and the error says exactly that.
         if let Err(error) = bundle.plan(&with(&full, &pointer, Value::Null)) {
             let Some((path, rest)) = read_error(&error) else {
                 continue;
@@ -93,7 +93,7 @@ fn null_is_absence_in_every_field() {
 }
 
 #[test]
-fn what_spec_writes_is_the_same_after_a_way_through_oci_spec() {
+fn the_output_of_spec_survives_a_round_trip_through_oci_spec() {
     for flags in [&["spec"][..], &["spec", "--rootless"]] {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let output = runtime()
@@ -121,7 +121,7 @@ fn what_spec_writes_is_the_same_after_a_way_through_oci_spec() {
 }
 
 #[test]
-fn what_state_prints_parses_into_oci_spec() {
+fn oci_spec_parses_the_output_of_state() {
     let bundle = Bundle::new();
     let spec = runtime()
         .arg("spec")
@@ -135,7 +135,7 @@ fn what_state_prints_parses_into_oci_spec() {
     config["process"]["terminal"] = json!(false);
     config["annotations"] = json!({"org.example.key": "a \"value\""});
     bundle.write(&config);
-    // `create` looks for the program, which is never started.
+    // `create` looks up the program, although it is never started.
     let bin = bundle.path().join("rootfs/bin");
     fs::create_dir_all(&bin).expect("a directory");
     fs::write(bin.join("sh"), "").expect("a file");
@@ -166,7 +166,7 @@ fn full_config() -> Value {
     serde_json::to_value(full::spec().expect("the builders accept it")).expect("JSON")
 }
 
-/// The objects whose keys are data.
+/// The objects whose keys are data, not field names.
 const MAPS: [&str; 6] = [
     "/annotations",
     "/sysctl",
@@ -176,7 +176,7 @@ const MAPS: [&str; 6] = [
     "/unified",
 ];
 
-/// The JSON pointer of every field and list member below.
+/// The JSON pointers of all fields and list members below a value.
 fn fields(value: &Value) -> Vec<String> {
     let children: Vec<(String, &Value)> = match value {
         Value::Object(object) => object
@@ -207,7 +207,7 @@ fn with(config: &Value, pointer: &str, value: Value) -> Value {
     config
 }
 
-/// Takes `… config.json: PATH: WHAT` apart.
+/// Splits `… config.json: PATH: WHAT`.
 fn read_error(error: &str) -> Option<(&str, &str)> {
     error
         .trim_end()
@@ -216,7 +216,7 @@ fn read_error(error: &str) -> Option<(&str, &str)> {
         .split_once(": ")
 }
 
-/// Whether `a.b[0]` and `/a/b/0` are the same place. Letter case aside: oci-spec writes enableCmt for enableCMT.
+/// Whether `a.b[0]` and `/a/b/0` name the same place. Ignores case, because oci-spec writes enableCmt for enableCMT.
 fn same_path(path: &str, pointer: &str) -> bool {
     let unquoted = path.replace("[\"", "/").replace("\"]", "");
     let outside_quotes = |text: &str| text.replace('[', "/").replace(']', "");
@@ -226,7 +226,7 @@ fn same_path(path: &str, pointer: &str) -> bool {
         .eq_ignore_ascii_case(&pointer.replace('.', "/"))
 }
 
-/// oci-spec keeps capabilities as sets.
+/// Sorts capabilities, which oci-spec keeps as sets.
 fn sorted_capabilities(mut config: Value) -> Value {
     for list in config["process"]["capabilities"]
         .as_object_mut()

@@ -1,5 +1,5 @@
-//! The systemd driver: the container's cgroup is a transient scope that systemd makes, limits and removes when it is asked to over
-//! D-Bus. Source: org.freedesktop.systemd1(5), systemd.scope(5), systemd.resource-control(5).
+//! The systemd driver: the container's cgroup is a transient scope, which systemd creates, limits and removes at our
+//! request over D-Bus. Source: org.freedesktop.systemd1(5), systemd.scope(5), systemd.resource-control(5).
 
 use crate::dbus::{Bus, Refused};
 use crate::files;
@@ -26,17 +26,18 @@ const PROPERTIES: Object = Object {
     ..MANAGER
 };
 
-/// Which systemd makes our cgroups, and how it is reached.
+/// The systemd instance that creates our cgroups, and its sockets.
 #[derive(Clone)]
 pub struct Manager {
-    /// Paths of sockets, the first that answers is taken.
+    /// The paths of the sockets. The first that answers is used.
     sockets: Vec<String>,
-    /// The cgroup that its slices lie in; empty for the system's.
+    /// The cgroup that contains its slices; empty for the system's instance.
     pub root: String,
 }
 
 impl Manager {
-    /// The system's for the host's root; for everybody else, also for the root of a user namespace, the user's own.
+    /// The system's instance for the host's root; for everyone else, including root of a user namespace, the user's
+    /// instance.
     pub fn find(start: Start) -> Result<Self> {
         let users = !rustix::process::geteuid().is_root() || host::in_user_namespace()?;
         let address = |name: &str| {
@@ -59,7 +60,7 @@ impl Manager {
         let bus = bus.or_else(|| start.var("XDG_RUNTIME_DIR").map(|dir| join(dir, "bus")));
         let Some(bus) = bus else {
             fail!(
-                "--systemd-cgroup: where is the user's D-Bus? Neither XDG_RUNTIME_DIR nor DBUS_SESSION_BUS_ADDRESS is set"
+                "--systemd-cgroup: cannot find the user's D-Bus: neither XDG_RUNTIME_DIR nor DBUS_SESSION_BUS_ADDRESS is set"
             );
         };
         manager.sockets.push(bus);
@@ -67,7 +68,7 @@ impl Manager {
         body.text(MANAGER.interface);
         body.text("ControlGroup");
         let answer = manager.connect()?.call(&PROPERTIES, "Get", "ss", body)?;
-        let answer = answer.map_err(|refused| error("cannot ask for its cgroup", &refused))?;
+        let answer = answer.map_err(|refused| error("cannot query its cgroup", &refused))?;
         let mut value = Reader::new(&answer);
         let root = value.signature().and_then(|_| value.text());
         manager.root = root.unwrap_or_default().to_owned();
@@ -86,7 +87,7 @@ impl Manager {
         fail!("--systemd-cgroup: {why} (is systemd running, and D-Bus?)")
     }
 
-    /// Has a scope made with this process in it, and waits until that is so.
+    /// Creates a scope that contains this process, and waits until it exists.
     pub fn start(&self, unit: &Unit, pid: i32, limits: &Limits) -> Result<()> {
         let properties = unit.properties(pid, limits, &drivers());
         let mut bus = self.connect()?;
@@ -101,7 +102,7 @@ impl Manager {
         };
         let mut result = start(&mut bus)?;
         if matches!(&result, Err(refused) if refused.name.ends_with(".UnitExists")) {
-            // One that failed stays in systemd's memory; it is nobody's.
+            // systemd remembers a failed unit of this name, which belongs to no container.
             reset(&mut bus, &unit.name)?;
             result = start(&mut bus)?;
         }
@@ -115,7 +116,7 @@ impl Manager {
         }
     }
 
-    /// Has the scope removed. One that is gone already is no mistake.
+    /// Removes the scope. A scope that no longer exists is not an error.
     pub fn stop(&self, name: &str) -> Result<()> {
         let mut bus = self.connect()?;
         let mut body = Body::default();
@@ -129,7 +130,7 @@ impl Manager {
         reset(&mut bus, name)
     }
 
-    /// Has a process moved into the scope.
+    /// Moves a process into the scope.
     pub fn attach(&self, name: &str, pid: i32) -> Result<()> {
         let mut body = Body::default();
         body.text(name);
@@ -142,7 +143,7 @@ impl Manager {
             .map_err(|refused| error(&format!("cannot move a process into {name}"), &refused))
     }
 
-    /// Tells systemd of new limits, so that it keeps them when it is reloaded.
+    /// Sets new limits on the unit, so that systemd keeps them across a reload.
     pub fn update(&self, name: &str, limits: &Limits, current: &Current<'_>) -> Result<()> {
         let properties = properties(limits, current, &drivers());
         if properties.is_empty() {
@@ -150,7 +151,7 @@ impl Manager {
         }
         let mut body = Body::default();
         body.text(name);
-        // Until the next boot, or the end of the unit.
+        // At run time only: until the next boot or the end of the unit.
         body.bool(true);
         body.properties(&properties);
         let done = self
@@ -161,7 +162,7 @@ impl Manager {
     }
 }
 
-/// systemd itself, for the host's root, where no bus runs.
+/// systemd's own socket, for the host's root if no bus runs.
 const PRIVATE: &str = "/run/systemd/private";
 
 /// The names of device numbers (proc(5), /proc/devices).
@@ -174,22 +175,22 @@ fn error(what: &str, refused: &Refused) -> Error {
     Error::new(format!("systemd: {what}: {}", refused.text))
 }
 
-/// Forgets that the unit failed, if it did.
+/// Clears the failed state of the unit, if any.
 fn reset(bus: &mut Bus, name: &str) -> Result<()> {
     let mut body = Body::default();
     body.text(name);
     bus.call(&MANAGER, "ResetFailedUnit", "s", body).map(drop)
 }
 
-/// Asks for a job and waits for its end, in whatever way it ends.
+/// Starts a job and waits for its result, whatever it is.
 fn job(
     bus: &mut Bus,
     member: &str,
     signature: &str,
     body: Body,
 ) -> Result<core::result::Result<String, Refused>> {
-    // Before the job is asked for: it may be done at once. Where no bus is between us nobody takes the rule, and
-    // systemd tells us all the same.
+    // Subscribe before starting the job, because it may finish at once. Without a bus the match rule is refused, and
+    // systemd sends us the signals anyway.
     let _ = bus.listen(&MANAGER);
     let _ = bus.call(&MANAGER, "Subscribe", "", Body::default())?;
     let answer = match bus.call(&MANAGER, member, signature, body)? {

@@ -1,4 +1,4 @@
-//! cgroup v1: one directory per hierarchy, joined by writing the pid; devices by lists of rules.
+//! cgroup v1: one directory per hierarchy, which processes join by writing their pid. Devices are lists of rules.
 //! Source: Documentation/admin-guide/cgroup-v1 of the kernel.
 
 use super::make_directories;
@@ -46,8 +46,8 @@ pub fn directory(hierarchies: &[Hierarchy], controller: &str, path: &str) -> Res
     }
 }
 
-/// A cpuset without CPUs and memory takes no process: it gets those of the one above, as far up as whoever has made
-/// them has not set them up either. What is in `file` then.
+/// Initializes an empty cpuset, which accepts no process, with the CPUs or memory nodes of its parent. Parents that
+/// are empty, too, are initialized first. Returns the content of `file`.
 fn fill_cpuset(mountpoint: &str, directory: &str, file: &str) -> Result<Vec<u8>> {
     let path = path_in(directory, file);
     let own = files::read(CWD, path.as_str())?;
@@ -60,7 +60,7 @@ fn fill_cpuset(mountpoint: &str, directory: &str, file: &str) -> Result<Vec<u8>>
     Ok(value)
 }
 
-/// Writes the device rules, in their order, into the lists of a cgroup.
+/// Writes the device rules, in order, to the lists of a cgroup.
 pub fn write_devices(directory: &str, lines: &[Line]) -> Result<()> {
     for line in lines {
         let file = match line.allow {
@@ -76,7 +76,7 @@ pub fn write_devices(directory: &str, lines: &[Line]) -> Result<()> {
     Ok(())
 }
 
-/// Changes the lists to what other rules would have made of them, without taking away what stays allowed.
+/// Changes the lists to match new rules, without ever removing access that remains allowed.
 pub fn replace_devices(directory: &str, lines: &[Line]) -> Result<()> {
     let now = files::read(CWD, path_in(directory, "devices.list").as_str())?;
     write_devices(
@@ -85,7 +85,7 @@ pub fn replace_devices(directory: &str, lines: &[Line]) -> Result<()> {
     )
 }
 
-/// Moves a process into the cgroup that `path` names in each hierarchy.
+/// Moves a process into the cgroup at `path` of each hierarchy.
 pub fn join<'p>(
     hierarchies: &[Hierarchy],
     pid: i32,
@@ -111,7 +111,7 @@ pub fn is_frozen(hierarchies: &[Hierarchy], path: &str) -> Result<bool> {
     Ok(!state.starts_with(b"THAWED"))
 }
 
-/// Thaws without asking whether that is needed, and without waiting.
+/// Thaws unconditionally, and does not wait.
 pub fn thaw(hierarchies: &[Hierarchy], path: &str) {
     if let Ok(directory) = directory(hierarchies, "freezer", path) {
         let _ = files::write(
@@ -122,8 +122,8 @@ pub fn thaw(hierarchies: &[Hierarchy], path: &str) {
     }
 }
 
-/// Freezes or thaws. Freezing takes a while when a process forks meanwhile; the kernel then wants to be
-/// asked again, and tells nobody when it is done.
+/// Freezes or thaws. If a process forks meanwhile, freezing takes several attempts: the kernel has to be asked again,
+/// and does not notify anyone when it is done.
 pub fn freeze(hierarchies: &[Hierarchy], path: &str, frozen: bool) -> Result<()> {
     let file = path_in(&directory(hierarchies, "freezer", path)?, "freezer.state");
     let wanted = if frozen { "FROZEN" } else { "THAWED" };
@@ -138,12 +138,15 @@ pub fn freeze(hierarchies: &[Hierarchy], path: &str, frozen: bool) -> Result<()>
         if state[..n].trim_ascii_end() == wanted.as_bytes() {
             return Ok(());
         }
-        // Now and then a task can only be caught when the others have run on for a moment.
+        // Some tasks can be frozen only after the others have run for a moment.
         if frozen && attempt % 50 == 49 {
             set("THAWED")?;
         }
         super::pause(1_000_000);
     }
     let _ = set("THAWED");
-    fail!("{file} does not become {wanted}")
+    fail!(
+        "timed out after {} s waiting for {file} to become {wanted}",
+        super::PATIENCE
+    )
 }

@@ -1,4 +1,4 @@
-//! cgroup v2: one directory, every controller handed down to it; processes are born in it. Source:
+//! cgroup v2: one directory, with every controller enabled, into which processes are cloned. Source:
 //! Documentation/admin-guide/cgroup-v2.rst of the kernel.
 
 use super::make_directories;
@@ -29,8 +29,9 @@ pub fn limit(path: &str, limits: &[Limit]) -> Result<()> {
         .map_err(of_config)
 }
 
-/// Hands every controller there is down from the root to the parent of the cgroup, since what reads a container's use
-/// and what manages cgroups inside of it go by their files, limits or none. Only those that the limits need must be had.
+/// Enables every available controller from the root down to the parent of the cgroup. Tools that read a container's
+/// usage, and cgroup managers inside of it, need the files of controllers without limits, too. Only the controllers
+/// that the limits need are required.
 pub fn enable(path: &str, limits: &[Limit]) -> Result<()> {
     let words = |file: &str| -> Result<Vec<String>> {
         let text = files::read(CWD, file)?;
@@ -52,8 +53,8 @@ pub fn enable(path: &str, limits: &[Limit]) -> Result<()> {
     let is_there = |limit: &Limit| {
         rustix::fs::access(join(&directory, &limit.file).as_str(), Access::EXISTS).is_ok()
     };
-    // On most hosts the controllers are enabled already, so every start checks this first. The files are checked last: while
-    // another process enables controllers, the kernel lists some whose files do not exist yet.
+    // On most hosts the controllers are enabled already, so every start checks this first. The files are checked
+    // last, because while another process enables controllers, the kernel lists some whose files do not exist yet.
     if lacks(&join(&directory, "cgroup.controllers"))?.is_empty() && limits.iter().all(is_there) {
         return Ok(());
     }
@@ -62,14 +63,14 @@ pub fn enable(path: &str, limits: &[Limit]) -> Result<()> {
         let file = join(&at, "cgroup.subtree_control");
         let lacking = lacks(&file)?;
         let may = may_hand_down(&at);
-        // A needed controller is written even where it is listed: the write waits for a process that is enabling it.
+        // A required controller is written even if it is listed: the write waits for a process that is enabling it.
         let asked = |c: &&String| needed(c).is_some() || may && lacking.contains(c);
         let asked: Vec<&String> = wanted.iter().filter(asked).collect();
         let enable = |controllers: &[&String]| {
             let line: String = controllers.iter().map(|c| format!("+{c} ")).collect();
             files::write(CWD, file.as_str(), line.as_bytes())
         };
-        // All at once: the kernel goes over the whole tree below for each write.
+        // One write enables all, because the kernel visits the whole subtree for each write.
         if !asked.is_empty() && enable(&asked).is_err() {
             for controller in asked {
                 if let (Err(errno), Some(limit)) = (enable(&[controller]), needed(controller))
@@ -84,8 +85,8 @@ pub fn enable(path: &str, limits: &[Limit]) -> Result<()> {
     Ok(())
 }
 
-/// Whether a cgroup may hand down what nobody asked for: with processes of its own, its children would be of threads
-/// from then on and take no process. The root of all, which has no type, may.
+/// Whether a cgroup may enable controllers that no limit needs. If it contains processes, enabling turns its children
+/// into threaded cgroups, which accept no processes. The root cgroup, which has no type, may.
 fn may_hand_down(directory: &str) -> bool {
     let read = |file| files::read(CWD, join(directory, file).as_str());
     read("cgroup.procs").is_ok_and(|processes| processes.is_empty()) || read("cgroup.type").is_err()
@@ -94,12 +95,12 @@ fn may_hand_down(directory: &str) -> bool {
 fn cannot_enable(controller: &str, field: &str, at: &str, errno: Errno) -> Error {
     let what = format!("{field}: cannot enable the cgroup controller {controller} in {at}");
     match errno {
-        // Not on this host, and not in any kernel.
+        // This host lacks the controller, or every kernel does.
         Errno::NOENT | Errno::INVAL => {
             Error::new(format!("{what}: this host has no such controller"))
         }
         Errno::BUSY => Error::new(format!(
-            "{what}: it has processes of its own, and then cannot hand controllers down"
+            "{what}: it has processes of its own, so it cannot enable controllers for its children"
         )),
         Errno::OPNOTSUPP => Error::new(format!("{what}: it is {}", kind(at))),
         _ => Error::from_errno(what, errno),
@@ -113,17 +114,17 @@ pub fn refusal(path: &str) -> Option<Error> {
     (!kind.contains("\"domain\"")).then(|| Error::new(format!("{what}: it is {kind}")))
 }
 
-/// What cgroup.type says, for errors.
+/// The content of cgroup.type, for errors.
 fn kind(directory: &str) -> String {
     let kind = files::read(CWD, join(directory, "cgroup.type").as_str()).unwrap_or_default();
     let kind = String::from_utf8_lossy(&kind).trim().to_owned();
     format!("of type {kind:?}, where only threads may be limited")
 }
 
-/// By this name our program is told from those that others attach.
+/// The name that distinguishes our program from those that others attach.
 const PROGRAM: [u8; 16] = *b"runtime_devices\0";
 
-/// Attaches a device program (`BPF_CGROUP_DEVICE`), in the place of `old` where there is one.
+/// Attaches a device program (`BPF_CGROUP_DEVICE`), replacing `old` if given.
 pub fn attach_devices(
     directory: BorrowedFd<'_>,
     program: &[u64],
@@ -134,13 +135,13 @@ pub fn attach_devices(
         .map_err(|errno| Error::from_errno("devices: cannot attach the rules (bpf)", errno))
 }
 
-/// Puts other device rules in the place of ours, without a moment between. A cgroup whose programs are all
-/// of others was taken over by them (vendors of devices do that) and is left to them.
+/// Replaces our device rules atomically. If all programs of the cgroup belong to others, they have taken over its
+/// devices (as device vendors do), and nothing is changed.
 pub fn replace_devices(path: &str, rules: &[u64]) -> Result<()> {
     let directory = open(path)?;
     let mut ids = [0; 64];
     let found = calls::bpf_query_device_programs(directory.as_fd(), &mut ids)
-        .map_err(|errno| Error::from_errno("devices: cannot ask for the rules (bpf)", errno))?;
+        .map_err(|errno| Error::from_errno("devices: cannot query the rules (bpf)", errno))?;
     for id in &ids[..found] {
         if let Ok(program) = calls::bpf_program_by_id(*id)
             && calls::bpf_program_name(program.as_fd()) == Ok(PROGRAM)
@@ -158,7 +159,7 @@ pub fn open(path: &str) -> Result<OwnedFd> {
     super::open(&join(CGROUPS, path))
 }
 
-/// Gives the cgroup to the user who runs the container (config-linux.md, Cgroup ownership).
+/// Makes the user who runs the container the owner of the cgroup (config-linux.md, Cgroup ownership).
 pub fn delegate(path: &str, owner: u32) -> Result<()> {
     let directory = join(CGROUPS, path);
     let chown = |at: &str| rustix::fs::chown(at, Some(rustix::process::Uid::from_raw(owner)), None);
@@ -182,7 +183,7 @@ pub fn is_frozen(path: &str) -> Result<bool> {
     Ok(text.starts_with(b"1"))
 }
 
-/// Freezes or thaws, and waits until the kernel says that it is done.
+/// Freezes or thaws, and waits until the kernel reports that it is done.
 pub fn freeze(path: &str, frozen: bool) -> Result<()> {
     let directory = join(CGROUPS, path);
     let (file, events) = (
@@ -213,9 +214,12 @@ pub fn freeze(path: &str, frozen: bool) -> Result<()> {
         }
         if left == 0 {
             let _ = set(!frozen);
-            fail!("{events} does not say {wanted:?}");
+            fail!(
+                "timed out after {} s waiting for {events} to report {wanted:?}",
+                super::PATIENCE
+            );
         }
-        // The kernel wakes us at each change of the file; a second is only the bound.
+        // The kernel wakes poll at each change of the file. The second is only an upper bound.
         left -= 1;
         let second = Timespec {
             tv_sec: 1,

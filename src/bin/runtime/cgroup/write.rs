@@ -1,4 +1,4 @@
-//! Writes limits into the files of a cgroup, in order; an update that fails half-way is taken back.
+//! Writes limits to the files of a cgroup, in order. An update that fails half-way is undone.
 
 use crate::files;
 use alloc::format;
@@ -10,12 +10,12 @@ use runtime::limits::{Absent, Limit};
 use rustix::fs::CWD;
 use rustix::io::Errno;
 
-/// Where it is set; without such a place the error says who asked for it.
+/// The directory of the limit's file. The error names the field that needs it.
 fn directory_of(limit: &Limit, directory: &impl Fn(&str) -> Result<String>) -> Result<String> {
     directory(limit.controller()).map_err(|e| Error::new(format!("{}: {e}", limit.field)))
 }
 
-/// Writes it into this directory; `old` gets what undoes that.
+/// Writes the limit to this directory. `old` receives the value that undoes it.
 fn write_one(
     limit: &Limit,
     directory: &str,
@@ -50,14 +50,14 @@ fn write_one(
     }
 }
 
-/// Writes the limits in order; `directory` tells where a controller's files are.
+/// Writes the limits in order. `directory` maps a controller to the directory of its files.
 pub fn write(limits: &[Limit], directory: impl Fn(&str) -> Result<String>) -> Result<()> {
     limits
         .iter()
         .try_for_each(|limit| write_one(limit, &directory_of(limit, &directory)?, None))
 }
 
-/// The values that were there before.
+/// The previous values, by file.
 pub struct Undo(Vec<(String, String)>);
 
 impl Undo {
@@ -68,7 +68,7 @@ impl Undo {
     }
 }
 
-/// The same for limits that replace others: when one fails, those before it are as they were.
+/// Like `write`, for a cgroup in use. If one limit fails, those before it are restored.
 pub fn replace(limits: &[Limit], directory: impl Fn(&str) -> Result<String>) -> Result<Undo> {
     let mut old = Vec::new();
     let mut all = limits.iter();

@@ -1,5 +1,5 @@
-//! `checkpoint`: criu saves the processes of a container to disk. Unless it is to run on, they are gone then, and so is
-//! the container.
+//! `checkpoint`: criu saves the processes of a container to disk. Unless the container is to keep running, this ends
+//! it.
 
 use crate::container::Container;
 use crate::context::Context;
@@ -70,7 +70,7 @@ pub fn run(context: &Context<'_>, args: &Checkpoint<'_>) -> Result<i32> {
         if let Some((kind, _)) = criu::outer_namespace(name) {
             let path = format!("/proc/{}/ns/{kind}", state.pid);
             let stat =
-                rustix::fs::stat(path.as_str()).during(|| format!("cannot look at {path}"))?;
+                rustix::fs::stat(path.as_str()).during(|| format!("cannot inspect {path}"))?;
             namespaces.push((name, stat.st_ino));
         }
     }
@@ -99,7 +99,7 @@ pub fn run(context: &Context<'_>, args: &Checkpoint<'_>) -> Result<i32> {
     if args.pre_dump || args.leave_running {
         return Ok(0);
     }
-    // As runc does it: what is on disk now is the container.
+    // As in runc: from now on, the container is what is on disk.
     container.kill_and_wait()?;
     container.remove(context.start)?;
     Ok(0)
@@ -110,8 +110,8 @@ fn open(path: &str) -> Result<OwnedFd> {
     rustix::fs::openat(CWD, path, flags, Mode::empty()).during(|| format!("cannot open {path}"))
 }
 
-/// Where in the container the mount is, links followed; `None` for a path that is not masked by the null device:
-/// it does not exist, or is a directory.
+/// The mount point in the container, after following links. `None` if the null device does not mask the path, because
+/// it does not exist or is a directory.
 fn mount_point(root: BorrowedFd<'_>, external: &External<'_>) -> Result<Option<String>> {
     let path = match external {
         External::Bind(target, _) => target,
@@ -133,7 +133,7 @@ fn mount_point(root: BorrowedFd<'_>, external: &External<'_>) -> Result<Option<S
     files::path_of(point.as_fd()).during(what).map(Some)
 }
 
-/// What is frozen while criu looks at the processes: no other signal of ours reaches those that are forked meanwhile.
+/// The cgroup to freeze while criu inspects the processes, so that forks cannot escape it.
 fn freezer(cgroups: &Cgroups, state: &State) -> Option<String> {
     let path = state.cgroup.as_deref()?;
     let mountpoint = match cgroups {
@@ -143,7 +143,7 @@ fn freezer(cgroups: &Cgroups, state: &State) -> Option<String> {
     Some(join(mountpoint, path))
 }
 
-/// Writes down what stdio is, so that `restore` can put its own in the place of pipes.
+/// Records the targets of stdio, so that `restore` can replace pipes by its own descriptors.
 fn keep_descriptors(state: &State, images: &str) -> Result<()> {
     let descriptors: Vec<String> = (0..3)
         .map(|n| format!("/proc/{}/fd/{n}", state.pid))

@@ -2,7 +2,7 @@
 
 use crate::cgroup::systemd::Manager;
 use crate::context::Context;
-use crate::launch::{Launched, Request, launch, shown, told};
+use crate::launch::{Launched, Request, launch, told};
 use crate::socket::PidfdSocket;
 use crate::{commands, console, files, hooks, host, log, process, seal};
 use alloc::format;
@@ -17,14 +17,14 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode as FsMode, OFlags};
 use rustix::process::DumpableBehavior;
 
-/// How the container is started.
+/// How to start the container.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// It waits for `start`.
+    /// The container waits for `start`.
     Create,
-    /// It runs and we return.
+    /// The container runs, and the command returns.
     Detach,
-    /// It runs and we wait for it.
+    /// The container runs, and the command waits for it.
     Foreground,
 }
 
@@ -66,7 +66,8 @@ pub fn run(context: &Context<'_>, args: &Run<'_>) -> Result<i32> {
         }
         return Ok(0);
     }
-    // Hooks need what the jail takes away, and would inherit it; systemd is asked over a socket.
+    // Not with poststop hooks, which need more calls and would inherit the filter, nor with systemd, which needs a
+    // socket.
     let jail = state.poststop.is_empty() && state.unit.is_none();
     let status = console::supervise(pidfd.as_fd(), console, ready.map(|r| (r, state.pid)), jail);
     if !args.keep {
@@ -75,17 +76,17 @@ pub fn run(context: &Context<'_>, args: &Run<'_>) -> Result<i32> {
     status
 }
 
-/// A bundle that was read and planned for.
+/// A bundle and its plan.
 pub struct Planned {
     /// The text of config.json.
     pub text: &'static [u8],
     pub facts: Facts,
-    /// The systemd that makes the container's cgroup.
+    /// The systemd instance that creates the container's cgroup.
     pub manager: Option<Manager>,
     pub plan: Plan,
 }
 
-/// Reads the bundle that the command line names, and makes its plan.
+/// Reads the bundle given on the command line, and makes its plan.
 pub fn planned(
     context: &Context<'_>,
     id: &str,
@@ -98,7 +99,7 @@ pub fn planned(
         Some(path) => files::read(CWD, path)?,
         None => files::read(&directory, "config.json").map_err(|e| no_config(&bundle, e))?,
     };
-    // As the plan itself, it is needed until the process ends.
+    // Like the plan itself, the text is needed until the runtime exits.
     let text: &'static [u8] = text.leak();
     let spec = Spec::read(text)?;
     let facts = host::probe(context.start, spec.names_labels())?;
@@ -148,7 +149,7 @@ pub fn planned(
     })
 }
 
-/// Reads the bundle, plans and launches; `None` after a dry run.
+/// Reads the bundle, plans and launches. Returns `None` after a dry run.
 fn begin(
     context: &Context<'_>,
     id: &str,
@@ -169,7 +170,7 @@ fn begin(
     } = planned(context, id, args, mode, preserve_fds)?;
     if dry {
         plan.warnings.iter().for_each(|warning| log::warn(warning));
-        return commands::print(&shown(&plan)).map(|_| None);
+        return commands::print(&plan.describe()).map(|_| None);
     }
     let request = Request {
         config: text,
@@ -185,21 +186,20 @@ fn begin(
     Ok(Some(launched))
 }
 
-/// What comes before anything that has to do with a container: the program's own file and memory are out
-/// of its reach, and what our caller leaked to us goes no further. Returns how many descriptors from 3 are meant
-/// for the container.
+/// Hardens this process before it touches a container: protects the binary, becomes non-dumpable, marks inherited
+/// descriptors close-on-exec. Returns the number of descriptors, from 3 on, that the container gets.
 pub fn protect(context: &Context<'_>, preserve_fds: Option<i64>) -> Result<u32> {
     seal::ensure(context.start)?;
     let _ = rustix::thread::set_name(c"runtime");
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .during(|| "cannot become undumpable".into())?;
+        .during(|| "cannot become non-dumpable".into())?;
     let preserve_fds = preserve_fds.unwrap_or(0) as u32 + listen_fds(context);
     syscalls::calls::mark_close_on_exec(3 + preserve_fds, u32::MAX)
         .during(|| "cannot close inherited descriptors (close_range)".into())?;
     Ok(preserve_fds)
 }
 
-/// The bundle: its path, absolute and without links, and the directory.
+/// Opens the bundle. Returns its path, absolute and without links, and the directory.
 fn open_bundle(bundle: &str) -> Result<(String, OwnedFd)> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::openat(CWD, bundle, flags, FsMode::empty())
@@ -215,7 +215,7 @@ fn no_config(bundle: &str, error: Error) -> Error {
     ))
 }
 
-/// Sockets that a service manager passed us for the container (sd_listen_fds(3)).
+/// The number of sockets that a service manager has passed for the container (sd_listen_fds(3)).
 pub fn listen_fds(context: &Context<'_>) -> u32 {
     let own = context
         .start

@@ -1,4 +1,4 @@
-//! `delete`: removes what is left of a container, also of one that was never finished.
+//! `delete`: removes a container, including one whose creation did not finish.
 
 use crate::container::Container;
 use crate::context::Context;
@@ -8,7 +8,7 @@ use runtime::error::{Result, fail};
 pub fn run(context: &Context<'_>, args: &Delete<'_>) -> Result<i32> {
     let id = args.id;
     if args.force {
-        // Engines delete what may not be there and expect success.
+        // Engines delete containers that may not exist, and expect success.
         if let Some(container) = Container::find(context.root, id)? {
             container.kill_and_wait()?;
             container.remove(context.start)?;

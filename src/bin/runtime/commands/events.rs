@@ -1,5 +1,5 @@
-//! `events`: what a container uses, every few seconds until it ends or once, and when the kernel kills one of
-//! its processes for memory. One JSON object a line, as runc's.
+//! `events`: reports the usage of a container, once or every few seconds until it stops, and out-of-memory kills. One
+//! JSON object per line, in runc's format.
 
 use crate::cgroup::stats::{Oom, Source};
 use crate::container::Container;
@@ -28,7 +28,7 @@ pub fn run(context: &Context<'_>, args: &Events<'_>) -> Result<i32> {
     if args.stats {
         return tell(&mut out, |out| source.write(id, out)).map(|()| 0);
     }
-    // From here on nothing is allocated: this goes on for as long as the container.
+    // From here on nothing is allocated, because the command runs as long as the container.
     let mut oom = source.watch_oom();
     let mut next = uptime() + interval;
     loop {
@@ -76,7 +76,7 @@ fn tell(out: &mut Out, write: impl FnOnce(&mut Out) -> fmt::Result) -> Result<()
         .map_err(|_| Error::new("cannot write to stdout"))
 }
 
-/// Stdout behind a buffer of fixed size.
+/// stdout with a buffer of fixed size.
 struct Out {
     text: [u8; 8192],
     used: usize,
@@ -95,7 +95,7 @@ impl Write for Out {
             if self.used == self.text.len() {
                 self.flush()?;
             }
-            // Cutting a character in two is no harm: both halves come out one after the other.
+            // A character may be split here, because both halves are written one after the other.
             let n = text.len().min(self.text.len() - self.used);
             let n = (0..=n)
                 .rev()

@@ -1,5 +1,5 @@
-//! `features`: what this program can do, as engines ask it (features.md, features-linux.md). The lists are those
-//! that the plan itself goes by; what this host has makes no difference, except for the flags of seccomp.
+//! `features`: the features of this program, for engines (features.md, features-linux.md). The lists are those that
+//! the plan uses. The host affects only the flags of seccomp.
 
 use super::print;
 use alloc::string::{String, ToString};
@@ -83,7 +83,7 @@ struct Annotations<'a> {
     commit: &'a str,
 }
 
-/// Whether cgroups can be made by asking systemd, the system's or a user's.
+/// Whether systemd, the system's or a user's, can create cgroups.
 const SYSTEMD: bool = true;
 
 pub fn run() -> Result<i32> {
@@ -132,8 +132,8 @@ pub fn run() -> Result<i32> {
             version: env!("CARGO_PKG_VERSION"),
             commit: env!("RUNTIME_COMMIT"),
         },
-        // Whoever may write annotations may set any property of the scope (systemd.rs; the dot makes it a prefix), give
-        // options to criu, and keep groups of the caller.
+        // Annotations can set any property of the scope (systemd.rs; the dot makes this a prefix), pass options to
+        // criu, and keep groups of the caller.
         potentially_unsafe_config_annotations: &[
             "org.systemd.property.",
             "org.criu.config",

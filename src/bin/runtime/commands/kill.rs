@@ -1,4 +1,4 @@
-//! `kill`: a signal to the container's process, or to all its processes.
+//! `kill`: sends a signal to the container's init, or to all its processes.
 
 use crate::container::Container;
 use crate::context::Context;

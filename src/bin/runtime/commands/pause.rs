@@ -1,4 +1,4 @@
-//! `pause` and `resume`: every process of the container stops where it is, and goes on.
+//! `pause` and `resume`: freeze and thaw every process of the container.
 
 use crate::container::Container;
 use crate::context::Context;

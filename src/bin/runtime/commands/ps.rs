@@ -1,4 +1,4 @@
-//! `ps`: the processes of a container, as numbers in JSON or as the lines that the host's ps has for them.
+//! `ps`: the processes of a container, as pids in JSON or as lines from the host's ps.
 
 use super::print;
 use crate::cgroup;
@@ -23,14 +23,14 @@ pub fn run(context: &Context<'_>, args: &Ps<'_>) -> Result<i32> {
         [] => &["-ef"],
         arguments => arguments,
     };
-    // Its errors go to our stderr.
+    // Its stderr is ours.
     let path = context.start.var("PATH");
     let output = program::run("ps", arguments, path, Stream::Stdout)?;
     let Some((title, lines)) = output.split_once('\n') else {
         fail!("ps printed nothing");
     };
     let Some(column) = title.split_whitespace().position(|name| name == "PID") else {
-        fail!("ps printed no column PID, which tells whose lines are the container's");
+        fail!("ps printed no PID column, which is needed to select the container's processes");
     };
     let is_ours = |line: &&str| {
         let pid = line.split_whitespace().nth(column);

@@ -1,5 +1,5 @@
-//! `restore`: criu brings the processes of a checkpoint back, in a cgroup that is made as for a new container and with
-//! the mounts that the bundle names. What then runs is a container like any other.
+//! `restore`: criu restores the processes of a checkpoint, in a new cgroup and with the mounts of the bundle. The
+//! result is a container like any other.
 
 use crate::commands::create::{Mode, Planned, planned};
 use crate::container::Directory;
@@ -25,7 +25,8 @@ use rustix::process::{Pid, PidfdFlags};
 use syscalls::step::{Lossy, Step};
 use syscalls::{Make, calls};
 
-/// In the state directory while criu runs: the pid that it tells, and where the root is bound for it.
+/// In the state directory while criu runs: the file for the pid, and the directory on which the root is bound for
+/// criu.
 const PID: &str = "criu.pid";
 const ROOT: &str = "criu.root";
 
@@ -59,12 +60,12 @@ pub fn run(context: &Context<'_>, args: &Restore<'_>) -> Result<i32> {
         return cannot(criu::NO_TERMINAL);
     }
     if !plan.hooks.prestart.is_empty() || !plan.hooks.create_runtime.is_empty() {
-        return cannot("hooks.prestart and hooks.createRuntime cannot be run at their time");
+        return cannot("hooks.prestart and hooks.createRuntime cannot be run at the right time");
     }
     if plan.joins.iter().any(|join| join.name == "cgroup") {
         return cannot("criu cannot join a cgroup namespace");
     }
-    // None of them ends us half-way; criu gets them, too.
+    // No signal interrupts this half-way. criu receives signals as well.
     let stop = signal::hold()?;
     let directory = Directory::make(context.root, &plan.state.id)?;
     let mut made = Made::new(directory, plan.state.clone(), &facts, manager.as_ref());
@@ -95,7 +96,7 @@ fn bring_back<'a>(
     plan: &'a Plan,
     made: &mut Made<'a>,
 ) -> Result<OwnedFd> {
-    // The state comes first: whatever happens from here on, `delete` finds what to remove.
+    // The state is written first: whatever happens from here on, `delete` knows what to remove.
     made.directory.write(&made.state)?;
     made.directory.keep_config(config)?;
     let places = Places::of(&arguments.images, "restore.log");
@@ -140,7 +141,7 @@ fn bring_back<'a>(
         descriptors: &descriptors,
     };
     let args = criu::restore(arguments, &places, &made.state.annotations, plan, &restored);
-    // Opened one after the other, they are in order.
+    // Sorted, because they were opened one after the other.
     let kept: Vec<RawFd> = descriptors.iter().map(|(fd, _)| *fd).collect();
     let needs = Needs {
         descriptors: &kept,
@@ -161,7 +162,7 @@ fn bring_back<'a>(
     let Some(pid) = pid else {
         fail!("criu wrote no pid to {pid_file}");
     };
-    // It is our child, so this is no other process.
+    // Our child, so the pid cannot have been reused.
     let process = rustix::process::pidfd_open(pid, PidfdFlags::empty())
         .during(|| format!("cannot open the process {pid}"))?;
     let copy = process.try_clone();
@@ -177,8 +178,8 @@ fn bring_back<'a>(
     Ok(process)
 }
 
-/// The root may be a new one, of which the checkpoint holds nothing, and criu mounts only on what is there. What lies
-/// below a mount comes with that.
+/// Creates missing mount points. The root may be a new one, which is not part of the checkpoint, and criu requires
+/// them. Mount points inside another mount come with that mount.
 fn make_mount_points(plan: &Plan) -> Result<()> {
     let what = |path| {
         format!(
@@ -218,8 +219,8 @@ fn kind_of(source: &CStr) -> Make {
     }
 }
 
-/// What criu gets from us, each by the name that the image has for it: our stdio for the pipes that the container's
-/// was, and the namespaces that it takes as they are.
+/// The descriptors for criu, with their names in the image: our stdio in place of the container's pipes, and external
+/// namespaces.
 fn inherited(plan: &Plan, places: &Places<'_>) -> Result<Vec<(OwnedFd, String)>> {
     let mut inherited: Vec<(OwnedFd, String)> = Vec::new();
     let path = join(places.images, criu::DESCRIPTORS);

@@ -1,5 +1,5 @@
-//! `seccomp`: a profile as the program that will be loaded, with its figures; or the verdict on one call and
-//! the rule behind it.
+//! `seccomp`: prints the program that a profile compiles to, with its statistics, or the verdict on one call and the
+//! rule behind it.
 
 use super::print;
 use crate::files;
@@ -17,16 +17,16 @@ pub fn run(args: &SeccompArgs<'_>) -> Result<i32> {
     let file = args.file;
     let text = files::read(CWD, file)?;
     let place = format!("{file}: seccomp");
-    // A profile by itself, or the one in a config.json.
+    // The file is a profile, or a config.json that contains one.
     let head = ProfileHead::parse(file, &text)?;
     let seccomp = if head.default_action.is_some() {
         Seccomp::parse(file, &text)?
     } else {
         match Spec::parse(file, &text)?.linux.seccomp {
             Some(seccomp) => seccomp,
-            None => fail!(
-                "{file}: there is no seccomp profile: neither defaultAction nor linux.seccomp"
-            ),
+            None => {
+                fail!("{file}: no seccomp profile: neither defaultAction nor linux.seccomp is set")
+            }
         }
     };
     let call = &args.call;
@@ -38,7 +38,7 @@ pub fn run(args: &SeccompArgs<'_>) -> Result<i32> {
         }
         if !call.is_empty() {
             fail!(
-                "unexpected argument {:?} (--explain asks about a call)",
+                "unexpected argument {:?} (use --explain to ask about a call)",
                 call[0]
             );
         }
@@ -68,7 +68,7 @@ pub fn run(args: &SeccompArgs<'_>) -> Result<i32> {
     })
 }
 
-/// A call as the filter sees it: its name or number on this architecture, and its arguments.
+/// The call as seen by the filter: its name or number on this architecture, and its arguments.
 fn data(words: &[&str]) -> Result<Data> {
     let Some((name, arguments)) = words.split_first() else {
         fail!("--explain needs a system call and its arguments, such as openat 0 2");
@@ -77,7 +77,7 @@ fn data(words: &[&str]) -> Result<Data> {
         Some(number) => number,
         None => match integer(name).map(u32::try_from) {
             Some(Ok(number)) => number,
-            _ => fail!("{name:?} is no system call of {}", Arch::NATIVE.name()),
+            _ => fail!("{name:?} is not a system call of {}", Arch::NATIVE.name()),
         },
     };
     let mut args = [0; 6];
@@ -102,7 +102,7 @@ fn data(words: &[&str]) -> Result<Data> {
     })
 }
 
-/// Decimal, hexadecimal after 0x, or negative as C has it.
+/// A decimal number, a hexadecimal one after 0x, or a negative one as in C.
 fn integer(text: &str) -> Option<u64> {
     if let Some(hex) = text.strip_prefix("0x") {
         return u64::from_str_radix(hex, 16).ok();

@@ -1,4 +1,4 @@
-//! `start`: wakes the waiting child and hears from it whether its exec worked.
+//! `start`: releases the waiting child, and reports whether its exec succeeded.
 
 use crate::container::Container;
 use crate::context::Context;
@@ -26,7 +26,7 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
     };
     let what = || alloc::format!("cannot start container {id:?}");
     let socket = socket::of_start().during(what)?;
-    // Somebody else's `start` may be heard before ours: nobody listens any more then, or hangs up.
+    // A concurrent `start` may connect first. The child then no longer listens, or hangs up.
     let still_created = || match container.process()? {
         (RUNNING, _) => fail!("cannot start container {id:?}: it is already running"),
         _ => Ok(()),
@@ -48,17 +48,17 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
         }
     }
     if let Some(error) = failed {
-        // It is about to end. Engines take a container whose start has failed for one that can be deleted.
+        // The child is about to exit. Engines expect to be able to delete a container whose start has failed.
         container.kill_and_wait()?;
         wait_until_reaped(state.pid);
         return Err(error);
     }
     if !ready {
         still_created()?;
-        fail!("cannot start container {id:?}: its first process ended before its program began");
+        fail!("cannot start container {id:?}: its init exited before the program was executed");
     }
     if let Err(error) = hooks::run("poststart", &state.poststart, state, RUNNING) {
-        // It stops the container (runtime.md, Lifecycle); its remains wait for delete.
+        // A failed hook stops the container (runtime.md, Lifecycle). `delete` removes it later.
         container.kill_and_wait()?;
         return Err(error);
     }
@@ -68,8 +68,8 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
     Ok(0)
 }
 
-/// An engine hears of the end by reaping the process, and should have heard of it when we tell of the failure. Nobody
-/// promises to reap it, so this does not wait for long.
+/// Waits briefly until an engine has reaped the process. Engines should know of its exit before this command reports
+/// the failure, but nothing guarantees that they reap it.
 fn wait_until_reaped(pid: i32) {
     for _ in 0..100 {
         if matches!(process::stat(pid), Ok(None)) {

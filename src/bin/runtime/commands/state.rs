@@ -1,4 +1,4 @@
-//! `state` and `list`: what is written down, and what the kernel says now.
+//! `state` and `list`: the stored state, and the status from the kernel.
 
 use super::print;
 use crate::container::{Container, Directory};
@@ -23,7 +23,7 @@ fn json<T: serde::Serialize>(value: &T) -> Result<String> {
     serde_json::to_string_pretty(value).map_err(|e| Error::new(e.to_string()))
 }
 
-/// One line of `list`; runc's names.
+/// One line of `list`, with runc's field names.
 #[derive(serde::Serialize)]
 struct Row<'a> {
     #[serde(flatten)]
@@ -35,7 +35,7 @@ pub fn list(context: &Context<'_>, args: &List<'_>) -> Result<i32> {
     let mut containers: Vec<(State, &'static str, String)> = Vec::new();
     let cgroups = host::cgroups()?;
     for id in Directory::list(context.root)? {
-        // One that vanishes meanwhile, or that cannot be read, is not listed; the others are.
+        // Containers that disappear meanwhile or cannot be read are skipped.
         let Ok(container) = Container::open(context.root, &id) else {
             continue;
         };
@@ -96,7 +96,7 @@ fn table(containers: &[(State, &'static str, String)]) -> String {
     rows.iter().map(line).collect()
 }
 
-/// The user that made the container, by name where /etc/passwd has one.
+/// The user who created the container, by name if /etc/passwd has one.
 fn owner(root: &str, id: &str) -> String {
     let path = runtime::facts::join(root, id);
     let Ok(stat) = rustix::fs::statat(CWD, path.as_str(), AtFlags::SYMLINK_NOFOLLOW) else {

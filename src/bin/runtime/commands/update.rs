@@ -1,4 +1,4 @@
-//! `update`: new limits for a container, from a file or from flags. Limits that are not given do not change.
+//! `update`: sets new limits on a container, from a file or from flags. Other limits do not change.
 
 use crate::cgroup;
 use crate::cgroup::systemd::Manager;
@@ -44,7 +44,7 @@ pub fn run(context: &Context<'_>, args: &Update<'_>) -> Result<i32> {
     Ok(0)
 }
 
-/// The file, or stdin for `-`.
+/// Reads the file, or stdin for `-`.
 fn read(file: &str) -> Result<alloc::vec::Vec<u8>> {
     if file != "-" {
         return files::read(CWD, file);

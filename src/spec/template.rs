@@ -1,16 +1,16 @@
-//! What `runtime spec` writes: the config.json to start from, the same as runc's in everything but the version.
-//! That is runc of 2025, which gives no ambient capabilities and masks the host's TPM.
+//! The output of `runtime spec`: an initial config.json, the same as runc's except for the version. It follows runc
+//! of 2025, which gives no ambient capabilities and masks the host's TPM.
 
 use alloc::format;
 use alloc::string::String;
 
-/// The refusal to overwrite a config.json, in runc's words.
+/// The error for an existing config.json, in runc's wording.
 pub const EXISTS: &str = "File config.json exists. Remove it first";
 
 /// The text of config.json.
 ///
-/// `v2` says that the host has cgroup v2 alone: then the container gets a cgroup namespace. `rootless` is the uid and
-/// gid of the user who shall run the container without privileges.
+/// `v2`: the host has cgroup v2 alone, so the container gets a cgroup namespace. `rootless`: the uid and gid of the
+/// ordinary user who will run the container.
 pub fn default_spec(v2: bool, rootless: Option<(u32, u32)>) -> String {
     let mut spec = String::from(TEMPLATE);
     let mut edit = |from: &str, to: &str| spec = spec.replacen(from, to, 1);
@@ -50,7 +50,7 @@ const SYSFS: &str = r#"			"type": "sysfs",
 			"options": [
 "#;
 
-/// Only the owner of a network namespace may mount a sysfs.
+/// Only the owner of a network namespace may mount sysfs, so the host's is bound.
 const SYS_OF_THE_HOST: &str = r#"			"type": "none",
 			"source": "/sys",
 			"options": [
