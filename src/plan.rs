@@ -175,7 +175,7 @@ struct Builder<'a> {
     copies: Vec<Step<'static>>,
     slots: u16,
     warnings: Vec<String>,
-    /// The null device, where paths can be masked.
+    /// The null device, where paths are masked.
     null: Option<Slot>,
     /// The private procfs, once a step needs it.
     procfs: Option<Slot>,
@@ -203,11 +203,9 @@ impl Plan {
 /// Makes the plan, or says what is wrong with config.json.
 pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Plan> {
     state::check_id(options.id)?;
-    if !spec.oci_version.starts_with("1.") {
-        fail!(
-            "config.json: ociVersion: expected a version 1.x, found {:?}",
-            spec.oci_version
-        );
+    let version = &spec.oci_version;
+    if !version.starts_with("1.") {
+        fail!("config.json: ociVersion: expected a version 1.x, found {version:?}");
     }
     let Some(root) = &spec.root else {
         fail!("config.json: root: required field is missing")
@@ -219,41 +217,15 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
     let mut b = Builder::new(spec, facts, options, namespaces);
     b.rootfs = absolute(options.bundle, &root.path);
     b.starts = true;
-    let cgroups_path = spec.linux.cgroups_path.as_deref();
-    let place = match options.cgroups {
-        Driver::Disabled => None,
-        Driver::Cgroupfs => Some((limits::path(cgroups_path, options.id)?, None)),
-        Driver::Systemd(root) => {
-            let unit = Unit::new(root, cgroups_path, options.id, &spec.annotations)?;
-            Some((unit.path()?, Some(unit)))
-        }
-    };
     b.refuse_what_is_missing()?;
-    let limits = match &spec.linux.resources {
-        Some(resources) => Limits::new(facts, resources)?,
-        None => Limits::default(),
-    };
-    let cgroup = place.map(|(path, unit)| limits::Cgroup {
-        path,
-        unit,
-        owner: b.cgroup_owner(),
-        limits,
-    });
+    let cgroup = b.cgroup()?;
     let joins = b.joins()?;
     let time = b.time()?;
     let mappings = b.mappings()?;
-
-    if mappings.is_some() {
-        if !facts.privileged {
-            b.steps.push(Step::Reachable);
-        }
-        b.steps
-            .extend([Step::Meet(Point::Mappings), Step::ContainerRoot]);
-    } else if b.namespaces.has(Kind::User) {
-        b.steps.push(Step::ContainerRoot);
-    }
-    let unit = cgroup.as_ref().and_then(|cgroup| cgroup.unit.as_ref());
-    if cgroup.is_some() && (facts.cgroups.has_v1() || unit.is_some()) {
+    b.user_namespace(mappings.is_some());
+    if let Some(cgroup) = &cgroup
+        && (facts.cgroups.has_v1() || cgroup.unit.is_some())
+    {
         b.steps.push(Step::Meet(Point::Cgroup));
     }
     if b.namespaces.is_new(Kind::Cgroup) {
@@ -271,7 +243,7 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
     b.enter_root()?;
     let execute = b.before_commit()?;
     b.steps.push(Step::Meet(Point::Commit));
-    let listener = options.wait.then(|| [b.slot(), b.slot()]);
+    let close = b.close();
     b.last_steps(execute)?;
 
     b.check_numbers()?;
@@ -279,33 +251,14 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
     // Not for the container's first process, but a wrong list is told of at once.
     affinity(spec.process.as_ref())?;
     let hooks = Hooks::new(&spec.hooks)?;
-    let state = State {
-        version: state::VERSION,
-        oci_version: state::OCI_VERSION.to_owned(),
-        id: options.id.to_owned(),
-        pid: 0,
-        start_time: 0,
-        bundle: options.bundle.to_owned(),
-        rootfs: b.rootfs,
-        created: options.created.to_owned(),
-        annotations: owned_pairs(&spec.annotations),
-        cgroup: cgroup.as_ref().map(|cgroup| cgroup.path.clone()),
-        unit: unit.map(|unit| unit.name.clone()),
-        poststart: hooks.poststart.clone(),
-        poststop: hooks.poststop.clone(),
-        no_new_keyring: options.no_new_keyring,
-        agent: security::agent(spec),
-    };
+    let state = b.state(cgroup.as_ref(), &hooks);
     Ok(Plan {
         namespaces: b.namespaces.flags(),
         joins,
         time,
         mappings,
         steps: b.steps,
-        close: Close {
-            preserve: options.preserve_fds,
-            listener,
-        },
+        close,
         last_steps: b.last,
         opens: b.opens,
         slots: b.slots,
@@ -340,9 +293,7 @@ pub fn plan_exec(
             path: c"of its first process",
         });
     }
-    if b.namespaces.has(Kind::User) {
-        b.steps.push(Step::ContainerRoot);
-    }
+    b.user_namespace(false);
     let by_systemd = matches!(options.cgroups, Driver::Systemd(_));
     if in_cgroup && (facts.cgroups.has_v1() || by_systemd) {
         b.steps.push(Step::Meet(Point::Cgroup));
@@ -361,6 +312,7 @@ pub fn plan_exec(
     let console = b.console()?;
     let execute = b.before_commit()?;
     b.steps.push(Step::Meet(Point::Commit));
+    let close = b.close();
     b.last_steps(execute)?;
     b.check_numbers()?;
     Ok(Plan {
@@ -370,10 +322,7 @@ pub fn plan_exec(
         time: None,
         mappings: None,
         steps: b.steps,
-        close: Close {
-            preserve: options.preserve_fds,
-            listener: None,
-        },
+        close,
         last_steps: b.last,
         slots: b.slots,
         console,
@@ -421,6 +370,60 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// The container's own cgroup, unless the driver makes none.
+    fn cgroup(&self) -> Result<Option<limits::Cgroup>> {
+        let (spec, id) = (self.spec, self.options.id);
+        let path = spec.linux.cgroups_path.as_deref();
+        let (path, unit) = match self.options.cgroups {
+            Driver::Disabled => (None, None),
+            Driver::Cgroupfs => (Some(limits::path(path, id)?), None),
+            Driver::Systemd(root) => {
+                let unit = Unit::new(root, path, id, &spec.annotations)?;
+                (Some(unit.path()?), Some(unit))
+            }
+        };
+        let limits = match &spec.linux.resources {
+            Some(resources) => Limits::new(self.facts, resources)?,
+            None => Limits::default(),
+        };
+        Ok(path.map(|path| limits::Cgroup {
+            path,
+            unit,
+            owner: self.cgroup_owner(),
+            limits,
+        }))
+    }
+
+    /// What is written down about the container.
+    fn state(&self, cgroup: Option<&limits::Cgroup>, hooks: &Hooks) -> State {
+        State {
+            version: state::VERSION,
+            oci_version: state::OCI_VERSION.to_owned(),
+            id: self.options.id.to_owned(),
+            pid: 0,
+            start_time: 0,
+            bundle: self.options.bundle.to_owned(),
+            rootfs: self.rootfs.clone(),
+            created: self.options.created.to_owned(),
+            annotations: owned_pairs(&self.spec.annotations),
+            cgroup: cgroup.map(|cgroup| cgroup.path.clone()),
+            unit: cgroup
+                .and_then(|cgroup| cgroup.unit.as_ref())
+                .map(|unit| unit.name.clone()),
+            poststart: hooks.poststart.clone(),
+            poststop: hooks.poststop.clone(),
+            no_new_keyring: self.options.no_new_keyring,
+            agent: security::agent(self.spec),
+        }
+    }
+
+    fn close(&mut self) -> Close {
+        Close {
+            preserve: self.options.preserve_fds,
+            listener: self.options.wait.then(|| [self.slot(), self.slot()]),
+        }
+    }
+
     fn slot(&mut self) -> Slot {
         let slot = self.slots;
         // `check_numbers` tells of too many.
@@ -457,6 +460,19 @@ impl<'a> Builder<'a> {
         self.steps.push(Step::Open(slot, step::Open::Procfs));
         self.procfs = Some(slot);
         slot
+    }
+
+    /// Root of the user namespace, whose ids are mapped first if it is new.
+    fn user_namespace(&mut self, is_new: bool) {
+        if is_new && !self.facts.privileged {
+            self.steps.push(Step::Dumpable);
+        }
+        if is_new {
+            self.steps.push(Step::Meet(Point::Mappings));
+        }
+        if self.namespaces.has(Kind::User) {
+            self.steps.push(Step::ContainerRoot);
+        }
     }
 
     /// A session, and a keyring for it.

@@ -47,6 +47,7 @@ mod rootless_cgroup;
 mod rootless_ids;
 mod roots;
 mod seccomp;
+mod seccomp_agent;
 mod seccomp_command;
 mod spec_command;
 mod swarm;
@@ -80,6 +81,7 @@ fn tests() -> Vec<Trial> {
         hooks::tests(),
         interrupts::tests(),
         seccomp::tests(),
+        seccomp_agent::tests(),
         seccomp_command::tests(),
         terminal::tests(),
         trust::tests(),

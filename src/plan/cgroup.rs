@@ -1,15 +1,12 @@
 //! The container's view of its cgroups, and who owns its own: the user who runs in it, when the container sees its cgroups
 //! as its own and may write to them. Source: config-linux.md, Control groups and Cgroup ownership.
 
-use super::mounts::{NOSUID_NODEV_NOEXEC, RDONLY, propagate};
+use super::mounts::{Entry, NOSUID_NODEV_NOEXEC, RDONLY, READ_ONLY, fs_option, propagate};
 use super::namespaces::Kind;
-use super::options::{self, Options};
 use super::{Builder, leak, leak_text};
 use crate::error::Result;
 use crate::facts::{CGROUPS, Cgroups, Hierarchy, join};
-use crate::spec::Mount as SpecMount;
 use alloc::borrow::ToOwned;
-use alloc::format;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 use linux_raw_sys::general::MS_SLAVE;
@@ -42,75 +39,50 @@ impl Builder<'_> {
 
     /// The container's view of its cgroups. Without a cgroup namespace it is read-only: what it shows is
     /// the host's (CVE-2023-25809).
-    pub fn cgroup_view(
-        &mut self,
-        (field, mount): (&str, &SpecMount<'_>),
-        options: &Options<'_>,
-        after: Attributes,
-        cgroup: Option<&str>,
-    ) -> Result<()> {
-        options.no_data(field, "a mount of the cgroups")?;
+    pub fn cgroup_view(&mut self, mut entry: Entry<'_>, cgroup: Option<&str>) -> Result<()> {
+        entry
+            .options
+            .no_data(entry.field, "a mount of the cgroups")?;
         let own_namespace = self.namespaces.has(Kind::Cgroup);
-        let mut attr = options.own.set;
         if !own_namespace {
-            attr |= RDONLY;
+            entry.options.own.set |= RDONLY;
         }
-        let target = leak_text(&mount.destination, &format!("{field}.destination"))?;
         // The host's cgroups cannot be mounted in a user namespace, and without rights over them there may be
         // none of the container's to bind: all that the host shows, then, read-only as it must be.
         let below = self.namespaces.has(Kind::User) || self.facts.in_user_namespace;
-        if !own_namespace
-            && match self.facts.cgroups {
-                Cgroups::V2 => below,
-                Cgroups::V1(_) => !self.facts.privileged || self.facts.in_user_namespace,
-            }
-        {
-            let mut options = options::read(&mount.options, field)?;
-            options.own.set |= RDONLY | NOSUID_NODEV_NOEXEC;
-            options.own.clear &= !options.own.set;
-            return self.bind_host(field, c"/sys/fs/cgroup", &options, target, after);
-        }
-        let base = Mount {
-            fstype: c"cgroup2",
-            source: Some(c"cgroup"),
-            options: &[],
-            data: None,
-            attr,
-            after,
-            target,
-            plain: false,
-            copy_up: false,
-            inherit_mode: false,
-            keep: None,
+        let all_of_the_host = match self.facts.cgroups {
+            Cgroups::V2 => below,
+            Cgroups::V1(_) => !self.facts.privileged || self.facts.in_user_namespace,
         };
+        if !own_namespace && all_of_the_host {
+            let own = &mut entry.options.own;
+            own.set |= NOSUID_NODEV_NOEXEC;
+            own.clear &= !own.set;
+            return self.bind_host(&entry, c"/sys/fs/cgroup");
+        }
         match &self.facts.cgroups {
-            // A new mount from the host's cgroup namespace would reset the options of the host's own, `nsdelegate`
-            // among them, and from a user namespace is refused.
-            Cgroups::V2 if !own_namespace => {
-                let path = leak_text(CGROUPS, field)?;
-                self.bind_cgroup(field, path, target, (attr, after))
-            }
-            Cgroups::V2 => {
-                self.steps.push(Step::Mount(base));
+            Cgroups::V1(hierarchies) => self.view_of_v1(&entry, hierarchies, cgroup),
+            Cgroups::V2 if own_namespace => {
+                let mount = cgroup2(&entry, entry.target);
+                self.steps.push(Step::Mount(mount));
                 Ok(())
             }
-            Cgroups::V1(hierarchies) => {
-                self.cgroups_of_v1((field, mount), hierarchies, base, cgroup)
-            }
+            // A new mount from the host's cgroup namespace would reset the options of the host's own, `nsdelegate`
+            // among them, and from a user namespace is refused.
+            Cgroups::V2 => self.bind_cgroup(&entry, CGROUPS, entry.target, entry.after),
         }
     }
 
     /// A directory of mounts, one for each hierarchy, and links for those that have several controllers.
-    fn cgroups_of_v1(
+    fn view_of_v1(
         &mut self,
-        (field, mount): (&str, &SpecMount<'_>),
+        entry: &Entry<'_>,
         hierarchies: &[Hierarchy],
-        base: Mount<'static>,
         cgroup: Option<&str>,
     ) -> Result<()> {
+        let (field, target) = (entry.field, entry.target);
         let own_namespace = self.namespaces.has(Kind::Cgroup);
-        let (attr, target) = (base.attr, base.target);
-        let cgroup2 = |target| Mount { target, ..base };
+        let attr = entry.options.own.set;
         let keep = (attr & RDONLY != 0).then(|| self.slot());
         self.steps.push(Step::Mount(Mount {
             fstype: c"tmpfs",
@@ -118,56 +90,46 @@ impl Builder<'_> {
             options: &[FsOption::Value(c"mode", c"755")],
             attr: attr & !RDONLY,
             keep,
-            ..base
+            ..cgroup2(entry, target)
         }));
+        let destination = target.to_str().unwrap_or_default();
         for hierarchy in hierarchies {
             let name = hierarchy.mountpoint.rsplit('/').next().unwrap_or_default();
-            let below = leak_text(&join(&mount.destination, name), field)?;
-            if own_namespace && hierarchy.is_v2() {
-                self.steps.push(Step::Mount(cgroup2(below)));
-            } else if own_namespace {
-                self.steps.push(Step::Mount(Mount {
-                    fstype: c"cgroup",
-                    options: controllers(hierarchy, field)?,
-                    ..cgroup2(below)
-                }));
+            let below = leak_text(&join(destination, name), field)?;
+            if own_namespace {
+                let mount = cgroup_of(entry, hierarchy, below)?;
+                self.steps.push(Step::Mount(mount));
             } else if let Some(cgroup) = cgroup {
-                let path = leak_text(&join(&hierarchy.mountpoint, cgroup), field)?;
-                self.bind_cgroup(field, path, below, (attr, Attributes::NONE))?;
+                let path = join(&hierarchy.mountpoint, cgroup);
+                self.bind_cgroup(entry, &path, below, Attributes::NONE)?;
             }
-            if name.contains(',') {
-                for controller in &hierarchy.controllers {
-                    let path = leak_text(&join(&mount.destination, controller), field)?;
-                    let target = leak_text(name, field)?;
-                    self.steps.push(Step::Make(path, Node::Link(target)));
-                }
+            if !name.contains(',') {
+                continue;
+            }
+            for controller in &hierarchy.controllers {
+                let path = leak_text(&join(destination, controller), field)?;
+                let link = Node::Link(leak_text(name, field)?);
+                self.steps.push(Step::Make(path, link));
             }
         }
         if let Some(mount) = keep {
-            let own = MountAttr {
-                set: RDONLY,
-                ..MountAttr::NONE
-            };
-            let read_only = Attributes {
-                own,
-                ..Attributes::NONE
-            };
             let place = Place::Kept(mount, target);
-            self.steps.push(Step::Attributes(place, read_only));
+            self.steps.push(Step::Attributes(place, READ_ONLY));
         }
         Ok(())
     }
 
-    /// A cgroup from the host's mount of a hierarchy.
+    /// A directory of the host's mount of a hierarchy.
     fn bind_cgroup(
         &mut self,
-        field: &str,
-        path: &'static CStr,
+        entry: &Entry<'_>,
+        path: &str,
         target: &'static CStr,
-        (attr, after): (u64, Attributes),
+        after: Attributes,
     ) -> Result<()> {
+        let path = leak_text(path, entry.field)?;
         let own = MountAttr {
-            set: attr | NOSUID_NODEV_NOEXEC,
+            set: entry.options.own.set | NOSUID_NODEV_NOEXEC,
             ..MountAttr::NONE
         };
         let attributes = Attributes {
@@ -179,7 +141,7 @@ impl Builder<'_> {
             recursive: false,
             attributes,
         };
-        let tree = self.tree(field.to_owned(), host, None, false)?;
+        let tree = self.tree(entry.field.to_owned(), host, None, false)?;
         self.steps.push(Step::Bind(Bind {
             tree,
             source: path,
@@ -190,14 +152,40 @@ impl Builder<'_> {
     }
 }
 
-/// The controllers of a v1 hierarchy, as its mount takes them.
-fn controllers(hierarchy: &Hierarchy, field: &str) -> Result<&'static [FsOption<'static>]> {
+/// A new mount of cgroup v2.
+fn cgroup2(entry: &Entry<'_>, target: &'static CStr) -> Mount<'static> {
+    Mount {
+        fstype: c"cgroup2",
+        source: Some(c"cgroup"),
+        options: &[],
+        data: None,
+        attr: entry.options.own.set,
+        after: entry.after,
+        target,
+        plain: false,
+        copy_up: false,
+        inherit_mode: false,
+        keep: None,
+    }
+}
+
+/// A new mount of a hierarchy, in a cgroup namespace of the container's own.
+fn cgroup_of(
+    entry: &Entry<'_>,
+    hierarchy: &Hierarchy,
+    target: &'static CStr,
+) -> Result<Mount<'static>> {
+    let mount = cgroup2(entry, target);
+    if hierarchy.is_v2() {
+        return Ok(mount);
+    }
     let mut data = Vec::new();
     for controller in &hierarchy.controllers {
-        data.push(match controller.split_once('=') {
-            Some((key, value)) => FsOption::Value(leak_text(key, field)?, leak_text(value, field)?),
-            None => FsOption::Flag(leak_text(controller, field)?),
-        });
+        data.push(fs_option(controller, entry.field)?);
     }
-    Ok(leak(data))
+    Ok(Mount {
+        fstype: c"cgroup",
+        options: leak(data),
+        ..mount
+    })
 }

@@ -19,6 +19,14 @@ use syscalls::step::{self, Attributes, Bind, FsOption, Mount, Place, Step, Tree}
 pub const RDONLY: u64 = MOUNT_ATTR_RDONLY as u64;
 pub const NOSUID_NODEV_NOEXEC: u64 =
     (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC) as u64;
+/// The mount itself becomes read-only, and nothing else.
+pub const READ_ONLY: Attributes = Attributes {
+    own: MountAttr {
+        set: RDONLY,
+        ..MountAttr::NONE
+    },
+    tree: MountAttr::NONE,
+};
 /// fsconfig(2) takes strings of up to 255 bytes.
 const FSCONFIG_MAX: usize = 255;
 /// mount(2) takes one page, with its zero byte, and cuts off the rest.
@@ -28,6 +36,35 @@ pub fn propagate(flag: u64) -> MountAttr {
     MountAttr {
         propagation: flag,
         ..MountAttr::NONE
+    }
+}
+
+/// A mount of config.json, once its options are sorted out.
+pub struct Entry<'m> {
+    /// Its place in config.json, for messages.
+    pub field: &'m str,
+    pub mount: &'m SpecMount<'m>,
+    pub options: Options<'m>,
+    pub target: &'static CStr,
+    /// What it gets once it is attached.
+    pub after: Attributes,
+}
+
+impl Entry<'_> {
+    fn is_bind(&self) -> bool {
+        is_bind(self.mount, &self.options)
+    }
+
+    /// What cannot be asked for together.
+    fn check(&self) -> Result<()> {
+        let Entry { field, options, .. } = self;
+        if !self.is_bind() && (options.idmap.is_some() || has_mappings(self.mount)) {
+            fail!("config.json: {field}: only a bind mount can be id-mapped");
+        }
+        if options.copy_up && (self.is_bind() || self.mount.fs_type.as_deref() != Some("tmpfs")) {
+            fail!("config.json: {field}.options: tmpcopyup needs a mount of type \"tmpfs\"");
+        }
+        Ok(())
     }
 }
 
@@ -51,59 +88,43 @@ impl Builder<'_> {
             Some(rest) if rest.starts_with('/') => rest,
             _ => mount.destination.as_ref(),
         };
-        let target = leak_text(destination, &format!("{field}.destination"))?;
-        let after = after(&options);
-        let fs_type = mount.fs_type.as_deref();
-        let bind = is_bind(mount, &options);
-        if !bind && (options.idmap.is_some() || has_mappings(mount)) {
-            fail!("config.json: {field}: only a bind mount can be id-mapped");
+        let entry = Entry {
+            field,
+            mount,
+            target: leak_text(destination, &format!("{field}.destination"))?,
+            after: after(&options),
+            options,
+        };
+        entry.check()?;
+        if entry.options.remount {
+            return self.remount(&entry);
         }
-        if options.copy_up && (bind || fs_type != Some("tmpfs")) {
-            fail!("config.json: {field}.options: tmpcopyup needs a mount of type \"tmpfs\"");
-        }
-        if options.remount {
-            options.no_data(field, "a remount")?;
-            let own = MountAttr {
-                set: options.own.set,
-                clear: options.own.clear,
-                ..after.own
-            };
-            let attributes = Attributes { own, ..after };
-            self.steps
-                .push(Step::Attributes(Place::Path(target), attributes));
-            return Ok(());
-        }
-        if bind {
-            return self.bind(field, mount, &options, target, after, shared);
+        if entry.is_bind() {
+            return self.bind(&entry, shared);
         }
         let below = self.namespaces.has(Kind::User) || self.facts.in_user_namespace;
-        match fs_type {
+        match mount.fs_type.as_deref() {
             // A user namespace may mount only what its own network or IPC namespace shows: else the host's
             // is bound, as crun does.
             Some("sysfs") if below && !self.namespaces.has(Kind::Network) => {
-                self.bind_host(field, c"/sys", &options, target, after)
+                self.bind_host(&entry, c"/sys")
             }
             Some("mqueue") if below && !self.namespaces.has(Kind::Ipc) => {
-                self.bind_host(field, c"/dev/mqueue", &options, target, after)
+                self.bind_host(&entry, c"/dev/mqueue")
             }
             None => {
                 fail!("config.json: {field}.type: required for a mount that is not a bind mount")
             }
-            Some("cgroup" | "cgroup2") => self.cgroup_view((field, mount), &options, after, cgroup),
+            Some("cgroup" | "cgroup2") => self.cgroup_view(entry, cgroup),
             Some(fs_type) => {
-                let source = mount
-                    .source
-                    .as_deref()
-                    .map(|source| leak_text(source, &format!("{field}.source")));
-                let mut mount =
-                    self.file_system(field, fs_type, source.transpose()?, &options, target, after)?;
+                let mut mount = self.file_system(&entry, fs_type)?;
                 // As runc: what is to lie in it comes first.
                 let dev = mount_point(destination) == "/dev";
                 if (fs_type == "tmpfs" || dev) && mount.attr & RDONLY != 0 {
                     mount.attr &= !RDONLY;
                     let slot = self.slot();
                     mount.keep = Some(slot);
-                    self.read_only.push((slot, target));
+                    self.read_only.push((slot, entry.target));
                 }
                 self.steps.push(Step::Mount(mount));
                 Ok(())
@@ -111,24 +132,31 @@ impl Builder<'_> {
         }
     }
 
-    fn file_system(
-        &self,
-        field: &str,
-        fs_type: &str,
-        source: Option<&'static CStr>,
-        options: &Options<'_>,
-        target: &'static CStr,
-        after: Attributes,
-    ) -> Result<Mount<'static>> {
+    /// New attributes for whatever lies at the target.
+    fn remount(&mut self, entry: &Entry<'_>) -> Result<()> {
+        let Entry { options, after, .. } = entry;
+        options.no_data(entry.field, "a remount")?;
+        let own = MountAttr {
+            set: options.own.set,
+            clear: options.own.clear,
+            ..after.own
+        };
+        let attributes = Attributes { own, ..*after };
+        let place = Place::Path(entry.target);
+        self.steps.push(Step::Attributes(place, attributes));
+        Ok(())
+    }
+
+    fn file_system(&self, entry: &Entry<'_>, fs_type: &str) -> Result<Mount<'static>> {
+        let Entry { field, options, .. } = entry;
+        let source = match entry.mount.source.as_deref() {
+            Some(source) => Some(leak_text(source, &format!("{field}.source"))?),
+            None => None,
+        };
         let field = format!("{field}.options");
         let mut data = Vec::new();
         for (_, option) in &options.data {
-            data.push(match option.split_once('=') {
-                Some((key, value)) => {
-                    FsOption::Value(leak_text(key, &field)?, leak_text(value, &field)?)
-                }
-                None => FsOption::Flag(leak_text(option, &field)?),
-            });
+            data.push(fs_option(option, &field)?);
         }
         // These have one superblock of their own or for a whole namespace: read-only is for the mount alone.
         let memory = matches!(
@@ -157,8 +185,8 @@ impl Builder<'_> {
             options: leak(data),
             data: text,
             attr: options.own.set,
-            after,
-            target,
+            after: entry.after,
+            target: entry.target,
             plain: matches!(fs_type, "proc" | "sysfs"),
             copy_up: options.copy_up,
             inherit_mode: fs_type == "tmpfs"
@@ -167,15 +195,14 @@ impl Builder<'_> {
         })
     }
 
-    fn bind(
-        &mut self,
-        field: &str,
-        mount: &SpecMount<'_>,
-        options: &Options<'_>,
-        target: &'static CStr,
-        after: Attributes,
-        shared: bool,
-    ) -> Result<()> {
+    fn bind(&mut self, entry: &Entry<'_>, shared: bool) -> Result<()> {
+        let Entry {
+            field,
+            mount,
+            options,
+            target,
+            after,
+        } = entry;
         let Some(source) = mount.source.as_deref() else {
             fail!("config.json: {field}.source: required for a bind mount");
         };
@@ -226,15 +253,12 @@ impl Builder<'_> {
     }
 
     /// Binds what the host has in the place of a file system that cannot be mounted, with all below it.
-    pub fn bind_host(
-        &mut self,
-        field: &str,
-        source: &'static CStr,
-        options: &Options<'_>,
-        target: &'static CStr,
-        after: Attributes,
-    ) -> Result<()> {
-        options.no_data(field, "what stands in for a file system of the host's")?;
+    pub fn bind_host(&mut self, entry: &Entry<'_>, source: &'static CStr) -> Result<()> {
+        let options = &entry.options;
+        options.no_data(
+            entry.field,
+            "what stands in for a file system of the host's",
+        )?;
         // The times of access stay the host's: they are locked.
         let times = u64::from(MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME);
         let tree = MountAttr {
@@ -251,12 +275,12 @@ impl Builder<'_> {
             recursive: true,
             attributes,
         };
-        let tree = self.tree(field.to_owned(), host, None, true)?;
+        let tree = self.tree(entry.field.to_owned(), host, None, true)?;
         self.steps.push(Step::Bind(Bind {
             tree,
             source,
-            target,
-            after,
+            target: entry.target,
+            after: entry.after,
         }));
         Ok(())
     }
@@ -367,6 +391,14 @@ pub fn mount_point(destination: &str) -> &str {
 
 fn has_mappings(mount: &SpecMount<'_>) -> bool {
     !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty()
+}
+
+/// One option as fsconfig(2) takes it.
+pub fn fs_option(option: &str, field: &str) -> Result<FsOption<'static>> {
+    Ok(match option.split_once('=') {
+        Some((key, value)) => FsOption::Value(leak_text(key, field)?, leak_text(value, field)?),
+        None => FsOption::Flag(leak_text(option, field)?),
+    })
 }
 
 /// Options as mount(2) takes them. What is for the mount alone is none of them, and a read-only superblock is a flag

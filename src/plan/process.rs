@@ -14,7 +14,7 @@ use bpf::first_of_each;
 use core::ffi::CStr;
 use syscalls::calls::Arg;
 use syscalls::slots::Slot;
-use syscalls::step::{Execute, Home, LastStep, Node, Program, Setting, Step};
+use syscalls::step::{Console, Execute, Home, LastStep, Node, Program, Setting, Step};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -58,14 +58,14 @@ impl Builder<'_> {
         };
         let socket = self.slot();
         let name = leak_text(self.options.id, "id")?;
-        self.steps.push(Step::Console {
+        self.steps.push(Step::Console(Console {
             socket,
             name,
             size,
             uid,
             bind: self.starts,
             relayed: self.options.relays,
-        });
+        }));
         Ok(Some(socket))
     }
 

@@ -1,7 +1,7 @@
 //! The root file system: how it is attached and entered, and what of it is masked or read-only.
 //! Source: config.md, Root; config-linux.md, Rootfs Mount Propagation, Masked Paths, Readonly Paths.
 
-use super::mounts::{RDONLY, is_bind, mount_point, propagate};
+use super::mounts::{READ_ONLY, is_bind, mount_point, propagate};
 use super::namespaces::Kind;
 use super::{Builder, When, leak, leak_text, options};
 use crate::error::{Result, fail};
@@ -22,15 +22,7 @@ impl Builder<'_> {
         if let Some(label) = &self.spec.linux.mount_label {
             self.needs_selinux("linux.mountLabel", label)?;
         }
-        let wanted = self.spec.linux.rootfs_propagation.as_deref();
-        let field = "linux.rootfsPropagation";
-        let propagation = match wanted.map(|name| (name, options::propagation(name))) {
-            None => None,
-            Some((_, Some(propagation))) => Some(propagation),
-            Some((name, None)) => fail!(
-                "config.json: {field}: expected shared, slave, private or unbindable, found {name:?}"
-            ),
-        };
+        let propagation = self.propagation()?;
         // Nothing of ours goes back to the host unless the spec says so; what happens there comes in.
         let private = propagation.is_some_and(|(flag, _)| flag == u64::from(MS_PRIVATE));
         let host = propagate(u64::from(if private { MS_PRIVATE } else { MS_SLAVE }));
@@ -42,8 +34,11 @@ impl Builder<'_> {
         // Where the root is shared, what is bound into it keeps its peers on the host. The root itself
         // becomes shared once it is entered: pivot_root(2) takes no shared one.
         let shared = propagation.is_some_and(|(flag, _)| flag == u64::from(MS_SHARED));
-        let null = self.slot();
-        self.steps.push(Step::Open(null, Open::NullDevice));
+        if !self.spec.linux.masked_paths.is_empty() {
+            let null = self.slot();
+            self.steps.push(Step::Open(null, Open::NullDevice));
+            self.null = Some(null);
+        }
         // A slash at the end: it must be a directory.
         let path = leak_text(&format!("{}/", mount_point(&self.rootfs)), "root.path")?;
         let attributes = match shared {
@@ -70,7 +65,6 @@ impl Builder<'_> {
                 && options::read(&m.options, "").is_ok_and(|o| is_bind(m, &o))
         });
         self.devices(dev_is_ours)?;
-        self.null = Some(null);
         let mounts = core::mem::replace(&mut self.steps, before);
         self.steps.append(&mut self.copies);
         if self.opens.iter().any(|open| open.when == When::Child) {
@@ -83,6 +77,19 @@ impl Builder<'_> {
         });
         self.steps.extend(mounts);
         Ok(())
+    }
+
+    /// linux.rootfsPropagation: `MS_*`, and whether for all below the root too.
+    fn propagation(&self) -> Result<Option<(u64, bool)>> {
+        let Some(name) = self.spec.linux.rootfs_propagation.as_deref() else {
+            return Ok(None);
+        };
+        match options::propagation(name) {
+            None => fail!(
+                "config.json: linux.rootfsPropagation: expected shared, slave, private or unbindable, found {name:?}"
+            ),
+            propagation => Ok(propagation),
+        }
     }
 
     /// Whether the root lies where its path says until it is entered, and not over the host's: hooks look for it there,
@@ -128,18 +135,12 @@ impl Builder<'_> {
     /// Read-only and masked paths, and the root's own attributes.
     pub fn paths(&mut self) -> Result<()> {
         let spec = self.spec;
-        let Some(null) = self.null else { return Ok(()) };
-        let own = MountAttr {
-            set: RDONLY,
-            ..MountAttr::NONE
-        };
-        let read_only = Attributes {
-            own,
-            ..Attributes::NONE
-        };
+        if !self.namespaces.is_new(Kind::Mount) {
+            return Ok(());
+        }
         for (mount, path) in core::mem::take(&mut self.read_only) {
             let place = Place::Kept(mount, path);
-            self.steps.push(Step::Attributes(place, read_only));
+            self.steps.push(Step::Attributes(place, READ_ONLY));
         }
         for (n, path) in spec.linux.readonly_paths.iter().enumerate() {
             self.steps.push(Step::Readonly(plain_path(
@@ -147,13 +148,15 @@ impl Builder<'_> {
                 &format!("linux.readonlyPaths[{n}]"),
             )?));
         }
-        let empty = self.slot();
-        for (n, path) in spec.linux.masked_paths.iter().enumerate() {
-            let path = plain_path(path, &format!("linux.maskedPaths[{n}]"))?;
-            self.steps.push(Step::Mask { path, null, empty });
+        if let Some(null) = self.null {
+            let empty = self.slot();
+            for (n, path) in spec.linux.masked_paths.iter().enumerate() {
+                let path = plain_path(path, &format!("linux.maskedPaths[{n}]"))?;
+                self.steps.push(Step::Mask { path, null, empty });
+            }
         }
         if spec.root.as_ref().is_some_and(|root| root.readonly) {
-            self.steps.push(Step::Attributes(Place::Root, read_only));
+            self.steps.push(Step::Attributes(Place::Root, READ_ONLY));
         }
         Ok(())
     }
@@ -174,13 +177,7 @@ impl Builder<'_> {
                 self.steps.push(Step::Chroot);
             }
         }
-        if let Some((flag, all)) = self
-            .spec
-            .linux
-            .rootfs_propagation
-            .as_deref()
-            .and_then(options::propagation)
-        {
+        if let Some((flag, all)) = self.propagation()? {
             let (own, tree) = match all {
                 true => (MountAttr::NONE, propagate(flag)),
                 false => (propagate(flag), MountAttr::NONE),

@@ -3,13 +3,12 @@
 
 use super::{Builder, leak, leak_text};
 use crate::error::{Error, Result, fail};
-use crate::spec::{Process, Scheduler, Seccomp, Spec};
+use crate::spec::{Process, Seccomp, Spec};
 use crate::state::Agent;
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::vec::Vec;
 use bpf::{Action, Arch, Condition, Instruction, Operator, Profile, Program, Rule};
-use linux_raw_sys::ptrace;
 use rustix::thread::CpuSet;
 use syscalls::CALLS_UNDER_A_FILTER;
 use syscalls::calls::{NEW_LISTENER, SchedAttr};
@@ -146,93 +145,103 @@ impl Builder<'_> {
 
     /// Scheduling policy, I/O priority, personality.
     pub fn scheduling(&mut self, process: &Process<'_>) -> Result<()> {
-        if let Some(given) = &process.scheduler {
-            self.steps
-                .push(Step::Set(Setting::Scheduler(scheduler(given)?)));
-        }
-        if let Some(io) = &process.io_priority {
-            const CLASSES: [(&str, u32); 3] = [
-                ("IOPRIO_CLASS_RT", 1),
-                ("IOPRIO_CLASS_BE", 2),
-                ("IOPRIO_CLASS_IDLE", 3),
-            ];
-            let Some((_, class)) = CLASSES.iter().find(|(name, _)| *name == io.class) else {
-                fail!(
-                    "config.json: process.ioPriority.class: expected IOPRIO_CLASS_RT, _BE or _IDLE, found {:?}",
-                    io.class
-                );
+        self.scheduler(process)?;
+        self.io_priority(process)?;
+        self.personality()
+    }
+
+    fn scheduler(&mut self, process: &Process<'_>) -> Result<()> {
+        let Some(scheduler) = &process.scheduler else {
+            return Ok(());
+        };
+        const POLICIES: [(&str, u32); 7] = [
+            ("SCHED_OTHER", 0),
+            ("SCHED_FIFO", 1),
+            ("SCHED_RR", 2),
+            ("SCHED_BATCH", 3),
+            ("SCHED_ISO", 4),
+            ("SCHED_IDLE", 5),
+            ("SCHED_DEADLINE", 6),
+        ];
+        const FLAGS: [(&str, u64); 7] = [
+            ("SCHED_FLAG_RESET_ON_FORK", 0x01),
+            ("SCHED_FLAG_RECLAIM", 0x02),
+            ("SCHED_FLAG_DL_OVERRUN", 0x04),
+            ("SCHED_FLAG_KEEP_POLICY", 0x08),
+            ("SCHED_FLAG_KEEP_PARAMS", 0x10),
+            ("SCHED_FLAG_UTIL_CLAMP_MIN", 0x20),
+            ("SCHED_FLAG_UTIL_CLAMP_MAX", 0x40),
+        ];
+        let Some((_, policy)) = POLICIES.iter().find(|(name, _)| *name == scheduler.policy) else {
+            fail!(
+                "config.json: process.scheduler.policy: expected SCHED_OTHER, SCHED_FIFO, …, found {:?}",
+                scheduler.policy
+            );
+        };
+        let mut flags = 0;
+        for (n, flag) in scheduler.flags.iter().enumerate() {
+            let Some((_, bit)) = FLAGS.iter().find(|(name, _)| name == flag) else {
+                fail!("config.json: process.scheduler.flags[{n}]: unknown flag {flag:?}");
             };
-            if !(0..=7).contains(&io.priority) {
-                fail!(
-                    "config.json: process.ioPriority.priority: expected a number from 0 to 7, found {}",
-                    io.priority
-                );
-            }
-            let priority = class << 13 | io.priority as u32;
-            self.steps.push(Step::Set(Setting::IoPriority(priority)));
+            flags |= bit;
         }
-        if let Some(personality) = &self.spec.linux.personality {
-            let domain = match personality.domain.as_ref() {
-                "LINUX" => 0,
-                "LINUX32" => 8,
-                other => fail!(
-                    "config.json: linux.personality.domain: expected LINUX or LINUX32, found {other:?}"
-                ),
-            };
-            if let Some(flag) = personality.flags.first() {
-                fail!(
-                    "config.json: linux.personality.flags[0]: no flag is supported, found {flag:?}"
-                );
-            }
-            self.steps.push(Step::Set(Setting::Personality(domain)));
-        }
+        let attr = SchedAttr {
+            size: 0,
+            policy: *policy,
+            flags,
+            nice: scheduler.nice.unwrap_or(0),
+            priority: scheduler.priority.unwrap_or(0) as u32,
+            runtime: scheduler.runtime.unwrap_or(0),
+            deadline: scheduler.deadline.unwrap_or(0),
+            period: scheduler.period.unwrap_or(0),
+        };
+        self.steps.push(Step::Set(Setting::Scheduler(attr)));
         Ok(())
     }
-}
 
-const POLICIES: [(&str, u32); 7] = [
-    ("SCHED_OTHER", 0),
-    ("SCHED_FIFO", 1),
-    ("SCHED_RR", 2),
-    ("SCHED_BATCH", 3),
-    ("SCHED_ISO", 4),
-    ("SCHED_IDLE", 5),
-    ("SCHED_DEADLINE", 6),
-];
-const SCHEDULER_FLAGS: [(&str, u64); 7] = [
-    ("SCHED_FLAG_RESET_ON_FORK", 0x01),
-    ("SCHED_FLAG_RECLAIM", 0x02),
-    ("SCHED_FLAG_DL_OVERRUN", 0x04),
-    ("SCHED_FLAG_KEEP_POLICY", 0x08),
-    ("SCHED_FLAG_KEEP_PARAMS", 0x10),
-    ("SCHED_FLAG_UTIL_CLAMP_MIN", 0x20),
-    ("SCHED_FLAG_UTIL_CLAMP_MAX", 0x40),
-];
-
-fn scheduler(scheduler: &Scheduler<'_>) -> Result<SchedAttr> {
-    let Some((_, policy)) = POLICIES.iter().find(|(name, _)| *name == scheduler.policy) else {
-        fail!(
-            "config.json: process.scheduler.policy: expected SCHED_OTHER, SCHED_FIFO, …, found {:?}",
-            scheduler.policy
-        );
-    };
-    let mut flags = 0;
-    for (n, flag) in scheduler.flags.iter().enumerate() {
-        let Some((_, bit)) = SCHEDULER_FLAGS.iter().find(|(name, _)| name == flag) else {
-            fail!("config.json: process.scheduler.flags[{n}]: unknown flag {flag:?}");
+    fn io_priority(&mut self, process: &Process<'_>) -> Result<()> {
+        let Some(io) = &process.io_priority else {
+            return Ok(());
         };
-        flags |= bit;
+        const CLASSES: [(&str, u32); 3] = [
+            ("IOPRIO_CLASS_RT", 1),
+            ("IOPRIO_CLASS_BE", 2),
+            ("IOPRIO_CLASS_IDLE", 3),
+        ];
+        let Some((_, class)) = CLASSES.iter().find(|(name, _)| *name == io.class) else {
+            fail!(
+                "config.json: process.ioPriority.class: expected IOPRIO_CLASS_RT, _BE or _IDLE, found {:?}",
+                io.class
+            );
+        };
+        if !(0..=7).contains(&io.priority) {
+            fail!(
+                "config.json: process.ioPriority.priority: expected a number from 0 to 7, found {}",
+                io.priority
+            );
+        }
+        let priority = class << 13 | io.priority as u32;
+        self.steps.push(Step::Set(Setting::IoPriority(priority)));
+        Ok(())
     }
-    Ok(SchedAttr {
-        size: 0,
-        policy: *policy,
-        flags,
-        nice: scheduler.nice.unwrap_or(0),
-        priority: scheduler.priority.unwrap_or(0) as u32,
-        runtime: scheduler.runtime.unwrap_or(0),
-        deadline: scheduler.deadline.unwrap_or(0),
-        period: scheduler.period.unwrap_or(0),
-    })
+
+    fn personality(&mut self) -> Result<()> {
+        let Some(personality) = &self.spec.linux.personality else {
+            return Ok(());
+        };
+        let domain = match personality.domain.as_ref() {
+            "LINUX" => 0,
+            "LINUX32" => 8,
+            other => fail!(
+                "config.json: linux.personality.domain: expected LINUX or LINUX32, found {other:?}"
+            ),
+        };
+        if let Some(flag) = personality.flags.first() {
+            fail!("config.json: linux.personality.flags[0]: no flag is supported, found {flag:?}");
+        }
+        self.steps.push(Step::Set(Setting::Personality(domain)));
+        Ok(())
+    }
 }
 
 const SECCOMP: &str = "config.json: linux.seccomp";
@@ -340,21 +349,16 @@ pub fn word(i: &Instruction) -> u64 {
 /// `SECCOMP_FILTER_FLAG_*` (seccomp(2)). TSYNC is accepted and pointless: there is one thread.
 pub const FLAGS: [(&str, u32); 4] = [
     ("SECCOMP_FILTER_FLAG_TSYNC", 0),
-    ("SECCOMP_FILTER_FLAG_LOG", ptrace::SECCOMP_FILTER_FLAG_LOG),
-    (
-        "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
-        ptrace::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
-    ),
-    (
-        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
-        ptrace::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
-    ),
+    ("SECCOMP_FILTER_FLAG_LOG", 1 << 1),
+    ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", SPEC_ALLOW),
+    ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", 1 << 5),
 ];
+const SPEC_ALLOW: u32 = 1 << 2;
 
 fn flags(names: &[Cow<'_, str>]) -> Result<u32> {
     if names.is_empty() {
         // As runc: without flags the program keeps its speculation.
-        return Ok(ptrace::SECCOMP_FILTER_FLAG_SPEC_ALLOW);
+        return Ok(SPEC_ALLOW);
     }
     let mut flags = 0;
     for (n, name) in names.iter().enumerate() {

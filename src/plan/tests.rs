@@ -139,7 +139,6 @@ fn a_small_spec_has_these_steps_on_v2() {
         "create a session
 create the session keyring _ses.box
 set the attributes of all mounts recursively (slave)
-open the null device
 attach the root file system /srv/box/rootfs
 make the device /dev/null 20666 1:3 of 0:0
 make the device /dev/zero 20666 1:5 of 0:0
@@ -166,6 +165,17 @@ report that the exec is next
 reset the signals
 execute /bin/true"
     );
+}
+
+#[test]
+fn the_null_device_is_opened_before_the_root_where_paths_are_masked() {
+    let opened = |masked: &[&str]| {
+        let spec = with("/linux/maskedPaths", json!(masked));
+        let steps = steps(&spec, &facts(Cgroups::V2));
+        let at = |word: &str| steps.iter().position(|step| step.starts_with(word));
+        at("open the null device").map(|null| Some(null) < at("attach the root"))
+    };
+    assert_eq!((opened(&["/proc/kcore"]), opened(&[])), (Some(true), None));
 }
 
 #[test]

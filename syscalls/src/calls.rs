@@ -57,18 +57,21 @@ pub fn abort(why: &CStr) -> ! {
 }
 
 /// Standard input. The entry point makes sure that descriptors 0 to 2 are open.
+#[allow(unused_unsafe)] // With its feature `std`, which the tests turn on, rustix calls it safe.
 pub fn stdin() -> BorrowedFd<'static> {
     // SAFETY: the entry point opened it if the caller had not, and the program never closes it.
     unsafe { rustix::stdio::stdin() }
 }
 
 /// Standard output.
+#[allow(unused_unsafe)] // With its feature `std`, which the tests turn on, rustix calls it safe.
 pub fn stdout() -> BorrowedFd<'static> {
     // SAFETY: as for stdin.
     unsafe { rustix::stdio::stdout() }
 }
 
 /// Standard error.
+#[allow(unused_unsafe)] // With its feature `std`, which the tests turn on, rustix calls it safe.
 pub fn stderr() -> BorrowedFd<'static> {
     // SAFETY: as for stdin.
     unsafe { rustix::stdio::stderr() }

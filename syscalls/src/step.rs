@@ -141,6 +141,21 @@ pub struct Device {
     pub gid: u32,
 }
 
+/// process.terminal.
+#[derive(Clone, Copy)]
+pub struct Console<'a> {
+    /// The socket that its master is sent over, with a name.
+    pub socket: Slot,
+    pub name: &'a CStr,
+    /// Rows and columns.
+    pub size: Option<(u16, u16)>,
+    pub uid: u32,
+    /// It becomes /dev/console too, unless it is for one more process.
+    pub bind: bool,
+    /// It goes to a relay of ours: line ends are left to the caller's terminal, which turns them once.
+    pub relayed: bool,
+}
+
 /// One resource limit; `resource` is `RLIMIT_*`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Rlimit {
@@ -299,8 +314,9 @@ pub struct Close {
 pub enum Step<'a> {
     /// Wait for the parent.
     Meet(Point),
-    /// Let our own user look into us, who is to write the id mappings and has no right of root's to do it by.
-    Reachable,
+    /// Let our own user look into us, who is to write the id mappings and has no right of root's to do it by
+    /// (PR_SET_DUMPABLE).
+    Dumpable,
     /// Become root of the new user namespace.
     ContainerRoot,
     /// A new cgroup namespace, rooted at the cgroup the child is in by now.
@@ -342,17 +358,8 @@ pub enum Step<'a> {
     },
     /// Make what is at `path`, and all below, read-only.
     Readonly(&'a CStr),
-    /// Make a pseudo terminal, send its master over `socket`, and make it stdio, and /dev/console unless it
-    /// is for one more process.
-    Console {
-        socket: Slot,
-        name: &'a CStr,
-        size: Option<(u16, u16)>,
-        uid: u32,
-        bind: bool,
-        /// It goes to a relay of ours: line ends are left to the caller's terminal, which turns them once.
-        relayed: bool,
-    },
+    /// Make a pseudo terminal and make it stdio.
+    Console(Console<'a>),
     /// Give stdio to the user, so that /dev/stdout can be opened anew.
     Stdio {
         uid: u32,

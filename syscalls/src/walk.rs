@@ -2,12 +2,15 @@
 //! read the spec; a failing step becomes one report, and the end of the channel is the success.
 
 mod console;
+mod copy_up;
 mod devices;
 mod identity;
 mod last;
 mod mounts;
 mod paths;
+mod procfs;
 mod program;
+mod root;
 mod settings;
 
 use crate::calls;
@@ -146,7 +149,7 @@ impl<'a> Child<'a> {
     fn obey(&mut self, step: &Step<'a>) -> Walked {
         match step {
             Step::Meet(point) => self.meet(*point),
-            Step::Reachable => reachable(),
+            Step::Dumpable => dumpable(),
             Step::ContainerRoot => self.container_root(),
             Step::Set(setting) => settings::set(setting),
             Step::CgroupNamespace => unshare(UnshareFlags::NEWCGROUP),
@@ -171,14 +174,7 @@ impl<'a> Child<'a> {
             Step::Hooks(hooks) => self.reports.run_hooks(hooks),
             Step::Mask { path, null, empty } => self.mask(path, *null, *empty),
             Step::Readonly(path) => self.readonly(path),
-            Step::Console {
-                socket,
-                name,
-                size,
-                uid,
-                bind,
-                relayed,
-            } => self.console(*socket, name, *size, *uid, *bind, *relayed),
+            Step::Console(console) => self.console(console),
             Step::Stdio { uid } => console::own_stdio(self.root().ok(), *uid),
             Step::Pivot => self.pivot(),
             Step::MoveRoot { hidden, in_place } => self.move_root(hidden, *in_place),
@@ -192,7 +188,7 @@ impl<'a> Child<'a> {
     fn open(&self, slot: Slot, open: &Open<'_>) -> Walked {
         let opened = match open {
             Open::NullDevice => devices::null_device()?,
-            Open::Procfs => mounts::private_procfs()?,
+            Open::Procfs => procfs::private_procfs()?,
             Open::Tree { tree, in_root, .. } => {
                 let root = in_root.then(|| self.root()).transpose()?;
                 open_tree(tree, root)?
@@ -280,7 +276,7 @@ pub(crate) fn stay_closed() -> Walked {
 
 /// For the one moment in which the id mappings are written: procfs gives the files of a process that is not
 /// dumpable to root alone. Nobody but our user's own processes outside can use it, and they own us.
-fn reachable() -> Walked {
+fn dumpable() -> Walked {
     rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).at(Call::prctl)
 }
 

@@ -107,7 +107,7 @@ impl Step<'_> {
                 f.write_str("wait for the prestart and createRuntime hooks")
             }
             Step::Meet(Point::Commit) => f.write_str("wait for the state to be written"),
-            Step::Reachable => f.write_str("become visible to the user who maps the ids"),
+            Step::Dumpable => f.write_str("become visible to the user who maps the ids"),
             Step::ContainerRoot => f.write_str("become root in the user namespace"),
             Step::CgroupNamespace => f.write_str("create a cgroup namespace"),
             Step::Set(setting) => setting.fmt(f),
@@ -142,7 +142,9 @@ impl Step<'_> {
             Step::Hooks(hooks) => hooks.fmt(f),
             Step::Mask { path, .. } => write!(f, "mask {}", Lossy(path)),
             Step::Readonly(path) => write!(f, "make {} read-only", Lossy(path)),
-            Step::Console { name, .. } => write!(f, "set up the terminal for {}", Lossy(name)),
+            Step::Console(console) => {
+                write!(f, "set up the terminal for {}", Lossy(console.name))
+            }
             Step::Stdio { uid } => write!(f, "give stdio to user {uid}"),
             Step::Pivot => f.write_str("change into the root (pivot_root)"),
             Step::MoveRoot { .. } => f.write_str("change into the root (moved mount)"),

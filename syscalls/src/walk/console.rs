@@ -5,7 +5,7 @@ use super::mounts::copy;
 use super::paths::{self, Make, openat2, parent};
 use super::{Child, Walked};
 use crate::report::{At, Call, Fault};
-use crate::slots::Slot;
+use crate::step::Console;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use linux_raw_sys::general::DEVPTS_SUPER_MAGIC;
@@ -18,20 +18,12 @@ use rustix::pty::OpenptFlags;
 use rustix::termios::{OptionalActions, OutputModes, Winsize};
 
 impl Child<'_> {
-    pub fn console(
-        &mut self,
-        socket: Slot,
-        name: &CStr,
-        size: Option<(u16, u16)>,
-        uid: u32,
-        bind: bool,
-        relayed: bool,
-    ) -> Walked {
+    pub fn console(&self, console: &Console<'_>) -> Walked {
         let master = self.open_master()?;
         rustix::pty::unlockpt(&master).at(Call::ioctl_tty)?;
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).at(Call::ioctl_tty)?;
-        if let Some((height, width)) = size {
+        if let Some((height, width)) = console.size {
             let size = Winsize {
                 ws_row: height,
                 ws_col: width,
@@ -40,17 +32,17 @@ impl Child<'_> {
             };
             rustix::termios::tcsetwinsize(&slave, size).at(Call::ioctl_tty)?;
         }
-        if relayed {
+        if console.relayed {
             let mut modes = rustix::termios::tcgetattr(&slave).at(Call::ioctl_tty)?;
             modes.output_modes.remove(OutputModes::ONLCR);
             rustix::termios::tcsetattr(&slave, OptionalActions::Now, &modes).at(Call::ioctl_tty)?;
         }
         // A user namespace may not map the user; the terminal works for its owner all the same.
-        let _ = rustix::fs::fchown(&slave, Some(Uid::from_raw(uid)), None);
-        if bind {
+        let _ = rustix::fs::fchown(&slave, Some(Uid::from_raw(console.uid)), None);
+        if console.bind {
             self.bind_console(slave.as_fd())?;
         }
-        send_master(self.slot(socket)?, master.as_fd(), name)?;
+        send_master(self.slot(console.socket)?, master.as_fd(), console.name)?;
         rustix::stdio::dup2_stdin(&slave).at(Call::dup3)?;
         rustix::stdio::dup2_stdout(&slave).at(Call::dup3)?;
         rustix::stdio::dup2_stderr(&slave).at(Call::dup3)?;
