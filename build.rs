@@ -26,7 +26,7 @@ fn main() {
     }
 }
 
-/// The commit for `--version`. Empty if the sources come without their history.
+/// The commit for `--version`, or `unknown` if the sources come without their history.
 fn commit() -> String {
     let git = std::process::Command::new("git")
         .args(["rev-parse", "--short=12", "HEAD"])
