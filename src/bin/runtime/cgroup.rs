@@ -45,22 +45,18 @@ impl<'h> Cgroup<'h> {
             let Some((controllers, name)) = given.split_once(':') else {
                 if below.len() > 1 {
                     fail!(
-                        "--cgroup {given}: of several, each needs its controllers before a colon"
+                        "--cgroup {given}: if repeated, each needs its controllers before a colon"
                     );
                 }
                 cgroup.path = format!("{path}{}", limits::clean(given, "--cgroup")?);
                 continue;
             };
             let Cgroups::V1(hierarchies) = cgroups else {
-                fail!(
-                    "--cgroup {given}: on cgroup v2 all controllers are in one place: leave them out"
-                );
+                fail!("--cgroup {given}: cgroup v2 has a single hierarchy: omit the controllers");
             };
             for controller in controllers.split(',') {
                 if !hierarchies.iter().any(|h| h.has(controller)) {
-                    fail!(
-                        "--cgroup {given}: there is no hierarchy of the controller {controller:?}"
-                    );
+                    fail!("--cgroup {given}: no hierarchy has the controller {controller:?}");
                 }
                 if cgroup.apart.iter().any(|(known, _)| known == controller) {
                     fail!("--cgroup {given}: the controller {controller:?} is given twice");
@@ -384,7 +380,7 @@ fn check_usable(directory: &str) -> Result<()> {
     for (file, frozen) in [("freezer.state", "FROZEN"), ("cgroup.freeze", "1")] {
         let path = join(directory, file);
         if crate::files::read(CWD, &path).is_ok_and(|text| text.trim_ascii() == frozen.as_bytes()) {
-            fail!("the container's cgroup unexpectedly frozen: {path} says so");
+            fail!("the container's cgroup unexpectedly frozen (see {path})");
         }
     }
     Ok(())

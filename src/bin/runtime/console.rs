@@ -30,7 +30,7 @@ fn receive(socket: BorrowedFd<'_>) -> Result<OwnedFd> {
             return Ok(fd);
         }
     }
-    fail!("cannot receive the container's terminal: no descriptor came")
+    fail!("cannot receive the container's terminal: no descriptor was sent")
 }
 
 /// The caller's terminal in raw mode. Dropping it restores the previous settings on every exit path.

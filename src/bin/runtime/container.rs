@@ -288,7 +288,7 @@ impl Container {
         match directory.read()? {
             Some(state) => Ok(Self { directory, state }),
             None => fail!(
-                "container {id:?} does not exist: it is being made or removed, or was left half-made"
+                "container {id:?} does not exist: it is being created or removed, or its creation did not finish"
             ),
         }
     }
@@ -416,12 +416,12 @@ impl Container {
             cgroup::thaw(&cgroups, path);
         }
         let how = match &sent {
-            Ok(()) => String::from("was killed and is still there"),
+            Ok(()) => String::from("is still alive after SIGKILL"),
             Err(errno) => format!("cannot be killed: {}", Reason(*errno)),
         };
         if !process::ends_within(pidfd.as_fd(), &PATIENCE)? {
             fail!(
-                "container {:?} does not end: process {} {how}",
+                "cannot stop container {:?}: process {} {how}",
                 self.id(),
                 self.state.pid
             )

@@ -94,9 +94,9 @@ pub fn failure(fault: Fault, timeout: Option<u32>, output: &str) -> String {
         Call::hook_signal => format!("killed by signal {number}"),
         Call::hook_timeout => match timeout {
             Some(seconds) => {
-                format!("killed, because it took longer than its timeout of {seconds} s")
+                format!("killed after its timeout of {seconds} s")
             }
-            None => "killed, because it took longer than its timeout".to_owned(),
+            None => "killed after its timeout".to_owned(),
         },
         _ => format!("cannot be run: {}", Reason(fault.errno)),
     };

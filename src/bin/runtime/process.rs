@@ -55,5 +55,5 @@ pub fn reap(pidfd: BorrowedFd<'_>) -> Option<WaitIdStatus> {
 pub fn ends_within(pidfd: BorrowedFd<'_>, time: &Timespec) -> Result<bool> {
     let mut fds = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
     let ready = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, Some(time)));
-    Ok(ready.during(|| "cannot wait for the process to end (poll)".into())? > 0)
+    Ok(ready.during(|| "cannot wait for the process to exit (poll)".into())? > 0)
 }
