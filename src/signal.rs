@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signals_are_read_by_name_and_by_number() {
+    fn signals_are_parsed_by_name_and_by_number() {
         for (text, number) in [
             ("KILL", 9),
             ("SIGKILL", 9),
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_signal_is_an_error() {
+    fn an_unknown_signal_is_an_error() {
         for text in [
             "",
             "FOO",
