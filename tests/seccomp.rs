@@ -27,7 +27,7 @@ runtime_tests::tests![
     an_empty_profile_allows_everything,
     an_agent_gets_the_listener_of_run_and_decides,
     an_agent_gets_the_listener_of_create_and_start_and_decides,
-    an_agent_gets_the_listener_at_create_with_a_minimal_profile,
+    an_agent_hears_of_create_where_a_profile_allows_the_wait_and_little_else,
     notify_without_a_listener_path_is_refused,
     notify_as_the_default_action_or_for_write_is_refused,
     a_listener_path_without_a_listener_is_an_error_that_leaves_nothing,
@@ -506,8 +506,8 @@ fn an_agent_gets_the_listener_of_create_and_start_and_decides() {
     }
 }
 
-/// From the wait for `start` on, the child makes only calls that the profile allows.
-fn an_agent_gets_the_listener_at_create_with_a_minimal_profile() {
+/// From the wait for `start` on, the child makes no call that it has not asked the profile for.
+fn an_agent_hears_of_create_where_a_profile_allows_the_wait_and_little_else() {
     let wait = "accept4 capset close close_range execve exit exit_group fcntl fstat getpid lseek newfstatat openat openat2 poll \
         ppoll prctl pread64 prlimit64 read rt_sigaction rt_sigprocmask sendto setgroups setresgid setresuid shutdown signalfd4 statx \
         umask write";

@@ -40,7 +40,7 @@ pub fn stat(pid: i32) -> Result<Option<Stat>> {
     }
 }
 
-/// Waits for a child to exit.
+/// Waits for a child to end.
 pub fn reap(pidfd: BorrowedFd<'_>) -> Option<WaitIdStatus> {
     loop {
         match rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {

@@ -193,7 +193,7 @@ pub fn protect(context: &Context<'_>, preserve_fds: Option<i64>) -> Result<u32> 
     seal::ensure(context.start)?;
     let _ = rustix::thread::set_name(c"runtime");
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .during(|| "cannot become non-dumpable".into())?;
+        .during(|| "cannot become undumpable".into())?;
     let preserve_fds = preserve_fds.unwrap_or(0) as u32 + listen_fds(context);
     syscalls::calls::mark_close_on_exec(3 + preserve_fds, u32::MAX)
         .during(|| "cannot close inherited descriptors (close_range)".into())?;
