@@ -229,11 +229,7 @@ fn needs(verb: &[&str]) {
     let mut b = Bundle::new();
     let run = b.args(verb).run();
     if run.out != "ok\n" {
-        runtime_tests::skip!(
-            "this kernel does not offer {}: {}",
-            verb.join(" "),
-            run.out.trim()
-        );
+        runtime_tests::skip!("this kernel lacks {}: {}", verb.join(" "), run.out.trim());
     }
 }
 
