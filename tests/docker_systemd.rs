@@ -31,7 +31,7 @@ const PRELUDE: &str = "
     properties() { systemctl show $scope -p $1 | sort; }
     inspect() { docker inspect -f \"$1\" $id; }
     shm() { cat /proc/$(head -n 1 $cgroup/cgroup.procs)/root/dev/shm/$1; }
-    # Waits until a command says this, and says what it says instead.
+    # Waits until a command prints this text. After a timeout, prints its actual output.
     wait_until() {
         local end=$(($(date +%s) + PATIENCE))
         while [ $(date +%s) -lt $end ]; do
