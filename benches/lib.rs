@@ -1,10 +1,32 @@
-//! Statistics shared by the benches: medians, and ratios that are robust against noise.
-//! A sample that a round could not take is `None`, so two series stay aligned by round.
+//! What the benches share: the program to time, medians, and ratios that noise cannot easily turn.
+//! A sample that a round could not take is `None`, so that two series stay aligned by round.
 
-/// The samples of one command, one per round, in nanoseconds.
+use std::path::{Path, PathBuf};
+
+/// Samples of one command, one per round, in nanoseconds.
 pub type Series = Vec<Option<u64>>;
 
-/// The median of `values`. For an even number it is the mean of the two values in the middle.
+/// `$RUNTIME`, else where `cargo build --release` leaves the program: beside this bench's own target
+/// directory when that is another one, else in the workspace's.
+pub fn default_runtime() -> PathBuf {
+    if let Some(path) = std::env::var_os("RUNTIME") {
+        return path.into();
+    }
+    let room = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let workspace = room
+        .parent()
+        .unwrap_or(room)
+        .join("target/x86_64-unknown-linux-gnu/release/runtime");
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|exe| Some(exe.parent()?.parent()?.join("runtime")));
+    match beside {
+        Some(path) if path.is_file() && !workspace.is_file() => path,
+        _ => workspace,
+    }
+}
+
+/// The middle of `values`, or the mean of the two in the middle.
 pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let half = values.len() / 2;

@@ -7,6 +7,8 @@
 
 extern crate alloc;
 
+#[cfg(test)]
+mod bounds;
 pub mod cli;
 pub mod dbus;
 pub mod error;

@@ -1,9 +1,10 @@
 //! The plan: a pure function of the spec and the host's facts. It validates everything, decides
-//! everything, and compiles it into one list of steps; it makes no system call that changes anything.
+//! everything, and compiles it into the steps of the child; it makes no system call that changes anything.
 
 mod affinity;
 mod cgroup;
 mod devices;
+mod hooks;
 mod identity;
 mod mounts;
 pub mod names;
@@ -11,31 +12,34 @@ mod namespaces;
 pub mod notify_socket;
 mod options;
 mod process;
+mod root;
 mod security;
+mod sysctl;
 #[cfg(test)]
 mod tests;
 
-use crate::error::{Error, Result, fail};
+use crate::error::{Result, fail};
 use crate::facts::{Facts, join};
 use crate::limits::systemd::Unit;
 use crate::limits::{self, Driver, Limits};
-use crate::spec::{Hook as SpecHook, Linux, Spec};
-use crate::state::{self, Hook, State};
+use crate::spec::{Linux, Spec};
+use crate::state::{self, State};
 use affinity::{Affinity, affinity};
 use alloc::borrow::{Cow, ToOwned};
 use alloc::boxed::Box;
 use alloc::ffi::CString;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::CStr;
+use hooks::Hooks;
 pub use namespaces::names_of;
 use namespaces::{Kind, Namespaces};
 pub use security::{compiled, with_profile, word};
 use syscalls::calls::Arg;
 use syscalls::slots::Slot;
 use syscalls::spawn::Join;
-use syscalls::step::{Point, Step, Tree};
+use syscalls::step::{self, Close, LastStep, Point, Setting, Step, Steps, Tree};
 
 /// What the command line adds to the spec.
 pub struct Options<'a> {
@@ -128,10 +132,10 @@ pub struct Plan {
     pub time: Option<&'static CStr>,
     pub mappings: Option<Mappings>,
     pub steps: Vec<Step<'static>>,
+    pub close: Close,
+    pub last_steps: Vec<LastStep<'static>>,
     pub slots: u16,
-    /// The slots that launch fills by other means than `opens`.
-    /// The socket for `start`, and the file that says that the process waits.
-    pub listener: Option<[Slot; 2]>,
+    /// The slots that launch fills by other means than `opens`, besides those of `close`.
     pub console: Option<Slot>,
     pub notify: Option<Slot>,
     /// The container's own cgroup; `None` for none.
@@ -143,15 +147,6 @@ pub struct Plan {
     /// What is written down about the container, which has no process yet; empty for exec.
     pub state: State,
     pub warnings: Vec<String>,
-}
-
-/// Hooks that the parent runs.
-#[derive(Default)]
-pub struct Hooks {
-    pub prestart: Vec<Hook>,
-    pub create_runtime: Vec<Hook>,
-    pub poststart: Vec<Hook>,
-    pub poststop: Vec<Hook>,
 }
 
 type Asked = fn(&Linux<'_>) -> bool;
@@ -174,6 +169,7 @@ struct Builder<'a> {
     options: &'a Options<'a>,
     namespaces: Namespaces,
     steps: Vec<Step<'static>>,
+    last: Vec<LastStep<'static>>,
     opens: Vec<Open>,
     /// Trees that the child copies first of all.
     copies: Vec<Step<'static>>,
@@ -193,6 +189,17 @@ struct Builder<'a> {
     notify: Option<Slot>,
 }
 
+impl Plan {
+    /// What the child does.
+    pub fn walk(&self) -> Steps<'_> {
+        Steps {
+            first: &self.steps,
+            close: self.close,
+            last: &self.last_steps,
+        }
+    }
+}
+
 /// Makes the plan, or says what is wrong with config.json.
 pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Plan> {
     state::check_id(options.id)?;
@@ -209,23 +216,9 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
     if !facts.privileged {
         namespaces.check_ordinary()?;
     }
-    let mut b = Builder {
-        spec,
-        facts,
-        options,
-        namespaces,
-        steps: Vec::new(),
-        opens: Vec::new(),
-        copies: Vec::new(),
-        slots: 0,
-        warnings: Vec::new(),
-        null: None,
-        procfs: None,
-        read_only: Vec::new(),
-        rootfs: absolute(options.bundle, &root.path),
-        starts: true,
-        notify: None,
-    };
+    let mut b = Builder::new(spec, facts, options, namespaces);
+    b.rootfs = absolute(options.bundle, &root.path);
+    b.starts = true;
     let cgroups_path = spec.linux.cgroups_path.as_deref();
     let place = match options.cgroups {
         Driver::Disabled => None,
@@ -266,13 +259,7 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
     if b.namespaces.is_new(Kind::Cgroup) {
         b.steps.push(Step::CgroupNamespace);
     }
-    b.steps.push(Step::Session);
-    if !options.no_new_keyring {
-        b.steps.push(Step::Keyring(leak_text(
-            &format!("_ses.{}", options.id),
-            "the container id",
-        )?));
-    }
+    b.session()?;
     b.names()?;
     b.root(cgroup.as_ref().map(|cgroup| cgroup.path.as_str()))?;
     b.notify_socket();
@@ -282,33 +269,14 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
     let console = b.console()?;
     b.paths()?;
     b.enter_root()?;
-    b.before_commit()?;
-    if options.wait {
-        b.look_up()?;
-    }
+    let execute = b.before_commit()?;
     b.steps.push(Step::Meet(Point::Commit));
     let listener = options.wait.then(|| [b.slot(), b.slot()]);
-    b.process(listener.map(|[listener, waiting]| Step::Await {
-        listener,
-        waiting,
-        preserve: options.preserve_fds,
-    }))?;
+    b.last_steps(execute)?;
 
     // Not for the container's first process, but a wrong list is told of at once.
     affinity(spec.process.as_ref())?;
-    let hook = |kind: &str, hooks: &[SpecHook<'_>]| -> Result<Vec<Hook>> {
-        hooks
-            .iter()
-            .enumerate()
-            .map(|(n, hook)| checked_hook(&format!("hooks.{kind}[{n}]"), hook))
-            .collect()
-    };
-    let hooks = Hooks {
-        prestart: hook("prestart", &spec.hooks.prestart)?,
-        create_runtime: hook("createRuntime", &spec.hooks.create_runtime)?,
-        poststart: hook("poststart", &spec.hooks.poststart)?,
-        poststop: hook("poststop", &spec.hooks.poststop)?,
-    };
+    let hooks = Hooks::new(&spec.hooks)?;
     let state = State {
         version: state::VERSION,
         oci_version: state::OCI_VERSION.to_owned(),
@@ -332,9 +300,13 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
         time,
         mappings,
         steps: b.steps,
+        close: Close {
+            preserve: options.preserve_fds,
+            listener,
+        },
+        last_steps: b.last,
         opens: b.opens,
         slots: b.slots,
-        listener,
         console,
         notify: b.notify,
         cgroup,
@@ -354,23 +326,7 @@ pub fn plan_exec(
     options: &Options<'_>,
     in_cgroup: bool,
 ) -> Result<Plan> {
-    let mut b = Builder {
-        spec,
-        facts,
-        options,
-        namespaces: namespaces::read(spec)?,
-        steps: Vec::new(),
-        opens: Vec::new(),
-        copies: Vec::new(),
-        slots: 0,
-        warnings: Vec::new(),
-        null: None,
-        procfs: None,
-        read_only: Vec::new(),
-        rootfs: String::new(),
-        starts: false,
-        notify: None,
-    };
+    let mut b = Builder::new(spec, facts, options, namespaces::read(spec)?);
     let slot = b.slot();
     let kind = b.namespaces.all() as u32;
     let mut joins = Vec::new();
@@ -389,13 +345,7 @@ pub fn plan_exec(
     if in_cgroup && (facts.cgroups.has_v1() || by_systemd) {
         b.steps.push(Step::Meet(Point::Cgroup));
     }
-    b.steps.push(Step::Session);
-    if !options.no_new_keyring {
-        b.steps.push(Step::Keyring(leak_text(
-            &format!("_ses.{}", options.id),
-            "the container id",
-        )?));
-    }
+    b.session()?;
     if b.namespaces.is_new(Kind::Mount) {
         b.steps.push(Step::Root(c"/"));
     } else {
@@ -407,9 +357,9 @@ pub fn plan_exec(
         b.steps.push(Step::Chroot);
     }
     let console = b.console()?;
-    b.before_commit()?;
+    let execute = b.before_commit()?;
     b.steps.push(Step::Meet(Point::Commit));
-    b.process(None)?;
+    b.last_steps(execute)?;
     Ok(Plan {
         opens: b.opens,
         namespaces: 0,
@@ -417,8 +367,12 @@ pub fn plan_exec(
         time: None,
         mappings: None,
         steps: b.steps,
+        close: Close {
+            preserve: options.preserve_fds,
+            listener: None,
+        },
+        last_steps: b.last,
         slots: b.slots,
-        listener: None,
         console,
         notify: None,
         cgroup: None,
@@ -430,7 +384,33 @@ pub fn plan_exec(
     })
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    fn new(
+        spec: &'a Spec<'a>,
+        facts: &'a Facts,
+        options: &'a Options<'a>,
+        namespaces: Namespaces,
+    ) -> Self {
+        Self {
+            spec,
+            facts,
+            options,
+            namespaces,
+            steps: Vec::new(),
+            last: Vec::new(),
+            opens: Vec::new(),
+            copies: Vec::new(),
+            slots: 0,
+            warnings: Vec::new(),
+            null: None,
+            procfs: None,
+            read_only: Vec::new(),
+            rootfs: String::new(),
+            starts: false,
+            notify: None,
+        }
+    }
+
     fn refuse_what_is_missing(&self) -> Result<()> {
         match MISSING.iter().find(|(_, asked)| asked(&self.spec.linux)) {
             Some((field, _)) => fail!("config.json: linux.{field}: not supported yet"),
@@ -460,9 +440,20 @@ impl Builder<'_> {
             return slot;
         }
         let slot = self.slot();
-        self.steps.push(Step::Procfs(slot));
+        self.steps.push(Step::Open(slot, step::Open::Procfs));
         self.procfs = Some(slot);
         slot
+    }
+
+    /// A session, and a keyring for it.
+    fn session(&mut self) -> Result<()> {
+        self.steps.push(Step::Set(Setting::Session));
+        if !self.options.no_new_keyring {
+            let name = format!("_ses.{}", self.options.id);
+            let name = leak_text(&name, "the container id")?;
+            self.steps.push(Step::Set(Setting::Keyring(name)));
+        }
+        Ok(())
     }
 
     /// Loopback, hostname, domainname.
@@ -470,14 +461,12 @@ impl Builder<'_> {
         if self.namespaces.is_new(Kind::Network) {
             self.steps.push(Step::Loopback);
         }
-        for (field, name, step) in [
-            (
-                "hostname",
-                &self.spec.hostname,
-                Step::Hostname as fn(&'static CStr) -> Step<'static>,
-            ),
-            ("domainname", &self.spec.domainname, Step::Domainname),
-        ] {
+        type Named = fn(&'static CStr) -> Setting<'static>;
+        let names: [(&str, _, Named); 2] = [
+            ("hostname", &self.spec.hostname, Setting::Hostname),
+            ("domainname", &self.spec.domainname, Setting::Domainname),
+        ];
+        for (field, name, setting) in names {
             let Some(name) = name else { continue };
             if !self.namespaces.has(Kind::Uts) {
                 fail!(
@@ -490,106 +479,11 @@ impl Builder<'_> {
                     name.len()
                 );
             }
-            self.steps.push(step(leak_text(name, field)?));
+            let name = leak_text(name, field)?;
+            self.steps.push(Step::Set(setting(name)));
         }
         Ok(())
     }
-
-    /// prestart and createRuntime by the parent, createContainer by the child, before the root is entered.
-    fn hooks_before_root(&mut self) -> Result<()> {
-        let hooks = &self.spec.hooks;
-        if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
-            self.steps.push(Step::Meet(Point::Hooks));
-        }
-        self.child_hooks(c"createContainer", &hooks.create_container, None)
-    }
-
-    /// Hooks that the child runs itself, with the state as its pid namespace sees it.
-    /// `env` is for those that have none of their own.
-    fn child_hooks(
-        &mut self,
-        kind: &'static CStr,
-        hooks: &[SpecHook<'_>],
-        env: Option<&'static [Arg<'static>]>,
-    ) -> Result<()> {
-        if hooks.is_empty() {
-            return Ok(());
-        }
-        let mut ready = Vec::new();
-        for (n, hook) in hooks.iter().enumerate() {
-            let field = format!("hooks.{}[{n}]", kind.to_str().unwrap_or_default());
-            let hook = checked_hook(&field, hook)?;
-            ready.push(syscalls::hook::Hook {
-                path: leak_text(&hook.path, &field)?,
-                argv: arguments(&hook.args, &field)?,
-                envp: match env {
-                    Some(env) if hook.env.is_empty() => env,
-                    _ => arguments(&hook.env, &field)?,
-                },
-                timeout: hook.timeout,
-            });
-        }
-        let state = self.state_around_pid()?;
-        self.steps.push(Step::Hooks {
-            kind,
-            hooks: leak(ready),
-            state,
-        });
-        Ok(())
-    }
-
-    /// The state as JSON, cut where the pid belongs.
-    fn state_around_pid(&self) -> Result<[&'static [u8]; 2]> {
-        let annotations = owned_pairs(&self.spec.annotations);
-        let root = self.spec.root.as_ref().map_or("", |root| &root.path);
-        let state = state::Shown {
-            oci_version: state::OCI_VERSION,
-            id: self.options.id,
-            pid: 0,
-            status: state::CREATED,
-            bundle: self.options.bundle,
-            rootfs: &absolute(self.options.bundle, root),
-            created: self.options.created,
-            annotations: &annotations,
-        };
-        let json = serde_json::to_string(&state).map_err(|e| Error::new(e.to_string()))?;
-        let pid = "\"pid\":";
-        let at = json
-            .find(&format!("{pid}0,"))
-            .map_or(0, |at| at + pid.len());
-        let json: &'static str = Box::leak(json.into_boxed_str());
-        Ok([&json.as_bytes()[..at], &json.as_bytes()[at + 1..]])
-    }
-}
-
-/// A hook whose path is absolute and whose timeout is a number of seconds.
-fn checked_hook(field: &str, hook: &SpecHook<'_>) -> Result<Hook> {
-    if !hook.path.starts_with('/') {
-        fail!(
-            "config.json: {field}.path: expected an absolute path, found {:?}",
-            hook.path
-        );
-    }
-    let timeout = match hook.timeout {
-        None => None,
-        Some(n) if n > 0 => Some(u32::try_from(n).unwrap_or(u32::MAX)),
-        Some(n) => fail!("config.json: {field}.timeout: expected a number above 0, found {n}"),
-    };
-    let own = |list: &[Cow<'_, str>]| {
-        list.iter()
-            .map(|s| s.as_ref().to_owned())
-            .collect::<Vec<_>>()
-    };
-    let mut args = own(&hook.args);
-    if args.is_empty() {
-        args.push(hook.path.as_ref().to_owned());
-    }
-    Ok(Hook {
-        path: hook.path.as_ref().to_owned(),
-        args,
-        env: own(&hook.env),
-        timeout,
-    })
 }
 
 fn oom_score_adj(spec: &Spec<'_>) -> Result<Option<i32>> {

@@ -112,7 +112,7 @@ fn graph(top: &Path) -> BTreeMap<String, BTreeSet<String>> {
 #[track_caller]
 fn points_down(top: &Path, order: &[&str]) {
     for (room, names) in graph(top) {
-        if ["lib", "main", "rooms"].contains(&room.as_str()) {
+        if ["lib", "main", "rooms", "bounds"].contains(&room.as_str()) {
             continue;
         }
         let level = |name: &str| order.iter().position(|known| *known == name);

@@ -3,9 +3,12 @@
 //! The compiler has tests of its own in bpf/; these cover what a process in the container observes.
 
 use runtime_tests::{Bundle, Cmd, Output, Running, Value, host, json, wait_for};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::PipeWriter;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use syscalls::CALLS_UNDER_A_FILTER;
 
 runtime_tests::tests![
     dockers_default_profile_runs_a_shell_and_refuses_forbidden_calls,
@@ -27,7 +30,10 @@ runtime_tests::tests![
     an_empty_profile_allows_everything,
     an_agent_gets_the_listener_of_run_and_decides,
     an_agent_gets_the_listener_of_create_and_start_and_decides,
+    a_rule_that_repeats_a_name_takes_no_more_memory,
     an_agent_hears_of_create_where_a_profile_allows_the_wait_and_little_else,
+    the_calls_under_a_filter_are_those_of_the_list,
+    no_signal_is_blocked_where_a_profile_with_no_new_privileges_refuses_rt_sigprocmask,
     notify_without_a_listener_path_is_refused,
     notify_as_the_default_action_or_for_write_is_refused,
     a_listener_path_without_a_listener_is_an_error_that_leaves_nothing,
@@ -229,7 +235,11 @@ fn needs(verb: &[&str]) {
     let mut b = Bundle::new();
     let run = b.args(verb).run();
     if run.out != "ok\n" {
-        runtime_tests::skip!("this kernel lacks {}: {}", verb.join(" "), run.out.trim());
+        runtime_tests::skip!(
+            "this kernel does not offer {}: {}",
+            verb.join(" "),
+            run.out.trim()
+        );
     }
 }
 
@@ -502,17 +512,34 @@ fn an_agent_gets_the_listener_of_create_and_start_and_decides() {
     }
 }
 
+/// Every name with every condition would be 64 million checks.
+fn a_rule_that_repeats_a_name_takes_no_more_memory() {
+    let mut b = Bundle::new();
+    let condition = |n: u32| json!({"index": 0, "value": 2 * n, "op": "SCMP_CMP_EQ"});
+    let rule = json!({
+        "names": vec!["read"; 8000],
+        "args": (0..8000).map(condition).collect::<Vec<_>>(),
+        "action": "SCMP_ACT_ALLOW",
+    });
+    b.set(
+        "/linux/seccomp",
+        json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]}),
+    );
+    b.launch("run", &["--dry-run"])
+        .through([host::program("prlimit").to_str().unwrap(), "--as=67108864"])
+        .output()
+        .fails(&["linux.seccomp: the filter has 15782 instructions, the kernel takes 4096"]);
+}
+
 /// From the wait for `start` on, the child makes no call that it has not asked the profile for.
 fn an_agent_hears_of_create_where_a_profile_allows_the_wait_and_little_else() {
-    let wait = "accept4 capset close close_range execve exit exit_group fcntl fstat getpid lseek newfstatat openat openat2 poll \
-        ppoll prctl pread64 prlimit64 read rt_sigaction rt_sigprocmask sendto setgroups setresgid setresuid shutdown signalfd4 statx \
-        umask write";
-    let program = "arch_prctl brk getrandom mmap mprotect munmap readlink readlinkat rseq set_robust_list set_tid_address";
+    let program = "arch_prctl brk fstat getrandom mmap mprotect munmap readlink readlinkat rseq set_robust_list set_tid_address write";
     for no_new_privileges in [true, false] {
         let mut b = Bundle::new();
         let mut profile = notifying(&b, &["mkdir", "mkdirat"]);
         profile["defaultAction"] = json!("SCMP_ACT_ERRNO");
-        let names: Vec<&str> = wait.split_whitespace().chain(program.split(' ')).collect();
+        let wait = CALLS_UNDER_A_FILTER.iter().copied();
+        let names: Vec<&str> = wait.chain(program.split(' ')).collect();
         let allowed = json!({"names": names, "action": "SCMP_ACT_ALLOW"});
         profile["syscalls"].as_array_mut().unwrap().push(allowed);
         b.set("/linux/seccomp", profile)
@@ -541,6 +568,98 @@ fn an_agent_hears_of_create_where_a_profile_allows_the_wait_and_little_else() {
         assert_eq!(agent.field("asked"), "83", "{agent}");
         b.left_nothing();
     }
+}
+
+/// What the child calls once its filter is loaded, by the trace of `create`: until its execve succeeds, or until it ends.
+fn calls_under_the_filter(trace: &str) -> BTreeSet<String> {
+    let loads = |line: &&str| line.contains(" seccomp(SECCOMP_SET_MODE_FILTER");
+    let child = trace.lines().find(loads).expect("a filter is loaded");
+    let child = format!("{} ", child.split(' ').next().unwrap());
+    let own = trace.lines().filter_map(|line| line.strip_prefix(&child));
+    let mut calls = BTreeSet::new();
+    for line in own
+        .map(str::trim_start)
+        .skip_while(|line| !line.starts_with("seccomp("))
+        .skip(1)
+    {
+        // "<... NAME resumed>" is the end of a call, "---" a signal, "+++" the end of the process.
+        if let Some((name, _)) = line.split_once('(')
+            && name.chars().all(|c| c.is_alphanumeric() || c == '_')
+        {
+            calls.insert(name.to_owned());
+        }
+        if line.contains("execve") && line.ends_with("= 0") {
+            break;
+        }
+    }
+    calls
+}
+
+/// The filter that is loaded earliest is the one with an agent, before the wait for `start`.
+fn the_calls_under_a_filter_are_those_of_the_list() {
+    let strace = host::program("strace");
+    let mut made = BTreeSet::new();
+    let mut traced = |b: &mut Bundle, then: &dyn Fn(&Bundle)| {
+        let (agent, hold) = agent(b);
+        b.set("/linux/seccomp", notifying(b, &["mkdir"]));
+        let trace = b.text("trace");
+        let through = [strace.to_str().unwrap(), "-f", "-o", &trace];
+        let create = b.launch("create", &[]).through(through).spawn();
+        wait_for("it is created", || {
+            b.call(&["state", &b.id])
+                .output()
+                .out
+                .contains("\"status\": \"created\"")
+        });
+        then(b);
+        b.wait_for_status("stopped");
+        create.wait();
+        made.append(&mut calls_under_the_filter(&b.read("trace")));
+        b.delete(&[]).ok();
+        agent.wait();
+        drop(hold);
+    };
+    let start = |b: &Bundle| drop(b.start());
+    let mut b = Bundle::new();
+    b.set(
+        "/process/user",
+        json!({"uid": 1, "gid": 7, "additionalGids": [8, 9], "umask": 63}),
+    )
+    .set("/process/env", json!(["PATH=/bin"]))
+    .set(
+        "/process/rlimits",
+        json!([{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 100}]),
+    )
+    .set("/process/capabilities/inheritable", json!(["CAP_KILL"]))
+    .set("/process/capabilities/ambient", json!(["CAP_KILL"]))
+    .args(&["true"]);
+    for no_new_privileges in [true, false] {
+        b.set("/process/noNewPrivileges", json!(no_new_privileges));
+        traced(&mut b, &start);
+    }
+    // One that is asked to end while it waits.
+    traced(&mut b, &|b| drop(b.kill("TERM").ok()));
+    // Programs that the kernel refuses, for a reason that their file or its mount tells.
+    let mut b = Bundle::new();
+    let program = b.rootfs().join("bin/program");
+    std::fs::write(&program, "no format").unwrap();
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    b.args(&["/bin/program"]);
+    traced(&mut b, &start);
+    b.bind(&b.rootfs().join("bin"), "/noexec", &["noexec"])
+        .args(&["/noexec/helper"]);
+    traced(&mut b, &start);
+    let listed = CALLS_UNDER_A_FILTER.iter().map(|name| (*name).to_owned());
+    assert_eq!(made, listed.collect());
+}
+
+fn no_signal_is_blocked_where_a_profile_with_no_new_privileges_refuses_rt_sigprocmask() {
+    let mut b = Bundle::new();
+    let rule = json!([{"names": ["rt_sigprocmask"], "action": "SCMP_ACT_ERRNO"}]);
+    b.set("/linux/seccomp", allowing(rule))
+        .set("/process/noNewPrivileges", json!(true))
+        .args(&["cat", "/proc/self/status"]);
+    assert_eq!(b.run_ok().field("SigBlk:"), "0000000000000000");
 }
 
 fn notify_without_a_listener_path_is_refused() {

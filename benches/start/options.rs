@@ -1,7 +1,7 @@
 //! The command line of the bench. Every option has a default, so plain `cargo bench` prints the whole comparison.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::view::View;
 
@@ -57,7 +57,7 @@ impl Options {
             rounds: 100,
             commands: COMMANDS.map(|(_, command)| command).to_vec(),
             views: vec![View::V2, View::Host],
-            runtime: default_runtime(),
+            runtime: runtime_benches::default_runtime(),
             seed: clock(),
             quick: false,
             inside: false,
@@ -140,26 +140,6 @@ fn views(name: &str) -> Result<Vec<View>, String> {
         "host" => Ok(vec![View::Host]),
         "both" => Ok(vec![View::V2, View::Host]),
         _ => Err(format!("unknown view {name}: expected v2, host or both")),
-    }
-}
-
-/// `$RUNTIME`, or the output of `cargo build --release`: in this bench's target directory if it has its own,
-/// otherwise in the workspace's.
-fn default_runtime() -> PathBuf {
-    if let Some(path) = std::env::var_os("RUNTIME") {
-        return path.into();
-    }
-    let room = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let workspace = room
-        .parent()
-        .unwrap_or(room)
-        .join("target/x86_64-unknown-linux-gnu/release/runtime");
-    let beside = std::env::current_exe()
-        .ok()
-        .and_then(|exe| Some(exe.parent()?.parent()?.join("runtime")));
-    match beside {
-        Some(path) if path.is_file() && !workspace.is_file() => path,
-        _ => workspace,
     }
 }
 

@@ -16,9 +16,9 @@ const REACH: u32 = 254;
 pub(crate) struct Assembler {
     /// Instructions, last one first.
     code: Vec<Instruction>,
-    /// One return for each value.
-    returns: Vec<Label>,
-    /// For each label that was out of reach, its nearest stand-in: a copy of the return, or a long jump to the label.
+    /// One return of each value, by the value.
+    returns: Vec<(u32, Label)>,
+    /// For labels that were out of reach, their stand-ins (a copy of the return, or a long jump), oldest first.
     near: Vec<(Label, Label)>,
 }
 
@@ -55,12 +55,14 @@ impl Assembler {
 
     /// Emits a return, or reuses one with the same value.
     pub fn ret(&mut self, value: u32) -> Label {
-        let same = |ret: &&Label| self.at(**ret).k == value;
-        match self.returns.iter().find(same) {
-            Some(ret) => *ret,
-            None => {
+        match self
+            .returns
+            .binary_search_by_key(&value, |(known, _)| *known)
+        {
+            Ok(at) => self.returns[at].1,
+            Err(at) => {
                 let ret = self.push(RET_K, 0, 0, value);
-                self.returns.push(ret);
+                self.returns.insert(at, (value, ret));
                 ret
             }
         }
@@ -81,21 +83,18 @@ impl Assembler {
     }
 
     fn stand_in(&mut self, label: Label) -> Label {
-        let known = self.near.iter().position(|(far, _)| *far == label);
-        if let Some(known) = known
-            && self.distance(self.near[known].1) <= REACH
-        {
-            return self.near[known].1;
+        // The newest come last, so the first that is out of reach ends the search.
+        let in_reach = |near: &&(Label, Label)| self.distance(near.1) <= REACH;
+        let mut newest = self.near.iter().rev().take_while(in_reach);
+        if let Some((_, near)) = newest.find(|(far, _)| *far == label) {
+            return *near;
         }
         let target = self.at(label);
         let near = match target.code {
             RET_K => self.push(RET_K, 0, 0, target.k),
             _ => self.push(JA, 0, 0, self.distance(label)),
         };
-        match known {
-            Some(known) => self.near[known].1 = near,
-            None => self.near.push((label, near)),
-        }
+        self.near.push((label, near));
         near
     }
 

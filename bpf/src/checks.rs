@@ -5,6 +5,7 @@ use crate::assembler::{Assembler, Label};
 use crate::profile::{Condition, Operator};
 use crate::program::{AND_K, JEQ_K, JSET_K, OFFSET_ARGS};
 use crate::search::Intervals;
+use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 
 /// The properties of an architecture that the checks depend on.
@@ -21,7 +22,15 @@ pub(crate) struct Check<'a> {
     pub then: Label,
 }
 
-/// Values from `start` up to the start of the next range lead to `label`.
+/// The values for which a check's condition holds, or some of them.
+struct Span {
+    start: u64,
+    /// Inclusive.
+    end: u64,
+    then: Label,
+}
+
+/// From `start` up to the next range's start, an argument's value leads to `label`.
 #[derive(Clone, Copy)]
 struct Range {
     start: u64,
@@ -81,63 +90,64 @@ fn values(assembler: &mut Assembler, layout: Layout, checks: &[Check], otherwise
         u64::from(u32::MAX)
     };
     let mask = mask & word;
-    let mut ranges = Vec::with_capacity(2 * checks.len() + 1);
-    ranges.push(Range {
-        start: 0,
-        label: otherwise,
-    });
-    // Last check first, so that earlier checks overwrite later ones.
-    for check in checks.iter().rev() {
+    let mut spans = Vec::with_capacity(checks.len());
+    for check in checks {
         let condition = &check.conditions[0];
+        let then = check.then;
         let value = condition.value & word;
-        match condition.op {
-            Operator::Equal => overwrite(&mut ranges, value, value, check.then),
-            Operator::MaskedEqual => {
-                let datum = condition.value_two & mask;
-                overwrite(&mut ranges, datum, datum, check.then);
-            }
-            Operator::LessOrEqual => overwrite(&mut ranges, 0, value, check.then),
-            Operator::GreaterOrEqual => overwrite(&mut ranges, value, u64::MAX, check.then),
-            Operator::Less => {
-                if let Some(end) = value.checked_sub(1) {
-                    overwrite(&mut ranges, 0, end, check.then);
-                }
-            }
-            Operator::Greater => {
-                if let Some(start) = value.checked_add(1) {
-                    overwrite(&mut ranges, start, u64::MAX, check.then);
-                }
-            }
-            Operator::NotEqual => {
-                if let Some(end) = value.checked_sub(1) {
-                    overwrite(&mut ranges, 0, end, check.then);
-                }
-                if let Some(start) = value.checked_add(1) {
-                    overwrite(&mut ranges, start, u64::MAX, check.then);
-                }
-            }
-        }
+        let datum = condition.value_two & mask;
+        let below = || value.checked_sub(1).map(|end| (0, end));
+        let above = || value.checked_add(1).map(|start| (start, u64::MAX));
+        let (one, other) = match condition.op {
+            Operator::Equal => (Some((value, value)), None),
+            Operator::MaskedEqual => (Some((datum, datum)), None),
+            Operator::LessOrEqual => (Some((0, value)), None),
+            Operator::GreaterOrEqual => (Some((value, u64::MAX)), None),
+            Operator::Less => (below(), None),
+            Operator::Greater => (above(), None),
+            Operator::NotEqual => (below(), above()),
+        };
+        let both = [one, other].into_iter().flatten();
+        spans.extend(both.map(|(start, end)| Span { start, end, then }));
     }
-    ranges.dedup_by_key(|range| range.label);
+    let ranges = ranges(&spans, otherwise);
     argument(assembler, layout, index, mask, &ranges)
 }
 
-/// Makes the values `start..=end` lead to the label.
-fn overwrite(ranges: &mut Vec<Range>, start: u64, end: u64, label: Label) {
-    let first = ranges.partition_point(|range| range.start < start);
-    let after = ranges.partition_point(|range| range.start <= end);
-    // The range that covered `end` continues after it.
-    let rest = end.checked_add(1).map(|start| Range {
-        start,
-        label: ranges[after - 1].label,
-    });
-    let rest = rest.filter(|rest| {
-        ranges
-            .get(after)
-            .is_none_or(|next| next.start != rest.start)
-    });
-    let new = Range { start, label };
-    ranges.splice(first..after, core::iter::once(new).chain(rest));
+/// The ranges into which the spans divide all values; where several spans lie, the first one decides.
+/// Takes n log n steps. A sort of one type serves all, numbers of 128 bits: a value and a span's place.
+fn ranges(spans: &[Span], otherwise: Label) -> Vec<Range> {
+    let sorted =
+        |numbers: &mut dyn Iterator<Item = u128>| BinaryHeap::from_iter(numbers).into_sorted_vec();
+    let starts = spans.iter().map(|span| u128::from(span.start));
+    let ends = spans.iter().map(|span| u128::from(span.end) + 1);
+    // Every value at which another span can decide, and one behind the last value.
+    let places = sorted(&mut starts.clone().chain(ends).chain([0]));
+    let by_start = sorted(&mut starts.zip(0..).map(|(start, n): (_, u128)| start << 64 | n));
+    let mut by_start = by_start.into_iter().peekable();
+    let mut ranges: Vec<Range> = Vec::with_capacity(places.len());
+    // The spans that have begun; the first one is the largest.
+    let mut begun: BinaryHeap<u128> = BinaryHeap::new();
+    let place = |n: u128| (u128::MAX - n) as usize;
+    for start in places {
+        let Ok(value) = u64::try_from(start) else {
+            break;
+        };
+        while let Some(span) = by_start.next_if(|span| span >> 64 <= start) {
+            begun.push(u128::MAX - u128::from(span as u64));
+        }
+        while begun.peek().is_some_and(|n| spans[place(*n)].end < value) {
+            begun.pop();
+        }
+        let label = begun.peek().map_or(otherwise, |n| spans[place(*n)].then);
+        if ranges.last().is_none_or(|last| last.label != label) {
+            ranges.push(Range {
+                start: value,
+                label,
+            });
+        }
+    }
+    ranges
 }
 
 /// Emits a search for the masked value of an argument: the high half first, then the low half if it matters.

@@ -84,7 +84,8 @@ enum Label {
 #[derive(Default)]
 struct Assembler {
     program: Vec<Instruction>,
-    jumps: Vec<(usize, Label)>,
+    /// Where the jumps to each label stand, by the label.
+    jumps: [Vec<usize>; 3],
 }
 
 impl Assembler {
@@ -94,26 +95,23 @@ impl Assembler {
     }
 
     fn jump(&mut self, code: u8, register: u8, value: u32, label: Label) {
-        self.jumps.push((self.program.len(), label));
+        self.jumps[label as usize].push(self.program.len());
         self.push(code, register, 0, 0, value);
     }
 
     /// Places the label here. Returns false if a jump to it is too long.
     fn place(&mut self, label: Label) -> bool {
         let here = self.program.len();
-        let mut near = true;
         let program = &mut self.program;
-        self.jumps.retain(|&(at, wanted)| {
-            if wanted != label {
-                return true;
-            }
-            match u16::try_from(here - at - 1) {
-                Ok(offset) if offset <= i16::MAX as u16 => program[at] |= u64::from(offset) << 16,
-                _ => near = false,
-            }
-            false
-        });
-        near
+        self.jumps[label as usize]
+            .drain(..)
+            .all(|at| match u16::try_from(here - at - 1) {
+                Ok(offset) if offset <= i16::MAX as u16 => {
+                    program[at] |= u64::from(offset) << 16;
+                    true
+                }
+                _ => false,
+            })
     }
 }
 
@@ -159,8 +157,7 @@ pub fn compile_devices(rules: &[DeviceRule]) -> Option<Vec<Instruction>> {
         }
     }
     for (label, result) in [(Label::Refuse, 0), (Label::Allow, 1)] {
-        let reached = asm.jumps.iter().any(|(_, wanted)| *wanted == label)
-            || label == Label::Refuse && !decided;
+        let reached = !asm.jumps[label as usize].is_empty() || label == Label::Refuse && !decided;
         if !asm.place(label) {
             return None;
         }

@@ -2,6 +2,7 @@
 //! Unknown names are dropped here, and so are rules that repeat the default.
 
 use crate::arch::Arch;
+use crate::first::first_of_each;
 use crate::profile::{Action, Condition, Error, Profile};
 use crate::tables::{self, Multiplexer};
 use alloc::collections::BinaryHeap;
@@ -67,6 +68,8 @@ impl Rules {
             multiplexed: Vec::new(),
         };
         let mut unknown = Vec::new();
+        // The last rule, counted from one, that named each row: a name that a rule repeats adds nothing.
+        let mut named_by = alloc::vec![0; tables::ROWS];
         for (at, rule) in profile.rules.iter().enumerate() {
             let rows = rules.rows.len();
             for (place, name) in rule.names.iter().enumerate() {
@@ -78,7 +81,9 @@ impl Rules {
                             name: place,
                         });
                     }
+                    Some(row) if named_by[usize::from(row)] == at + 1 => {}
                     Some(row) => {
+                        named_by[usize::from(row)] = at + 1;
                         rules.rows.push(row);
                         if let Some((multiplexer, call)) = tables::multiplexed(row) {
                             rules.multiplexed.push((multiplexer, call, at));
@@ -90,7 +95,6 @@ impl Rules {
                             name: place,
                         });
                     }
-                    None if unknown.contains(&name) => {}
                     None => unknown.push(name),
                 }
             }
@@ -102,6 +106,8 @@ impl Rules {
             });
         }
         rules.multiplexed = BinaryHeap::from(rules.multiplexed).into_sorted_vec();
+        let mut first = first_of_each(unknown.iter().copied()).into_iter();
+        unknown.retain(|_| first.next() == Some(true));
         Ok((rules, unknown))
     }
 

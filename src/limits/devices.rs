@@ -4,10 +4,12 @@
 use crate::error::{Result, fail};
 use crate::facts::Cgroups;
 use crate::spec::DeviceRule;
+use alloc::collections::BinaryHeap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use bpf::{DeviceKind, MKNOD, READ, WRITE};
+use bpf::{DeviceKind, MKNOD, READ, WRITE, first_of_each};
+use core::ops::Range;
 
 /// The rules added after those of config.json: mknod of any device, and access to the devices of the spec's default
 /// list, which the runtime itself creates.
@@ -132,21 +134,21 @@ pub struct Line {
 /// silently ignores a denial of a part of what a wider rule has allowed. That is an error here.
 fn lines(rules: &[bpf::DeviceRule]) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
+    let wide = Wide::new(rules);
+    // In a list that allows all but what it names, the kernel keeps the refusals.
+    let (mut keeps_refusals, mut since) = (true, 0);
     for (n, rule) in rules.iter().enumerate() {
-        if !rule.allow && !rule.is_about_everything() {
-            let since = rules[..n]
-                .iter()
-                .rposition(bpf::DeviceRule::is_about_everything);
-            // A list whose default is to allow keeps denials.
-            let names_refusals = since.is_none_or(|at| rules[at].allow);
-            let before = &rules[since.map_or(0, |at| at + 1)..n];
-            if !names_refusals && let Some(wider) = before.iter().rev().find(|r| is_wider(r, rule))
-            {
-                fail!(
-                    "devices[{n}]: cgroup v1 cannot refuse a part of what an earlier rule allows, {:?}",
-                    text(wider, wider.kind)
-                );
-            }
+        if rule.is_about_everything() {
+            (keeps_refusals, since) = (rule.allow, n + 1);
+        } else if !rule.allow
+            && !keeps_refusals
+            && let Some(wider) = wide.last(rule, since..n)
+        {
+            let wider = &rules[wider];
+            fail!(
+                "devices[{n}]: cgroup v1 cannot refuse a part of what an earlier rule allows, {:?}",
+                text(wider, wider.kind)
+            );
         }
         let kinds = match rule.kind {
             None if !rule.is_about_everything() => {
@@ -162,17 +164,61 @@ fn lines(rules: &[bpf::DeviceRule]) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
-/// Whether `rule` allows some of what `refusal` denies, and more devices than it names.
-fn is_wider(rule: &bpf::DeviceRule, refusal: &bpf::DeviceRule) -> bool {
-    let covers = |wide: Option<u32>, narrow: Option<u32>| wide.is_none() || wide == narrow;
-    let kinds = rule.kind.is_none() || refusal.kind.is_none() || rule.kind == refusal.kind;
-    let same = rule.major == refusal.major && rule.minor == refusal.minor;
-    rule.allow
-        && kinds
-        && rule.access & refusal.access != 0
-        && !same
-        && covers(rule.major, refusal.major)
-        && covers(rule.minor, refusal.minor)
+/// The rules that allow every major or every minor number, as sorted keys, for a search among many.
+struct Wide(Vec<u128>);
+
+impl Wide {
+    fn new(rules: &[bpf::DeviceRule]) -> Wide {
+        let wide = |rule: &bpf::DeviceRule| rule.major.is_none() || rule.minor.is_none();
+        let mut keys = BinaryHeap::new();
+        for (n, rule) in rules.iter().enumerate().filter(|(_, r)| r.allow && wide(r)) {
+            for access in accesses(rule) {
+                keys.push(key((rule.major, rule.minor), rule.kind, access, n));
+            }
+        }
+        // The standard sorts are made for speed, and 5 KB each.
+        Wide(keys.into_sorted_vec())
+    }
+
+    /// The last of the rules in `among` that allows some of what `refusal` refuses, and more devices than it names.
+    fn last(&self, refusal: &bpf::DeviceRule, among: Range<usize>) -> Option<usize> {
+        let named = (refusal.major, refusal.minor);
+        let kinds = match refusal.kind {
+            None => [None, Some(DeviceKind::Block), Some(DeviceKind::Char)],
+            kind => [None, kind, kind],
+        };
+        let mut last = None;
+        for numbers in [(None, None), (named.0, None), (None, named.1)] {
+            for kind in kinds {
+                for access in accesses(refusal).filter(|_| numbers != named) {
+                    let key = |n| key(numbers, kind, access, n);
+                    let after = self.0.partition_point(|known| *known < key(among.end));
+                    let found = self.0[..after].last().filter(|k| **k >= key(among.start));
+                    last = last.max(found.map(|key| *key as u32 as usize));
+                }
+            }
+        }
+        last
+    }
+}
+
+/// Devices and one access as a number that sorts by them, then by the rule's place.
+fn key(
+    (major, minor): (Option<u32>, Option<u32>),
+    kind: Option<DeviceKind>,
+    access: u8,
+    n: usize,
+) -> u128 {
+    let number = |n: Option<u32>| n.map_or(0, |n| u128::from(n) + 1);
+    let kind = kind.map_or(0, |kind| kind as u128);
+    number(major) << 84 | number(minor) << 48 | kind << 40 | u128::from(access) << 32 | n as u128
+}
+
+fn accesses(rule: &bpf::DeviceRule) -> impl Iterator<Item = u8> + use<> {
+    let access = rule.access;
+    [READ, WRITE, MKNOD]
+        .into_iter()
+        .filter(move |bit| access & bit != 0)
 }
 
 fn text(rule: &bpf::DeviceRule, kind: Option<DeviceKind>) -> String {
@@ -212,8 +258,11 @@ pub fn difference(now: &str, lines: &[Line]) -> Vec<Line> {
     if !begins_with_nothing || !only_allows || now.starts_with('a') {
         return lines.to_vec();
     }
-    let stays = |text: &str| lines.iter().skip(1).any(|line| line.text == text);
-    let gone = now.lines().filter(|text| !stays(text)).map(|text| Line {
+    // What stands in the new list as well stays.
+    let wanted = lines.iter().skip(1).map(|line| line.text.as_str());
+    let first = first_of_each(wanted.chain(now.lines()));
+    let gone = now.lines().zip(&first[lines.len() - 1..]);
+    let gone = gone.filter(|(_, first)| **first).map(|(text, _)| Line {
         allow: false,
         text: text.into(),
     });

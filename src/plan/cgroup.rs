@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use core::ffi::CStr;
 use linux_raw_sys::general::MS_SLAVE;
 use syscalls::calls::MountAttr;
-use syscalls::step::{Attributes, Bind, FsOption, Mount, Step, Tree};
+use syscalls::step::{Attributes, Bind, FsOption, Mount, Node, Place, Step, Tree};
 
 impl Builder<'_> {
     /// The owner's uid on the host; `None` leaves the cgroup to us. On v1 giving it away would not be safe.
@@ -133,15 +133,22 @@ impl Builder<'_> {
             if name.contains(',') {
                 for controller in &hierarchy.controllers {
                     let path = leak_text(&join(&mount.destination, controller), field)?;
-                    self.steps.push(Step::Link {
-                        path,
-                        target: leak_text(name, field)?,
-                    });
+                    let target = leak_text(name, field)?;
+                    self.steps.push(Step::Make(path, Node::Link(target)));
                 }
             }
         }
         if let Some(mount) = keep {
-            self.steps.push(Step::ReadonlyMount { mount, target });
+            let own = MountAttr {
+                set: RDONLY,
+                ..MountAttr::NONE
+            };
+            let read_only = Attributes {
+                own,
+                ..Attributes::NONE
+            };
+            let place = Place::Kept(mount, target);
+            self.steps.push(Step::Attributes(place, read_only));
         }
         Ok(())
     }

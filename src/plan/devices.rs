@@ -6,8 +6,9 @@ use super::{Builder, leak_text};
 use crate::error::{Result, fail};
 use crate::spec::Device as SpecDevice;
 use alloc::format;
+use core::ffi::CStr;
 use linux_raw_sys::general::{S_IFBLK, S_IFCHR, S_IFIFO};
-use syscalls::step::{Attributes, Bind, Device, Step, Tree};
+use syscalls::step::{Attributes, Bind, Device, Node, Step, Tree};
 
 const DEFAULTS: [(&str, u32, u32); 6] = [
     ("/dev/null", 1, 3),
@@ -33,8 +34,10 @@ impl Builder<'_> {
     pub fn devices(&mut self, dev_is_ours: bool) -> Result<()> {
         let spec = self.spec;
         for (n, device) in spec.linux.devices.iter().enumerate() {
-            let device = device_of(device, &format!("linux.devices[{n}]"))?;
-            self.device(device)?;
+            let field = format!("linux.devices[{n}]");
+            let node = device_of(device, &field)?;
+            let path = leak_text(&device.path, &format!("{field}.path"))?;
+            self.device(path, node)?;
         }
         if !dev_is_ours {
             return Ok(());
@@ -45,13 +48,13 @@ impl Builder<'_> {
             }
             let path = leak_text(path, "linux.devices")?;
             let rdev = rustix::fs::makedev(major, minor);
-            self.device(Device {
-                path,
+            let device = Device {
                 mode: S_IFCHR | 0o666,
                 rdev,
                 uid: 0,
                 gid: 0,
-            })?;
+            };
+            self.device(path, device)?;
         }
         for (path, target) in LINKS {
             if target == "/proc/kcore" && !self.facts.has_kcore {
@@ -61,37 +64,36 @@ impl Builder<'_> {
                 leak_text(path, "linux.devices")?,
                 leak_text(target, "linux.devices")?,
             );
-            self.steps.push(Step::Link { path, target });
+            self.steps.push(Step::Make(path, Node::Link(target)));
         }
         Ok(())
     }
 
-    fn device(&mut self, device: Device<'static>) -> Result<()> {
+    fn device(&mut self, path: &'static CStr, device: Device) -> Result<()> {
         let make = !self.namespaces.has(Kind::User) && !self.facts.in_user_namespace;
         // A FIFO needs no rights.
         if make || device.mode & S_IFIFO == S_IFIFO {
-            self.steps.push(Step::Device(device));
+            self.steps.push(Step::Make(path, Node::Device(device)));
             return Ok(());
         }
         let host = Tree {
-            path: device.path,
+            path,
             recursive: false,
             attributes: Attributes::NONE,
         };
-        let field = format!("linux.devices: {:?}", device.path);
+        let field = format!("linux.devices: {path:?}");
         let tree = self.tree(field, host, None, true)?;
-        let (source, target) = (device.path, device.path);
         self.steps.push(Step::Bind(Bind {
             tree,
-            source,
-            target,
+            source: path,
+            target: path,
             after: Attributes::NONE,
         }));
         Ok(())
     }
 }
 
-fn device_of(device: &SpecDevice<'_>, field: &str) -> Result<Device<'static>> {
+fn device_of(device: &SpecDevice<'_>, field: &str) -> Result<Device> {
     if !device.path.starts_with('/') {
         fail!(
             "config.json: {field}.path: expected an absolute path, found {:?}",
@@ -120,7 +122,6 @@ fn device_of(device: &SpecDevice<'_>, field: &str) -> Result<Device<'static>> {
     // The type may stand in the mode too, as stat(2) has it.
     let mode = device.file_mode.unwrap_or(0o666) & 0o7777;
     Ok(Device {
-        path: leak_text(&device.path, &format!("{field}.path"))?,
         mode: kind | mode,
         rdev: if kind == S_IFIFO {
             0

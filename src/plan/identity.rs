@@ -9,6 +9,7 @@ use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use bpf::first_of_each;
 use rustix::process::{Gid, Resource};
 use syscalls::step::{Capabilities, Identity, Rlimit};
 pub use syscalls::words::CAPABILITIES;
@@ -106,7 +107,6 @@ impl Builder<'_> {
                 let plain = upper.strip_prefix("CAP_").unwrap_or(&upper);
                 match CAPABILITIES.iter().position(|known| *known == plain) {
                     Some(n) if n as u32 <= last => bits |= 1 << n,
-                    _ if unknown.contains(&upper) => {}
                     _ => unknown.push(upper),
                 }
             }
@@ -119,6 +119,8 @@ impl Builder<'_> {
             permitted: bits(&sets.permitted),
             ambient: bits(&sets.ambient),
         };
+        let mut first = first_of_each(unknown.iter().map(String::as_str)).into_iter();
+        unknown.retain(|_| first.next() == Some(true));
         if !unknown.is_empty() {
             self.warnings.push(format!(
                 "unknown capabilities are left out: {}",

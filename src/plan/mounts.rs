@@ -1,8 +1,7 @@
-//! The root file system and what is mounted in it: mounts of the spec in their order, the cgroup views,
-//! masked and read-only paths, sysctls. Source: config.md, Root and Mounts; config-linux.md.
+//! One mount of the spec, from its options to its steps: a new file system, or a tree of the host's that is copied and
+//! bound. Each function calls those below it; walk/mounts.rs of `syscalls` goes on from there. Source: config.md, Mounts.
 
 use super::namespaces::{Kind, mappings};
-use super::notify_socket;
 use super::options::{self, Options, Recursion};
 use super::{Builder, Idmap, IdmapBy, Open, What, When, leak, leak_text};
 use crate::error::{Result, fail};
@@ -15,7 +14,7 @@ use core::ffi::CStr;
 use linux_raw_sys::general::*;
 use syscalls::calls::MountAttr;
 use syscalls::slots::Slot;
-use syscalls::step::{Attributes, Bind, FsOption, Mount, Point, Step, Tree};
+use syscalls::step::{self, Attributes, Bind, FsOption, Mount, Place, Step, Tree};
 
 pub const RDONLY: u64 = MOUNT_ATTR_RDONLY as u64;
 pub const NOSUID_NODEV_NOEXEC: u64 =
@@ -33,174 +32,8 @@ pub fn propagate(flag: u64) -> MountAttr {
 }
 
 impl Builder<'_> {
-    /// Propagation, the root, and every mount and device in it.
-    pub fn root(&mut self, cgroup: Option<&str>) -> Result<()> {
-        let rootfs = leak_text(&self.rootfs, "root.path")?;
-        if !self.namespaces.is_new(Kind::Mount) {
-            return self.root_of_others(rootfs);
-        }
-        if let Some(label) = &self.spec.linux.mount_label {
-            self.needs_selinux("linux.mountLabel", label)?;
-        }
-        let wanted = self.spec.linux.rootfs_propagation.as_deref();
-        let field = "linux.rootfsPropagation";
-        let propagation = match wanted.map(|name| (name, options::propagation(name))) {
-            None => None,
-            Some((_, Some(propagation))) => Some(propagation),
-            Some((name, None)) => fail!(
-                "config.json: {field}: expected shared, slave, private or unbindable, found {name:?}"
-            ),
-        };
-        // Nothing of ours goes back to the host unless the spec says so; what happens there comes in.
-        let private = propagation.is_some_and(|(flag, _)| flag == u64::from(MS_PRIVATE));
-        let host = propagate(u64::from(if private { MS_PRIVATE } else { MS_SLAVE }));
-        self.steps.push(Step::Propagation(host.propagation));
-        // Where the root is shared, what is bound into it keeps its peers on the host. The root itself
-        // becomes shared once it is entered: pivot_root(2) takes no shared one.
-        let shared = propagation.is_some_and(|(flag, _)| flag == u64::from(MS_SHARED));
-        let null = self.slot();
-        self.steps.push(Step::NullDevice(null));
-        // A slash at the end: it must be a directory.
-        let path = leak_text(&format!("{}/", mount_point(&self.rootfs)), "root.path")?;
-        let attributes = match shared {
-            true => Attributes {
-                own: propagate(u64::from(MS_PRIVATE)),
-                tree: MountAttr::NONE,
-            },
-            false => Attributes {
-                own: MountAttr::NONE,
-                tree: host,
-            },
-        };
-        let host = Tree {
-            path,
-            recursive: true,
-            attributes,
-        };
-        let first = self.steps.len();
-        let tree = self.tree("root.path".to_owned(), host, None, true)?;
-        self.steps.push(Step::Rootfs {
-            tree,
-            path: rootfs,
-            in_place: self.root_in_place(),
-        });
-
-        let spec = self.spec;
-        for (n, mount) in spec.mounts.iter().enumerate() {
-            self.mount(&format!("mounts[{n}]"), mount, shared, cgroup)?;
-        }
-        let dev_is_ours = !spec.mounts.iter().any(|m| {
-            mount_point(&m.destination) == "/dev"
-                && options::read(&m.options, "").is_ok_and(|o| is_bind(m, &o))
-        });
-        self.devices(dev_is_ours)?;
-        self.null = Some(null);
-        let rest = self.steps.split_off(first);
-        self.steps.append(&mut self.copies);
-        if self.opens.iter().any(|open| open.when == When::Child) {
-            self.steps.push(Step::Meet(Point::Trees));
-        }
-        self.steps.extend(rest);
-        Ok(())
-    }
-
-    /// The slot of a copy of a tree. Who makes the copy, and when, is decided here and nowhere else. With `early` it is
-    /// made before the child has changed anything that it sees of the host.
-    pub fn tree(
-        &mut self,
-        field: String,
-        tree: Tree<'static>,
-        idmap: Option<Idmap>,
-        early: bool,
-    ) -> Result<Slot> {
-        let slot = self.slot();
-        let path = tree.path.to_str().unwrap_or_default();
-        let inside = path.strip_prefix(self.rootfs.as_str());
-        let inside = inside.filter(|rest| rest.starts_with('/') && rest.len() > 1);
-        let by_child = |field: String, tree, in_root| Step::Open {
-            slot,
-            field: field.leak(),
-            tree,
-            in_root,
-        };
-        let by_launch = |field, idmap, when| Open {
-            slot,
-            field,
-            what: What::Tree { tree, idmap },
-            when,
-        };
-        match (inside, idmap) {
-            // What lies in the root may be mounted by now.
-            (Some(rest), None) => {
-                let path = leak_text(rest, &field)?;
-                self.steps
-                    .push(by_child(field, Tree { path, ..tree }, true));
-            }
-            (_, Some(_)) if !self.facts.may_mount => {
-                fail!(
-                    "config.json: {field}: an id-mapped mount needs CAP_SYS_ADMIN over the file system"
-                )
-            }
-            // Launch may not copy trees. The child does it first of all: no mount of the container lies over a source yet.
-            (_, None) if !self.facts.may_mount => self.copies.push(by_child(field, tree, false)),
-            (_, idmap) if self.namespaces.has(Kind::User) => {
-                self.opens.push(by_launch(field, idmap, When::Child));
-            }
-            // /proc/self/mountinfo has the order in which mounts were made, and so that of the spec.
-            (_, None) if self.child_sees_the_host() && !early => {
-                self.steps.push(by_child(field, tree, false));
-            }
-            (_, idmap) => self.opens.push(by_launch(field, idmap, When::First)),
-        }
-        Ok(slot)
-    }
-
-    /// Whether the child has all rights that launch has on the host's files and mounts.
-    fn child_sees_the_host(&self) -> bool {
-        !self.namespaces.has(Kind::User) && !self.facts.in_user_namespace
-    }
-
-    /// Whether the root lies where its path says until it is entered, and not over the host's: hooks look for it there,
-    /// and where the child copies the host's root, that must have nothing on top.
-    fn root_in_place(&self) -> bool {
-        let hooks = &self.spec.hooks;
-        self.child_sees_the_host()
-            || !(hooks.prestart.is_empty()
-                && hooks.create_runtime.is_empty()
-                && hooks.create_container.is_empty())
-    }
-
-    /// Without a mount namespace of its own the container gets no mounts, and a root that can be written: they would
-    /// stay the host's, or those of whoever is in the namespace that it joins.
-    fn root_of_others(&mut self, rootfs: &'static CStr) -> Result<()> {
-        let linux = &self.spec.linux;
-        for (field, empty) in [
-            ("maskedPaths", linux.masked_paths.is_empty()),
-            ("readonlyPaths", linux.readonly_paths.is_empty()),
-            ("rootfsPropagation", linux.rootfs_propagation.is_none()),
-        ] {
-            if !empty {
-                fail!(
-                    "config.json: linux.{field}: needs a new namespace of type \"mount\" in linux.namespaces"
-                );
-            }
-        }
-        let read_only = self.spec.root.as_ref().is_some_and(|root| root.readonly);
-        for (field, set) in [
-            ("mounts", !self.spec.mounts.is_empty()),
-            ("root.readonly", read_only),
-        ] {
-            if set {
-                self.warnings.push(format!(
-                    "{field} has no effect without a new mount namespace"
-                ));
-            }
-        }
-        self.steps.push(Step::Root(rootfs));
-        Ok(())
-    }
-
-    fn mount(
+    /// A mount of config.json.
+    pub fn mount(
         &mut self,
         field: &str,
         mount: &SpecMount<'_>,
@@ -235,10 +68,9 @@ impl Builder<'_> {
                 clear: options.own.clear,
                 ..after.own
             };
-            self.steps.push(Step::Remount {
-                target,
-                attributes: Attributes { own, ..after },
-            });
+            let attributes = Attributes { own, ..after };
+            self.steps
+                .push(Step::Attributes(Place::Path(target), attributes));
             return Ok(());
         }
         if bind {
@@ -277,6 +109,62 @@ impl Builder<'_> {
                 Ok(())
             }
         }
+    }
+
+    fn file_system(
+        &self,
+        field: &str,
+        fs_type: &str,
+        source: Option<&'static CStr>,
+        options: &Options<'_>,
+        target: &'static CStr,
+        after: Attributes,
+    ) -> Result<Mount<'static>> {
+        let field = format!("{field}.options");
+        let mut data = Vec::new();
+        for (_, option) in &options.data {
+            data.push(match option.split_once('=') {
+                Some((key, value)) => {
+                    FsOption::Value(leak_text(key, &field)?, leak_text(value, &field)?)
+                }
+                None => FsOption::Flag(leak_text(option, &field)?),
+            });
+        }
+        // These have one superblock of their own or for a whole namespace: read-only is for the mount alone.
+        let memory = matches!(
+            fs_type,
+            "proc" | "sysfs" | "tmpfs" | "devpts" | "mqueue" | "cgroup" | "cgroup2" | "ramfs"
+        );
+        if !memory && options.own.set & RDONLY != 0 {
+            data.push(FsOption::Flag(c"ro"));
+        }
+        let label = self.spec.linux.mount_label.as_deref();
+        if let Some(label) = label.filter(|_| matches!(fs_type, "tmpfs" | "devpts" | "ramfs")) {
+            // What is made anew has no labels of its own; those of proc, sysfs and mqueue are the policy's.
+            data.push(FsOption::Value(
+                c"context",
+                leak_text(label, "linux.mountLabel")?,
+            ));
+        }
+        let long = options.data.iter().any(|(_, o)| o.len() > FSCONFIG_MAX);
+        let text = match long {
+            true => Some(leak_text(&mount_data(&data, &field)?, &field)?),
+            false => None,
+        };
+        Ok(Mount {
+            fstype: leak_text(fs_type, &field)?,
+            source,
+            options: leak(data),
+            data: text,
+            attr: options.own.set,
+            after,
+            target,
+            plain: matches!(fs_type, "proc" | "sysfs"),
+            copy_up: options.copy_up,
+            inherit_mode: fs_type == "tmpfs"
+                && !options.data.iter().any(|(_, o)| o.starts_with("mode=")),
+            keep: None,
+        })
     }
 
     fn bind(
@@ -373,23 +261,6 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// The directory of the notify socket, unless the container's environment says that somebody else has seen to that.
-    pub fn notify_socket(&mut self) {
-        let process = self.spec.process.as_ref();
-        let seen_to = process.is_none_or(|p| p.env.iter().any(|e| e.starts_with("NOTIFY_SOCKET=")));
-        if !self.options.notify || seen_to || !self.namespaces.is_new(Kind::Mount) {
-            return;
-        }
-        let tree = self.slot();
-        self.steps.push(Step::Bind(Bind {
-            tree,
-            source: notify_socket::DIRECTORY,
-            target: notify_socket::TARGET,
-            after: Attributes::NONE,
-        }));
-        self.notify = Some(tree);
-    }
-
     /// An id-mapped mount, by its own mappings or by those of the container.
     fn idmap(
         &self,
@@ -430,203 +301,67 @@ impl Builder<'_> {
         Ok(Some(Idmap { by, recursive }))
     }
 
-    fn file_system(
-        &self,
-        field: &str,
-        fs_type: &str,
-        source: Option<&'static CStr>,
-        options: &Options<'_>,
-        target: &'static CStr,
-        after: Attributes,
-    ) -> Result<Mount<'static>> {
-        let field = format!("{field}.options");
-        let mut data = Vec::new();
-        for (_, option) in &options.data {
-            data.push(match option.split_once('=') {
-                Some((key, value)) => {
-                    FsOption::Value(leak_text(key, &field)?, leak_text(value, &field)?)
-                }
-                None => FsOption::Flag(leak_text(option, &field)?),
-            });
-        }
-        // These have one superblock of their own or for a whole namespace: read-only is for the mount alone.
-        let memory = matches!(
-            fs_type,
-            "proc" | "sysfs" | "tmpfs" | "devpts" | "mqueue" | "cgroup" | "cgroup2" | "ramfs"
-        );
-        if !memory && options.own.set & RDONLY != 0 {
-            data.push(FsOption::Flag(c"ro"));
-        }
-        let label = self.spec.linux.mount_label.as_deref();
-        if let Some(label) = label.filter(|_| matches!(fs_type, "tmpfs" | "devpts" | "ramfs")) {
-            // What is made anew has no labels of its own; those of proc, sysfs and mqueue are the policy's.
-            data.push(FsOption::Value(
-                c"context",
-                leak_text(label, "linux.mountLabel")?,
-            ));
-        }
-        let long = options.data.iter().any(|(_, o)| o.len() > FSCONFIG_MAX);
-        let text = match long {
-            true => Some(leak_text(&mount_data(&data, &field)?, &field)?),
-            false => None,
-        };
-        Ok(Mount {
-            fstype: leak_text(fs_type, &field)?,
-            source,
-            options: leak(data),
-            data: text,
-            attr: options.own.set,
-            after,
-            target,
-            plain: matches!(fs_type, "proc" | "sysfs"),
-            copy_up: options.copy_up,
-            inherit_mode: fs_type == "tmpfs"
-                && !options.data.iter().any(|(_, o)| o.starts_with("mode=")),
-            keep: None,
-        })
-    }
-
-    /// process.cwd, made when it is missing, as runc does.
-    pub fn working_directory_made(&mut self) -> Result<()> {
-        let Some(process) = &self.spec.process else {
-            return Ok(());
-        };
-        if self.namespaces.is_new(Kind::Mount) && process.cwd != "/" {
-            self.steps
-                .push(Step::Directory(leak_text(&process.cwd, "process.cwd")?));
-        }
-        Ok(())
-    }
-
-    /// Kernel parameters, each of a namespace that is the container's own.
-    pub fn sysctls(&mut self) -> Result<()> {
-        let spec = self.spec;
-        for (name, value) in &spec.linux.sysctl {
-            let field = format!("linux.sysctl.{name}");
-            // Dots and slashes may stand for each other (sysctl(8)); the first one tells which is which.
-            let path = match name.find(['.', '/']).map(|at| name.as_bytes()[at]) {
-                Some(b'/') => name.as_ref().to_owned(),
-                _ => name
-                    .split('/')
-                    .map(|part| part.replace('.', "/"))
-                    .collect::<Vec<_>>()
-                    .join("."),
+    /// The slot of a copy of a tree. Who makes the copy, and when, is decided here and nowhere else. With `early` it is
+    /// made before the child has changed anything that it sees of the host.
+    pub fn tree(
+        &mut self,
+        field: String,
+        tree: Tree<'static>,
+        idmap: Option<Idmap>,
+        early: bool,
+    ) -> Result<Slot> {
+        let slot = self.slot();
+        let path = tree.path.to_str().unwrap_or_default();
+        let inside = path.strip_prefix(self.rootfs.as_str());
+        let inside = inside.filter(|rest| rest.starts_with('/') && rest.len() > 1);
+        let by_child = |field: String, tree, in_root| {
+            let field = field.leak();
+            let open = step::Open::Tree {
+                field,
+                tree,
+                in_root,
             };
-            if path.split('/').any(|name| matches!(name, "" | "." | "..")) {
-                fail!("config.json: {field}: not the name of a kernel parameter");
+            Step::Open(slot, open)
+        };
+        let by_launch = |field, idmap, when| Open {
+            slot,
+            field,
+            what: What::Tree { tree, idmap },
+            when,
+        };
+        match (inside, idmap) {
+            // What lies in the root may be mounted by now.
+            (Some(rest), None) => {
+                let path = leak_text(rest, &field)?;
+                self.steps
+                    .push(by_child(field, Tree { path, ..tree }, true));
             }
-            let ipc = [
-                "msgmax",
-                "msgmnb",
-                "msgmni",
-                "sem",
-                "shmall",
-                "shmmax",
-                "shmmni",
-                "shm_rmid_forced",
-            ];
-            let needed = match path.split_once('/') {
-                Some(("net", _)) => Kind::Network,
-                Some(("kernel", "domainname")) => Kind::Uts,
-                Some(("kernel", "hostname")) => fail!("config.json: {field}: set hostname instead"),
-                Some(("kernel", rest)) if ipc.contains(&rest) => Kind::Ipc,
-                Some(("fs", rest)) if rest.starts_with("mqueue/") => Kind::Ipc,
-                Some(("user", _)) => Kind::User,
-                _ => fail!(
-                    "config.json: {field}: this kernel parameter is not of a namespace, so it would be the host's"
-                ),
-            };
-            if !self.namespaces.has(needed) {
-                let name = format!("{needed:?}").to_ascii_lowercase();
+            (_, Some(_)) if !self.facts.may_mount => {
                 fail!(
-                    "config.json: {field}: needs a namespace of type {name:?} in linux.namespaces"
-                );
+                    "config.json: {field}: an id-mapped mount needs CAP_SYS_ADMIN over the file system"
+                )
             }
-            let procfs = self.procfs();
-            let path = leak_text(&format!("sys/{path}"), &field)?;
-            self.steps.push(Step::Sysctl {
-                procfs,
-                path,
-                value: leak_text(value, &field)?,
-            });
+            // Launch may not copy trees. The child does it first of all: no mount of the container lies over a source yet.
+            (_, None) if !self.facts.may_mount => self.copies.push(by_child(field, tree, false)),
+            (_, idmap) if self.namespaces.has(Kind::User) => {
+                self.opens.push(by_launch(field, idmap, When::Child));
+            }
+            // /proc/self/mountinfo has the order in which mounts were made, and so that of the spec.
+            (_, None) if self.child_sees_the_host() && !early => {
+                self.steps.push(by_child(field, tree, false));
+            }
+            (_, idmap) => self.opens.push(by_launch(field, idmap, When::First)),
         }
-        Ok(())
+        Ok(slot)
     }
 
-    /// Read-only and masked paths, and the root's own attributes.
-    pub fn paths(&mut self) -> Result<()> {
-        let spec = self.spec;
-        let Some(null) = self.null else { return Ok(()) };
-        let own = MountAttr {
-            set: RDONLY,
-            ..MountAttr::NONE
-        };
-        let attributes = Attributes {
-            own,
-            ..Attributes::NONE
-        };
-        for (mount, target) in core::mem::take(&mut self.read_only) {
-            self.steps.push(Step::ReadonlyMount { mount, target });
-        }
-        for (n, path) in spec.linux.readonly_paths.iter().enumerate() {
-            self.steps.push(Step::Readonly(plain_path(
-                path,
-                &format!("linux.readonlyPaths[{n}]"),
-            )?));
-        }
-        let empty = self.slot();
-        for (n, path) in spec.linux.masked_paths.iter().enumerate() {
-            let path = plain_path(path, &format!("linux.maskedPaths[{n}]"))?;
-            self.steps.push(Step::Mask { path, null, empty });
-        }
-        if spec.root.as_ref().is_some_and(|root| root.readonly) {
-            self.steps.push(Step::RootAttributes(attributes));
-        }
-        Ok(())
-    }
-
-    /// Into the root, and its propagation.
-    pub fn enter_root(&mut self) -> Result<()> {
-        if !self.namespaces.is_new(Kind::Mount) {
-            self.steps.push(Step::Chroot);
-            return Ok(());
-        }
-        self.steps.push(match &self.options.no_pivot {
-            None => Step::Pivot,
-            Some(hidden) => {
-                let paths = hidden.iter().map(|path| leak_text(path, "mountinfo"));
-                Step::MoveRoot {
-                    hidden: leak(paths.collect::<Result<_>>()?),
-                    in_place: self.root_in_place(),
-                }
-            }
-        });
-        if let Some((flag, all)) = self
-            .spec
-            .linux
-            .rootfs_propagation
-            .as_deref()
-            .and_then(options::propagation)
-        {
-            let (own, tree) = match all {
-                true => (MountAttr::NONE, propagate(flag)),
-                false => (propagate(flag), MountAttr::NONE),
-            };
-            self.steps
-                .push(Step::RootAttributes(Attributes { own, tree }));
-        }
-        Ok(())
+    /// Whether the child has all rights that launch has on the host's files and mounts.
+    pub fn child_sees_the_host(&self) -> bool {
+        !self.namespaces.has(Kind::User) && !self.facts.in_user_namespace
     }
 }
 
-fn plain_path(path: &str, field: &str) -> Result<&'static CStr> {
-    if !path.starts_with('/') {
-        fail!("config.json: {field}: expected an absolute path, found {path:?}");
-    }
-    leak_text(path, field)
-}
-
-fn mount_point(destination: &str) -> &str {
+pub fn mount_point(destination: &str) -> &str {
     destination.trim_end_matches('/')
 }
 
@@ -657,7 +392,7 @@ fn mount_data(options: &[FsOption<'_>], field: &str) -> Result<String> {
     Ok(data)
 }
 
-fn is_bind(mount: &SpecMount<'_>, options: &Options<'_>) -> bool {
+pub fn is_bind(mount: &SpecMount<'_>, options: &Options<'_>) -> bool {
     options.bind.is_some() || mount.fs_type.as_deref() == Some("bind")
 }
 

@@ -1,6 +1,9 @@
 //! Where a container finds the socket on which it says that it is ready (sd_notify(3)).
 
+use super::Builder;
+use super::namespaces::Kind;
 use core::ffi::CStr;
+use syscalls::step::{Attributes, Bind, Step};
 
 /// The directory that the program makes for it in the container's state directory.
 pub const DIRECTORY: &CStr = c"notify";
@@ -8,3 +11,22 @@ pub const DIRECTORY: &CStr = c"notify";
 pub const TARGET: &CStr = c"/run/notify";
 /// What the process finds in its environment.
 pub const VARIABLE: &str = "NOTIFY_SOCKET=/run/notify/notify.sock";
+
+impl Builder<'_> {
+    /// The directory of the notify socket, unless the container's environment says that somebody else has seen to that.
+    pub fn notify_socket(&mut self) {
+        let process = self.spec.process.as_ref();
+        let seen_to = process.is_none_or(|p| p.env.iter().any(|e| e.starts_with("NOTIFY_SOCKET=")));
+        if !self.options.notify || seen_to || !self.namespaces.is_new(Kind::Mount) {
+            return;
+        }
+        let tree = self.slot();
+        self.steps.push(Step::Bind(Bind {
+            tree,
+            source: DIRECTORY,
+            target: TARGET,
+            after: Attributes::NONE,
+        }));
+        self.notify = Some(tree);
+    }
+}

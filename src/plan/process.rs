@@ -1,25 +1,36 @@
-//! The last part of the walk, from the commit to the exec: limits, labels, the filter, the identity,
-//! the program. Its order is the kernel's: each step may take away what the ones before it needed.
+//! The process, from its terminal to the exec: what `create` can already do for it, and what is left for `start`. The
+//! order is the kernel's: each step may take away what the ones before it needed.
 
 use super::namespaces::Kind;
 use super::{Builder, arguments, identity, leak, leak_text, notify_socket};
 use crate::error::{Result, fail};
 use crate::facts::join;
 use crate::spec::Process;
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
+use bpf::first_of_each;
 use core::ffi::CStr;
 use syscalls::calls::Arg;
 use syscalls::slots::Slot;
-use syscalls::step::{Execute, Home, Program, Step};
+use syscalls::step::{Execute, Home, LastStep, Node, Program, Setting, Step};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The entry of the environment that the child completes, and the user it is for.
-type HomeOf = (&'static Home, u32);
-
 impl Builder<'_> {
+    /// process.cwd, made when it is missing, as runc does.
+    pub fn working_directory_made(&mut self) -> Result<()> {
+        let Some(process) = &self.spec.process else {
+            return Ok(());
+        };
+        if self.namespaces.is_new(Kind::Mount) && process.cwd != "/" {
+            let cwd = leak_text(&process.cwd, "process.cwd")?;
+            self.steps.push(Step::Make(cwd, Node::Directory));
+        }
+        Ok(())
+    }
+
     /// The terminal, or the ownership of stdio; the slot of the socket the terminal goes to.
     pub fn console(&mut self) -> Result<Option<Slot>> {
         let Some(process) = &self.spec.process else {
@@ -58,10 +69,10 @@ impl Builder<'_> {
         Ok(Some(socket))
     }
 
-    /// What can fail and holds until the exec: `create` tells of it, not only `start`.
-    pub fn before_commit(&mut self) -> Result<()> {
+    /// What can fail and holds until the exec: `create` tells of it, not only `start`. The program, when there is one.
+    pub fn before_commit(&mut self) -> Result<Option<Execute<'static>>> {
         let Some(process) = &self.spec.process else {
-            return Ok(());
+            return Ok(None);
         };
         if !process.cwd.starts_with('/') {
             fail!(
@@ -74,68 +85,71 @@ impl Builder<'_> {
         self.labels(process)?;
         let cwd = leak_text(&process.cwd, "process.cwd")?;
         self.steps.push(Step::WorkingDirectory(cwd));
-        Ok(())
+        let umask = self.umask(process)?;
+        self.steps.push(Step::Set(Setting::Umask(umask)));
+        let execute = self.execute(process)?;
+        if self.options.wait {
+            // One that is missing is told of at once, as runc does. The working directory is no place to begin yet.
+            let program = program(process, &process.cwd)?;
+            self.steps.push(Step::LookUp(program));
+        }
+        Ok(Some(execute))
     }
 
-    /// `wait` is the step that waits for `start`.
-    pub fn process(&mut self, wait: Option<Step<'static>>) -> Result<()> {
+    /// From the wait for `start` to the exec.
+    pub fn last_steps(&mut self, execute: Option<Execute<'static>>) -> Result<()> {
         let spec = self.spec;
-        let Some(process) = &spec.process else {
-            self.steps.extend(wait);
+        let wait = self.options.wait.then_some(LastStep::Wait);
+        let (Some(process), Some(execute)) = (&spec.process, execute) else {
+            self.last.extend(wait);
             // `create` works without a process, `start` then says so (runtime.md, Start).
             let nothing = leak(Vec::from([Arg::END]));
-            let execute = Execute {
+            self.last.push(LastStep::Execute(Execute {
                 program: Program {
                     name: c"",
                     candidates: &[],
                 },
                 argv: nothing,
                 envp: nothing,
-                filter: None,
-            };
-            self.steps.push(Step::Execute(execute));
+            }));
             return Ok(());
         };
         let limits = identity::limits(&process.rlimits)?;
         let identity = self.identity(process)?;
+        let no_new_privileges = process.no_new_privileges == Some(true);
         let (mut early, mut late) = (None, None);
         if let Some(seccomp) = &spec.linux.seccomp {
             let (filter, before_wait) = self.filter(seccomp)?;
             // With no_new_privs the filter can be the very last thing; without, loading it takes
             // CAP_SYS_ADMIN, so it goes before that is dropped.
             if before_wait && wait.is_some() {
-                self.steps.push(Step::Seccomp(filter))
-            } else if process.no_new_privileges == Some(true) {
-                late = Some(filter)
+                self.last.push(LastStep::Seccomp(filter))
+            } else if no_new_privileges {
+                late = Some(LastStep::Seccomp(filter))
             } else {
-                early = Some(filter)
+                early = Some(LastStep::Seccomp(filter))
             }
         }
-        self.steps.extend(wait);
-        self.steps.push(Step::Umask(self.umask(process)?));
-        let (execute, home) = self.execute(process)?;
-        self.steps.push(Step::Close {
-            preserve: self.options.preserve_fds,
-            home,
-        });
-        self.steps.extend(early.map(Step::Seccomp));
-        self.steps.push(Step::Become(identity));
+        self.last.extend(wait);
+        self.last.extend(early);
+        self.last.push(LastStep::Become(identity));
         if !limits.is_empty() {
-            self.steps.push(Step::Limits(limits));
+            self.last.push(LastStep::Set(Setting::Limits(limits)));
         }
-        if process.no_new_privileges == Some(true) {
-            self.steps.push(Step::NoNewPrivileges);
+        if no_new_privileges {
+            self.last.push(LastStep::Set(Setting::NoNewPrivileges));
         }
         let hooks = &spec.hooks.start_container;
         if self.starts && !hooks.is_empty() {
             // They run as the process does, under its filter.
-            self.steps.extend(late.take().map(Step::Seccomp));
-            self.child_hooks(c"startContainer", hooks, Some(execute.envp))?;
+            self.last.extend(late.take());
+            let hooks = self.child_hooks(c"startContainer", hooks, Some(execute.envp))?;
+            self.last.push(LastStep::Hooks(hooks));
         }
-        self.steps.push(Step::Execute(Execute {
-            filter: late,
-            ..execute
-        }));
+        self.last
+            .extend([LastStep::Ready, LastStep::Set(Setting::Signals)]);
+        self.last.extend(late);
+        self.last.push(LastStep::Execute(execute));
         Ok(())
     }
 
@@ -149,37 +163,24 @@ impl Builder<'_> {
         }
     }
 
-    /// The check that `create` makes of the program, so that one that is missing is told of at once, as runc does.
-    pub fn look_up(&mut self) -> Result<()> {
-        let Some(process) = &self.spec.process else {
-            return Ok(());
-        };
-        // The working directory is entered later.
-        let program = program(process, &process.cwd)?;
-        self.steps.push(Step::LookUp(program));
-        Ok(())
-    }
-
-    /// The last step, and the entry of its environment that the child completes.
-    fn execute(&mut self, process: &Process<'_>) -> Result<(Execute<'static>, Option<HomeOf>)> {
+    /// The program with its arguments and its environment.
+    fn execute(&mut self, process: &Process<'_>) -> Result<Execute<'static>> {
         for (n, entry) in process.env.iter().enumerate() {
             if entry.starts_with('=') || !entry.contains('=') {
                 fail!("config.json: process.env[{n}]: expected NAME=VALUE, found {entry:?}");
             }
         }
         // The last of several wins, as in every shell, also for programs that take the first.
-        let env: Vec<&str> = process.env.iter().map(AsRef::as_ref).collect();
-        let last = |(n, entry): &(usize, &&str)| {
-            let name = entry.split_inclusive('=').next().unwrap_or(entry);
-            !env[n + 1..].iter().any(|later| later.starts_with(name))
-        };
-        let env: Vec<&str> = env
+        let name = |entry: &'_ Cow<'_, str>| entry.find('=').unwrap_or(entry.len());
+        let names = process.env.iter().rev().map(|entry| &entry[..name(entry)]);
+        let last = first_of_each(names).into_iter().rev();
+        let env: Vec<&str> = process
+            .env
             .iter()
-            .enumerate()
-            .filter(last)
-            .map(|(_, entry)| *entry)
-            // As good as none.
-            .filter(|entry| *entry != "HOME=")
+            .zip(last)
+            // An empty HOME is as good as none.
+            .filter(|(entry, last)| *last && *entry != "HOME=")
+            .map(|(entry, _)| entry.as_ref())
             .collect();
         let mut envp = arguments(&env, "process.env")?.to_vec();
         if self.options.listen_fds > 0 {
@@ -197,19 +198,17 @@ impl Builder<'_> {
                 Arg::new(leak_text(notify_socket::VARIABLE, "NOTIFY_SOCKET")?),
             );
         }
-        let mut home = None;
         if variable(process, "HOME").is_none_or(str::is_empty) {
             let entry: &'static Home = Box::leak(Box::default());
             envp.insert(envp.len() - 1, entry.arg());
-            home = Some((entry, process.user.uid));
+            let uid = process.user.uid;
+            self.steps.push(Step::Home { entry, uid });
         }
-        let execute = Execute {
+        Ok(Execute {
             program: program(process, "")?,
             argv: arguments(&process.args, "process.args")?,
             envp: leak(envp),
-            filter: None,
-        };
-        Ok((execute, home))
+        })
     }
 }
 

@@ -10,8 +10,9 @@ use alloc::format;
 use alloc::vec::Vec;
 use bpf::{Action, Arch, Condition, Instruction, Operator, Profile, Program, Rule};
 use rustix::thread::CpuSet;
+use syscalls::CALLS_UNDER_A_FILTER;
 use syscalls::calls::{NEW_LISTENER, SchedAttr};
-use syscalls::step::{Filter, Step};
+use syscalls::step::{Filter, Setting, Step};
 
 /// `MPOL_*` and `MPOL_F_*` (include/uapi/linux/mempolicy.h).
 pub const MEMORY_MODES: [(&str, u32); 7] = [
@@ -27,41 +28,6 @@ pub const MEMORY_FLAGS: [(&str, u32); 3] = [
     ("MPOL_F_NUMA_BALANCING", 1 << 13),
     ("MPOL_F_RELATIVE_NODES", 1 << 14),
     ("MPOL_F_STATIC_NODES", 1 << 15),
-];
-
-/// What the child calls from the wait for `start` on.
-const FROM_THE_WAIT_ON: &[&str] = &[
-    "accept4",
-    "capset",
-    "close",
-    "close_range",
-    "execve",
-    "exit",
-    "exit_group",
-    "fcntl",
-    "fstat",
-    "getpid",
-    "lseek",
-    "newfstatat",
-    "openat",
-    "openat2",
-    "poll",
-    "ppoll",
-    "prctl",
-    "pread64",
-    "prlimit64",
-    "read",
-    "rt_sigaction",
-    "rt_sigprocmask",
-    "sendto",
-    "setgroups",
-    "setresgid",
-    "setresuid",
-    "shutdown",
-    "signalfd4",
-    "statx",
-    "umask",
-    "write",
 ];
 
 impl Builder<'_> {
@@ -83,7 +49,10 @@ impl Builder<'_> {
             Ok((
                 leak(program.instructions.iter().map(word).collect()),
                 notifies,
-                notifies && FROM_THE_WAIT_ON.iter().all(|name| lets_pass(profile, name)),
+                notifies
+                    && CALLS_UNDER_A_FILTER
+                        .iter()
+                        .all(|name| lets_pass(profile, name)),
             ))
         })?;
         let mut flags = flags(&seccomp.flags)?;
@@ -109,20 +78,22 @@ impl Builder<'_> {
             }
             let procfs = self.procfs();
             let value = leak_text(&format!("exec {profile}"), field)?;
-            self.steps.push(Step::Label {
+            self.steps.push(Step::Write {
                 procfs,
                 path: c"self/attr/apparmor/exec",
                 value,
+                field,
             });
         }
         if let Some(label) = process.selinux_label.as_deref() {
             let field = "process.selinuxLabel";
             self.needs_selinux(field, label)?;
             let procfs = self.procfs();
-            self.steps.push(Step::Label {
+            self.steps.push(Step::Write {
                 procfs,
                 path: c"self/attr/exec",
                 value: leak_text(label, field)?,
+                field,
             });
         }
         Ok(())
@@ -167,7 +138,8 @@ impl Builder<'_> {
             },
         };
         let nodes = leak(nodes);
-        self.steps.push(Step::MemoryPolicy { mode, nodes });
+        let policy = Setting::MemoryPolicy { mode, nodes };
+        self.steps.push(Step::Set(policy));
         Ok(())
     }
 
@@ -206,7 +178,7 @@ impl Builder<'_> {
                 };
                 flags |= bit;
             }
-            self.steps.push(Step::Scheduler(SchedAttr {
+            let attr = SchedAttr {
                 size: 0,
                 policy: *policy,
                 flags,
@@ -215,7 +187,8 @@ impl Builder<'_> {
                 runtime: scheduler.runtime.unwrap_or(0),
                 deadline: scheduler.deadline.unwrap_or(0),
                 period: scheduler.period.unwrap_or(0),
-            }));
+            };
+            self.steps.push(Step::Set(Setting::Scheduler(attr)));
         }
         if let Some(io) = &process.io_priority {
             const CLASSES: [(&str, u32); 3] = [
@@ -235,8 +208,8 @@ impl Builder<'_> {
                     io.priority
                 );
             }
-            self.steps
-                .push(Step::IoPriority(class << 13 | io.priority as u32));
+            let priority = class << 13 | io.priority as u32;
+            self.steps.push(Step::Set(Setting::IoPriority(priority)));
         }
         if let Some(personality) = &self.spec.linux.personality {
             let domain = match personality.domain.as_ref() {
@@ -251,7 +224,7 @@ impl Builder<'_> {
                     "config.json: linux.personality.flags[0]: no flag is supported, found {flag:?}"
                 );
             }
-            self.steps.push(Step::Personality(domain));
+            self.steps.push(Step::Set(Setting::Personality(domain)));
         }
         Ok(())
     }

@@ -1,10 +1,9 @@
 //! Runs one hook: state on stdin, only the environment the spec gives, a deadline, its output kept.
 //! Parent and child use the same function, so it does not allocate.
 
-use crate::calls::{self, Arg, Clone, Cloned};
+use crate::calls::{self, Arg, Birth};
 use crate::report::{At, Call, Fault, Text};
 use core::ffi::CStr;
-use linux_raw_sys::general::SIGCHLD;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{MemfdFlags, SeekFrom};
@@ -53,27 +52,20 @@ pub fn run<const N: usize>(
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).at(Call::hook)?;
     let (exec_reader, exec_writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).at(Call::hook)?;
 
-    let clone = Clone {
-        exit_signal: u64::from(SIGCHLD),
-        ..Clone::default()
+    let child = |()| {
+        let errno = become_hook(hook, stdin.as_fd(), writer.as_fd(), cwd);
+        let _ = rustix::io::write(&exec_writer, &errno.raw_os_error().to_ne_bytes());
+        127
     };
-    let pidfd = match calls::clone3(clone).at(Call::clone3)? {
-        Cloned::Child => {
-            let errno = become_hook(hook, stdin.as_fd(), writer.as_fd(), cwd);
-            let _ = rustix::io::write(&exec_writer, &errno.raw_os_error().to_ne_bytes());
-            calls::exit(127)
-        }
-        Cloned::Parent(pid, pidfd) => (pid, pidfd),
-    };
+    let (pid, pidfd, ()) = calls::fork(Birth::default(), (), child).at(Call::clone3)?;
     drop((writer, exec_writer));
-    let (pid, pidfd) = pidfd;
 
     let deadline = hook.timeout.map(|s| now() + i64::from(s) * 1000);
     let cut_short = watch(reader.as_fd(), pidfd.as_fd(), stop, deadline, output);
     if cut_short.is_some() {
         // The whole group: a shell's children hold on to what it was doing.
-        let _ = calls::kill(-pid, linux_raw_sys::general::SIGKILL as i32);
-        let _ = calls::pidfd_send_signal(pidfd.as_fd(), linux_raw_sys::general::SIGKILL as i32);
+        let _ = calls::kill(-pid, calls::SIGKILL);
+        let _ = calls::pidfd_send_signal(pidfd.as_fd(), calls::SIGKILL);
     }
     let status = loop {
         match rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {

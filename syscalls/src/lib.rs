@@ -2,11 +2,13 @@
 //! the frozen child that walks the steps of a plan. Everything it offers to the other rooms is safe.
 #![no_std]
 
-#[cfg(feature = "program")]
-mod alloc;
+extern crate alloc;
+
 mod arch;
 pub mod calls;
 mod entry;
+#[cfg(feature = "program")]
+mod heap;
 pub mod hook;
 #[cfg(feature = "program")]
 mod memory;
@@ -18,4 +20,4 @@ mod walk;
 pub mod words;
 
 pub use entry::Start;
-pub use walk::{Make, open_tree, reach};
+pub use walk::{CALLS_UNDER_A_FILTER, Make, open_tree, reach};

@@ -1,52 +1,39 @@
 //! Numbered places for file descriptors: launch fills some before the clone, steps fill others on
 //! their way. The child has its own copy of the table, as of the descriptors.
 
-use core::cell::Cell;
-use rustix::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use alloc::boxed::Box;
+use core::cell::OnceCell;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::{Errno, Result};
 
 /// The number of a slot.
 pub type Slot = u16;
 
 /// The table. It owns its descriptors and closes them when it goes.
-pub struct Slots<'a>(&'a [Cell<RawFd>]);
+pub struct Slots(Box<[OnceCell<OwnedFd>]>);
 
-impl<'a> Slots<'a> {
-    /// A cell that holds nothing.
-    pub fn empty() -> Cell<RawFd> {
-        Cell::new(-1)
-    }
-
-    pub fn new(cells: &'a [Cell<RawFd>]) -> Self {
-        Self(cells)
+impl Slots {
+    /// A table of empty slots, numbered from 0.
+    pub fn new(count: usize) -> Self {
+        Self((0..count).map(|_| OnceCell::new()).collect())
     }
 
     /// What the slot holds; EBADF when it holds nothing.
-    pub fn get(&self, slot: Slot) -> rustix::io::Result<BorrowedFd<'_>> {
-        match self.0.get(usize::from(slot)).map(Cell::get) {
-            // SAFETY: only `fill` stores here, from owned descriptors, and nothing closes them while
-            // the table is borrowed.
-            Some(fd) if fd >= 0 => Ok(unsafe { BorrowedFd::borrow_raw(fd) }),
-            _ => Err(rustix::io::Errno::BADF),
-        }
+    pub fn get(&self, slot: Slot) -> Result<BorrowedFd<'_>> {
+        let cell = self.0.get(usize::from(slot)).and_then(OnceCell::get);
+        cell.map(AsFd::as_fd).ok_or(Errno::BADF)
     }
 
     /// Puts a descriptor into the slot.
+    ///
+    /// # Panics
+    /// When the table has no such slot, or it is filled already: a plan gives every number out once.
     pub fn fill(&self, slot: Slot, fd: OwnedFd) {
-        if let Some(cell) = self.0.get(usize::from(slot)) {
-            // What it held before stays open: somebody may have borrowed it.
-            cell.set(fd.into_raw_fd());
-        }
+        assert!(self.0[usize::from(slot)].set(fd).is_ok());
     }
-}
 
-impl Drop for Slots<'_> {
-    fn drop(&mut self) {
-        for cell in self.0 {
-            let fd = cell.replace(-1);
-            if fd >= 0 {
-                // SAFETY: the table owns it, and the cell is empty now.
-                drop(unsafe { OwnedFd::from_raw_fd(fd) });
-            }
-        }
+    /// Takes out what the slot holds. Nobody can have borrowed it.
+    pub fn take(&mut self, slot: Slot) -> Option<OwnedFd> {
+        self.0.get_mut(usize::from(slot))?.take()
     }
 }

@@ -1,13 +1,14 @@
 //! One clone: the child is born in its namespaces and its cgroup and walks its steps. Where it joins
 //! namespaces that exist, a middle process enters them first and leaves the child to us (CLONE_PARENT).
 
-use crate::calls::{self, Clone, Cloned};
+use crate::calls::{self, Birth};
 use crate::report::{At, Call, Fault, Kind, Report, Text};
 use crate::slots::{Slot, Slots};
-use crate::step::Step;
+use crate::step::Steps;
 use crate::walk::{stay_closed, walk};
 use core::ffi::CStr;
-use linux_raw_sys::general::{CLONE_NEWCGROUP, CLONE_PARENT, SIGCHLD};
+use core::mem::ManuallyDrop;
+use linux_raw_sys::general::{CLONE_FILES, CLONE_NEWCGROUP, CLONE_PARENT};
 use rustix::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -36,7 +37,7 @@ pub struct Spawn<'a> {
     pub time: Option<&'a CStr>,
     /// A cgroup v2 directory to be born in.
     pub cgroup: Option<Slot>,
-    pub steps: &'a [Step<'a>],
+    pub steps: Steps<'a>,
 }
 
 /// A child that walks, and the parent's end of its channel.
@@ -64,42 +65,44 @@ impl From<Fault> for Unborn<'_> {
 
 /// Starts the child. All signals should be blocked, so that none is lost and none reaches a half-made
 /// child; it unblocks them before its exec.
-pub fn spawn<'a>(plan: &Spawn<'a>, slots: &Slots<'_>) -> Result<Spawned, Unborn<'a>> {
-    let (ours, theirs) = channel()?;
-    let clone = Clone {
+pub fn spawn<'a>(plan: &Spawn<'a>, slots: &Slots) -> Result<Spawned, Unborn<'a>> {
+    let cgroup = plan.cgroup.map(|slot| slots.get(slot)).transpose();
+    let birth = Birth {
         flags: plan.namespaces,
-        exit_signal: u64::from(SIGCHLD),
-        cgroup: match plan.cgroup {
-            Some(slot) => Some(rustix::fd::AsRawFd::as_raw_fd(
-                &slots.get(slot).at(Call::clone3)?,
-            )),
-            None => None,
-        },
+        cgroup: cgroup.at(Call::clone3)?,
     };
     if !plan.joins.is_empty() || plan.time.is_some() {
-        return spawn_by_middle(plan, clone, slots, ours, theirs);
+        return spawn_by_middle(plan, birth, slots);
     }
-    match calls::clone3(clone).at(Call::clone3)? {
-        Cloned::Child => {
-            drop(ours);
-            walk(plan.steps, slots, theirs)
-        }
-        Cloned::Parent(pid, pidfd) => Ok(Spawned {
-            pid,
-            pidfd,
-            channel: ours,
-        }),
-    }
+    let child = |channel| child(plan, slots, channel);
+    let (pid, pidfd, channel) = calls::fork(birth, channel()?, child).at(Call::clone3)?;
+    Ok(Spawned {
+        pid,
+        pidfd,
+        channel: channel.ours,
+    })
 }
 
-fn channel() -> Result<(OwnedFd, OwnedFd), Fault> {
-    rustix::net::socketpair(
+fn child(plan: &Spawn<'_>, slots: &Slots, channel: Channel) -> ! {
+    drop(channel.ours);
+    walk(&plan.steps, slots, channel.theirs)
+}
+
+/// The two ends of a channel.
+struct Channel {
+    ours: OwnedFd,
+    theirs: OwnedFd,
+}
+
+fn channel() -> Result<Channel, Fault> {
+    let (ours, theirs) = rustix::net::socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
         SocketFlags::CLOEXEC,
         None,
     )
-    .at(Call::socket)
+    .at(Call::socket)?;
+    Ok(Channel { ours, theirs })
 }
 
 /// Steps as the middle process reports them: the time namespace, then the joins, then the clone.
@@ -108,38 +111,40 @@ const CLONE: u16 = u16::MAX - 1;
 
 fn spawn_by_middle<'a>(
     plan: &Spawn<'a>,
-    clone: Clone,
-    slots: &Slots<'_>,
-    ours: OwnedFd,
-    theirs: OwnedFd,
+    birth: Birth<'_>,
+    slots: &Slots,
 ) -> Result<Spawned, Unborn<'a>> {
     // It reports on a channel of its own: the child may be quicker on the other.
-    let (told, tell) = channel()?;
+    let channels = (channel()?, channel()?);
     // It shares our descriptors, so that the pidfd it gets is ours; it opens nothing else that stays. Where it joins a
     // cgroup namespace it is born in the cgroup, and the child after it: from inside one, a mount with `nsdelegate`
     // lets nobody in.
     let is_cgroup = |join: &Join<'_>| join.kind & CLONE_NEWCGROUP != 0;
     let (early, late) = match plan.joins.iter().any(is_cgroup) {
-        true => (clone.cgroup, None),
-        false => (None, clone.cgroup),
+        true => (birth.cgroup, None),
+        false => (None, birth.cgroup),
     };
-    let clone = Clone {
+    // The child is our child: it gets our exit signal, and its end.
+    let birth = Birth {
+        flags: birth.flags | u64::from(CLONE_PARENT),
         cgroup: late,
-        ..clone
     };
-    let middle = Clone {
-        flags: u64::from(linux_raw_sys::general::CLONE_FILES),
-        exit_signal: u64::from(SIGCHLD),
+    let middle = Birth {
+        flags: u64::from(CLONE_FILES),
         cgroup: early,
     };
-    let pidfd = match calls::clone3(middle).at(Call::clone3)? {
-        Cloned::Child => middle_process(plan, clone, slots, ours, theirs, tell),
-        Cloned::Parent(_, pidfd) => pidfd,
+    let middle_process = |(channel, report)| {
+        let (channel, report) = (ManuallyDrop::new(channel), ManuallyDrop::new(report));
+        middle_process(plan, birth, slots, channel, report)
     };
+    // SAFETY: it drops nothing that it shares with us.
+    let forked = unsafe { calls::fork_with_files(middle, channels, middle_process) };
+    let (_, pidfd, (channel, report)) = forked.at(Call::clone3)?;
     while let Err(Errno::INTR) =
         rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
     {}
-    drop((theirs, tell));
+    drop((channel.theirs, report.theirs));
+    let told = report.ours;
     // It has said all it had to say; if it died instead, only the child holds the other end.
     rustix::io::ioctl_fionbio(&told, true).at(Call::recv)?;
     let mut text = Text::new();
@@ -160,7 +165,7 @@ fn spawn_by_middle<'a>(
             pid: report.errno,
             // SAFETY: the middle process made it in the table we share and gave it up.
             pidfd: unsafe { OwnedFd::from_raw_fd(i32::from_ne_bytes(number)) },
-            channel: ours,
+            channel: channel.ours,
         });
     }
     let errno = Errno::from_raw_os_error(report.errno);
@@ -184,12 +189,12 @@ fn spawn_by_middle<'a>(
 
 fn middle_process(
     plan: &Spawn<'_>,
-    clone: Clone,
-    slots: &Slots<'_>,
-    ours: OwnedFd,
-    theirs: OwnedFd,
-    tell: OwnedFd,
+    birth: Birth<'_>,
+    slots: &Slots,
+    channel: ManuallyDrop<Channel>,
+    report: ManuallyDrop<Channel>,
 ) -> ! {
+    let tell = report.theirs.as_fd();
     let fail = |step: u16, errno: Errno| -> ! {
         let report = Report {
             kind: Kind::Failed,
@@ -197,7 +202,7 @@ fn middle_process(
             step,
             errno: errno.raw_os_error(),
         };
-        let _ = report.send(tell.as_fd(), b"");
+        let _ = report.send(tell, b"");
         calls::exit(1)
     };
     if let Some(offsets) = plan.time
@@ -211,25 +216,16 @@ fn middle_process(
         }
     }
     let _ = stay_closed();
-    // The child is our parent's: it gets our parent's exit signal, and its end.
-    let clone = Clone {
-        flags: clone.flags | u64::from(CLONE_PARENT),
-        exit_signal: 0,
-        ..clone
-    };
-    match calls::clone3(clone) {
-        Ok(Cloned::Child) => {
-            drop(ours);
-            walk(plan.steps, slots, theirs)
-        }
-        Ok(Cloned::Parent(pid, pidfd)) => {
+    let child = |channel| child(plan, slots, ManuallyDrop::into_inner(channel));
+    match calls::fork(birth, channel, child) {
+        Ok((pid, pidfd, _)) => {
             let report = Report {
                 kind: Kind::Born,
                 call: Call::none,
                 step: 0,
                 errno: pid,
             };
-            let _ = report.send(tell.as_fd(), &pidfd.into_raw_fd().to_ne_bytes());
+            let _ = report.send(tell, &pidfd.into_raw_fd().to_ne_bytes());
             calls::exit(0)
         }
         Err(errno) => fail(CLONE, errno),

@@ -1,13 +1,16 @@
 //! The steps a plan is made of: nouns of the OCI spec, with every string a C string and every number
 //! final. `Display` says what a step does, for errors and for `--dry-run`.
 
+mod display;
+
 use crate::calls::{Arg, Instruction, MountAttr, SchedAttr};
 use crate::hook::Hook;
 use crate::slots::Slot;
-use crate::words;
 use core::cell::Cell;
 use core::ffi::CStr;
 use core::fmt;
+
+pub use display::Lossy;
 
 /// Where parent and child meet: the child waits until the parent has done its part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,6 +73,36 @@ pub struct Mount<'a> {
     pub keep: Option<Slot>,
 }
 
+/// A mount that is there already.
+#[derive(Clone, Copy)]
+pub enum Place<'a> {
+    /// Whatever the mount namespace has before the root is attached.
+    Host,
+    /// The root of the container.
+    Root,
+    /// One that an earlier step has kept, with its path for messages.
+    Kept(Slot, &'a CStr),
+    /// Where a path of the container leads.
+    Path(&'a CStr),
+}
+
+/// What a step opens into a slot.
+#[derive(Clone, Copy)]
+pub enum Open<'a> {
+    /// The true null device, checked while the host's tree is still in sight.
+    NullDevice,
+    /// A private procfs that nothing in the container can redirect.
+    Procfs,
+    /// A copy of a tree that launch may not make, or cannot yet: in the mount namespace that is the container's own.
+    Tree {
+        /// The field of config.json it comes from.
+        field: &'a str,
+        tree: Tree<'a>,
+        /// It lies in the container's root, with what is mounted there by now.
+        in_root: bool,
+    },
+}
+
 /// A tree of mounts to be attached elsewhere: copied, and given its attributes while it is detached.
 #[derive(Clone, Copy)]
 pub struct Tree<'a> {
@@ -88,10 +121,19 @@ pub struct Bind<'a> {
     pub after: Attributes,
 }
 
+/// What is made in the container's root, unless something is there.
+#[derive(Clone, Copy)]
+pub enum Node<'a> {
+    /// With those above it that are missing.
+    Directory,
+    /// A symbolic link, with what it holds.
+    Link(&'a CStr),
+    Device(Device),
+}
+
 /// A device node.
 #[derive(Clone, Copy)]
-pub struct Device<'a> {
-    pub path: &'a CStr,
+pub struct Device {
     /// `S_IFCHR`, `S_IFBLK` or `S_IFIFO`, and the permission bits.
     pub mode: u32,
     pub rdev: u64,
@@ -117,6 +159,30 @@ pub struct Capabilities {
     pub ambient: u64,
 }
 
+/// What outlasts execve(2) and is set by one system call that takes nothing but values.
+#[derive(Clone, Copy)]
+pub enum Setting<'a> {
+    /// A session of its own, away from the caller's terminal.
+    Session,
+    /// A session keyring of its own.
+    Keyring(&'a CStr),
+    Hostname(&'a CStr),
+    Domainname(&'a CStr),
+    Umask(u32),
+    Limits(&'a [Rlimit]),
+    Personality(u32),
+    Scheduler(SchedAttr),
+    IoPriority(u32),
+    /// `MPOL_*` with its flags, and the nodes as set_mempolicy(2) takes them.
+    MemoryPolicy {
+        mode: u32,
+        nodes: &'a [u64],
+    },
+    NoNewPrivileges,
+    /// No signal is ignored and none is blocked.
+    Signals,
+}
+
 /// Who the process is.
 #[derive(Clone, Copy)]
 pub struct Identity<'a> {
@@ -139,14 +205,21 @@ pub struct Program<'a> {
     pub candidates: &'a [&'a CStr],
 }
 
-/// The last step.
+/// The program that the child becomes.
 #[derive(Clone, Copy)]
 pub struct Execute<'a> {
     pub program: Program<'a>,
     pub argv: &'a [Arg<'a>],
     pub envp: &'a [Arg<'a>],
-    /// Loaded as the last thing, with no_new_privs.
-    pub filter: Option<Filter<'a>>,
+}
+
+/// Hooks that run in the container's namespaces: createContainer, startContainer.
+#[derive(Clone, Copy)]
+pub struct Hooks<'a> {
+    pub kind: &'a CStr,
+    pub hooks: &'a [Hook<'a>],
+    /// The state as JSON, in two parts with the pid between them.
+    pub state: [&'a [u8]; 2],
 }
 
 /// An entry of the environment that the child completes: `HOME=/` until `set`.
@@ -165,7 +238,8 @@ impl Home {
 
     /// The entry; it reads what is set when it is read.
     pub fn arg(&self) -> Arg<'_> {
-        Arg::from_cells(&self.0)
+        // SAFETY: `set` leaves the last cell zero.
+        unsafe { Arg::from_cells(&self.0) }
     }
 
     /// Sets the directory; false when it is too long.
@@ -190,7 +264,37 @@ pub struct Filter<'a> {
     pub flags: u32,
 }
 
-/// One step of the child's walk.
+/// The child's walk: two lists, and between them the point from which no slot holds anything any more.
+#[derive(Clone, Copy)]
+pub struct Steps<'a> {
+    pub first: &'a [Step<'a>],
+    pub close: Close,
+    pub last: &'a [LastStep<'a>],
+}
+
+impl<'a> Steps<'a> {
+    /// Each step in words, as reports number them.
+    pub fn iter(&self) -> impl Iterator<Item = &dyn fmt::Display> {
+        let first = self.first.iter().map(|step| step as &dyn fmt::Display);
+        let last = self.last.iter().map(|step| step as &dyn fmt::Display);
+        first
+            .chain(core::iter::once(&self.close as &dyn fmt::Display))
+            .chain(last)
+    }
+}
+
+/// Closes what the program is not to have, and every slot with it: nobody who looks into the process sees anything of
+/// the host, and nobody waits for the end of what is not ours to hold.
+#[derive(Clone, Copy, Default)]
+pub struct Close {
+    /// Descriptors from 3 that the program keeps (`--preserve-fds`).
+    pub preserve: u32,
+    /// What `LastStep::Wait` needs: the socket that `start` connects to, and the locked file that says that the process
+    /// waits.
+    pub listener: Option<[Slot; 2]>,
+}
+
+/// One step of the child's walk, while the container is made. A slot holds what launch or an earlier step has opened.
 #[derive(Clone, Copy)]
 pub enum Step<'a> {
     /// Wait for the parent.
@@ -199,29 +303,12 @@ pub enum Step<'a> {
     Reachable,
     /// Become root of the new user namespace.
     ContainerRoot,
-    /// A session of its own, away from the caller's terminal.
-    Session,
     /// A new cgroup namespace, rooted at the cgroup the child is in by now.
     CgroupNamespace,
-    /// A session keyring of its own.
-    Keyring(&'a CStr),
+    Set(Setting<'a>),
     /// Bring `lo` up.
     Loopback,
-    Hostname(&'a CStr),
-    Domainname(&'a CStr),
-    /// How the host's mounts and ours propagate, on the whole tree (`MS_*`).
-    Propagation(u64),
-    /// Find and check the true null device, while the host's tree is still in sight.
-    NullDevice(Slot),
-    /// Copy a tree where launch may not, or cannot yet: in the mount namespace that is the container's own. `field` is
-    /// the one of config.json it comes from.
-    Open {
-        slot: Slot,
-        field: &'a str,
-        tree: Tree<'a>,
-        /// It lies in the container's root, with what is mounted there by now.
-        in_root: bool,
-    },
+    Open(Slot, Open<'a>),
     /// Open a root that is there already.
     Root(&'a CStr),
     /// Attach the root file system.
@@ -233,34 +320,20 @@ pub enum Step<'a> {
     },
     Mount(Mount<'a>),
     Bind(Bind<'a>),
-    /// `remount`: new attributes for the mount at `target`.
-    Remount {
-        target: &'a CStr,
-        attributes: Attributes,
-    },
-    /// A directory, with those above it that are missing.
-    Directory(&'a CStr),
-    Device(Device<'a>),
-    /// A symbolic link, unless something is there.
-    Link {
-        path: &'a CStr,
-        target: &'a CStr,
-    },
-    /// A private procfs that nothing in the container can redirect.
-    Procfs(Slot),
-    /// Write a kernel parameter: `path` below /proc/sys.
-    Sysctl {
+    /// Attributes and propagation of a mount, and of those below it (mount_setattr(2)).
+    Attributes(Place<'a>, Attributes),
+    /// Make a node in the container's root.
+    Make(&'a CStr, Node<'a>),
+    /// Write to a file of the private procfs: a kernel parameter, or the label that the next execve gets.
+    Write {
         procfs: Slot,
         path: &'a CStr,
         value: &'a CStr,
+        /// The field of config.json, for messages.
+        field: &'a str,
     },
-    /// Hooks that run in the container's namespaces: createContainer, startContainer. `state` is the
-    /// state as JSON, in two parts with the pid between them.
-    Hooks {
-        kind: &'a CStr,
-        hooks: &'a [Hook<'a>],
-        state: [&'a [u8]; 2],
-    },
+    /// createContainer.
+    Hooks(Hooks<'a>),
     /// Hide a file or directory; `empty` is the slot of the directory that all masked ones share.
     Mask {
         path: &'a CStr,
@@ -269,13 +342,6 @@ pub enum Step<'a> {
     },
     /// Make what is at `path`, and all below, read-only.
     Readonly(&'a CStr),
-    /// Make a mount of an earlier step read-only, now that everything in it is in place.
-    ReadonlyMount {
-        mount: Slot,
-        target: &'a CStr,
-    },
-    /// Attributes and propagation of the root mount.
-    RootAttributes(Attributes),
     /// Make a pseudo terminal, send its master over `socket`, and make it stdio, and /dev/console unless it
     /// is for one more process.
     Console {
@@ -293,7 +359,7 @@ pub enum Step<'a> {
     },
     /// Change into the root: pivot_root(2).
     Pivot,
-    /// The same by a moved mount and chroot(2), for a root that cannot be pivoted.
+    /// Move the root over `/`, from where chroot(2) enters it: for a root that cannot be pivoted.
     MoveRoot {
         /// The host's procfs and sysfs: behind the new root they would still be seen by the kernel, which lets a user
         /// namespace mount a new one only where it sees a whole one.
@@ -301,297 +367,31 @@ pub enum Step<'a> {
         /// The root is not over `/` yet.
         in_place: bool,
     },
-    /// chroot(2) alone, where the mount namespace is not new.
+    /// The same by chroot(2), where the root cannot be pivoted or the mount namespace is not new.
     Chroot,
     /// See that the program is there and may be executed, before `create` says that all is well.
     LookUp(Program<'a>),
-    /// Wait for `start` on the listening socket. Nothing else of ours stays open meanwhile, but what a later step needs:
-    /// the locked file that says that we wait, and the private procfs.
-    Await {
-        listener: Slot,
-        waiting: Slot,
-        preserve: u32,
-    },
-    /// Raise hard limits, while it is allowed.
-    Limits(&'a [Rlimit]),
-    Personality(u32),
-    Scheduler(SchedAttr),
-    IoPriority(u32),
-    /// `MPOL_*` with its flags, and the nodes as set_mempolicy(2) takes them.
-    MemoryPolicy {
-        mode: u32,
-        nodes: &'a [u64],
-    },
-    /// The label the next execve gets: `path` below /proc/self/attr.
-    Label {
-        procfs: Slot,
-        path: &'a CStr,
-        value: &'a CStr,
-    },
-    NoNewPrivileges,
-    /// Load the filter before capabilities are dropped (without no_new_privs).
-    Seccomp(Filter<'a>),
-    Umask(u32),
     WorkingDirectory(&'a CStr),
-    Become(Identity<'a>),
-    /// Close whatever the program is not to have, while a filter cannot forbid it. Before that, the entry of the
-    /// environment gets the home directory of the user from the container's passwd file.
-    Close {
-        /// Descriptors from 3 that the program keeps (`--preserve-fds`).
-        preserve: u32,
-        home: Option<(&'a Home, u32)>,
+    /// Complete the environment with the home directory of the user, from the container's passwd file.
+    Home {
+        entry: &'a Home,
+        uid: u32,
     },
+}
+
+/// One step once everything is closed. It has no slot and no root: what it calls may be under the container's filter.
+#[derive(Clone, Copy)]
+pub enum LastStep<'a> {
+    /// Wait for `start` on the listening socket.
+    Wait,
+    /// Load the filter. With no_new_privs this is the last thing before the exec. Without it, loading one takes
+    /// CAP_SYS_ADMIN, so it comes before the capabilities are dropped.
+    Seccomp(Filter<'a>),
+    Become(Identity<'a>),
+    Set(Setting<'a>),
+    /// startContainer.
+    Hooks(Hooks<'a>),
+    /// Report that the exec is next: the end of the channel means success from here on.
+    Ready,
     Execute(Execute<'a>),
-}
-
-/// A C string as text, with what is not UTF-8 left out.
-pub struct Lossy<'a>(pub &'a CStr);
-
-impl fmt::Display for Lossy<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for chunk in self.0.to_bytes().utf8_chunks() {
-            f.write_str(chunk.valid())?;
-        }
-        Ok(())
-    }
-}
-
-/// Limits, each as ` Nofile SOFT:HARD`.
-struct Shown<'a>(&'a [Rlimit]);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for limit in self.0 {
-            write!(f, " {:?}", limit.resource)?;
-            for (mark, value) in [(' ', limit.soft), (':', limit.hard)] {
-                match value {
-                    Some(value) => write!(f, "{mark}{value}")?,
-                    None => write!(f, "{mark}unlimited")?,
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Attributes {
-    /// ` (ro, nosuid)` and ` recursively (slave)`, whatever is not empty.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (how, attr) in [("", self.own), (" recursively", self.tree)] {
-            if attr == MountAttr::NONE {
-                continue;
-            }
-            write!(f, "{how}")?;
-            let mut list = List::new(f);
-            words::attributes(attr.set, attr.clear, |word| {
-                list.item(format_args!("{word}"))
-            })?;
-            if attr.propagation != 0 {
-                let word = words::propagation(attr.propagation);
-                list.item(format_args!("{word}"))?;
-            }
-            list.end()?;
-        }
-        Ok(())
-    }
-}
-
-/// Items in parentheses, ` (a, b)`; nothing when there are none.
-struct List<'f, 'g> {
-    f: &'f mut fmt::Formatter<'g>,
-    empty: bool,
-}
-
-impl<'f, 'g> List<'f, 'g> {
-    fn new(f: &'f mut fmt::Formatter<'g>) -> Self {
-        Self { f, empty: true }
-    }
-
-    fn item(&mut self, item: fmt::Arguments<'_>) -> fmt::Result {
-        let before = if self.empty { " (" } else { ", " };
-        self.empty = false;
-        write!(self.f, "{before}{item}")
-    }
-
-    fn end(self) -> fmt::Result {
-        match self.empty {
-            true => Ok(()),
-            false => self.f.write_str(")"),
-        }
-    }
-}
-
-/// A step with its numbers, for `--dry-run`.
-pub struct Detailed<'a>(pub &'a Step<'a>);
-
-impl fmt::Display for Detailed<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        match self.0 {
-            Step::Mount(m) => {
-                let mut list = List::new(f);
-                words::attributes(m.attr, 0, |word| list.item(format_args!("{word}")))?;
-                for option in m.options {
-                    match option {
-                        FsOption::Flag(key) => list.item(format_args!("{}", Lossy(key)))?,
-                        FsOption::Value(key, value) => {
-                            list.item(format_args!("{}={}", Lossy(key), Lossy(value)))?;
-                        }
-                    }
-                }
-                list.end()?;
-                write!(f, "{}", m.after)
-            }
-            Step::Bind(b) => write!(f, "{}", b.after),
-            Step::Open { tree, .. } => write!(f, "{}", tree.attributes),
-            Step::Remount { attributes, .. } | Step::RootAttributes(attributes) => {
-                write!(f, "{attributes}")
-            }
-            Step::Device(d) => {
-                let (major, minor) = (rustix::fs::major(d.rdev), rustix::fs::minor(d.rdev));
-                write!(f, " {:o} {major}:{minor} of {}:{}", d.mode, d.uid, d.gid)
-            }
-            Step::Hooks { hooks, .. } => hooks
-                .iter()
-                .try_for_each(|hook| write!(f, " {}", Lossy(hook.path))),
-            Step::Scheduler(attr) => write!(f, " {attr:?}"),
-            Step::IoPriority(priority) => {
-                let class = match priority >> 13 {
-                    1 => "realtime",
-                    2 => "best-effort",
-                    _ => "idle",
-                };
-                write!(f, " {class} {}", priority & 7)
-            }
-            Step::MemoryPolicy { mode, .. } => write!(f, " {mode:#x}"),
-            Step::Become(i) => {
-                let c = &i.capabilities;
-                write!(f, ", groups")?;
-                i.groups
-                    .unwrap_or(&[])
-                    .iter()
-                    .try_for_each(|gid| write!(f, " {}", gid.as_raw()))?;
-                f.write_str("; capabilities")?;
-                let sets = [
-                    ("bounding", c.bounding),
-                    ("permitted", c.permitted),
-                    ("effective", c.effective),
-                    ("inheritable", c.inheritable),
-                    ("ambient", c.ambient),
-                ];
-                // Sets that are the same stand together.
-                for (n, (_, set)) in sets.iter().enumerate() {
-                    if sets[..n].iter().any(|(_, earlier)| earlier == set) {
-                        continue;
-                    }
-                    let comma = if n == 0 { "" } else { ";" };
-                    write!(f, "{comma} {}", words::Capabilities(*set))?;
-                    let mut list = List::new(f);
-                    for (name, _) in sets.iter().filter(|(_, other)| other == set) {
-                        list.item(format_args!("{name}"))?;
-                    }
-                    list.end()?;
-                }
-                Ok(())
-            }
-            Step::Execute(e) => {
-                for arg in e.argv.iter().skip(1).filter_map(|arg| arg.get()) {
-                    write!(f, " {}", Lossy(arg))?;
-                }
-                match e.filter {
-                    Some(filter) => write!(
-                        f,
-                        ", with a seccomp filter of {} instructions",
-                        filter.program.len()
-                    ),
-                    None => Ok(()),
-                }
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl fmt::Display for Step<'_> {
-    /// The step in words, as it follows "cannot".
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Step::Meet(Point::Mappings) => f.write_str("wait for the id mappings"),
-            Step::Meet(Point::Cgroup) => f.write_str("wait for the cgroup"),
-            Step::Meet(Point::Trees) => f.write_str("wait for the trees that are bound"),
-            Step::Meet(Point::Hooks) => {
-                f.write_str("wait for the prestart and createRuntime hooks")
-            }
-            Step::Meet(Point::Commit) => f.write_str("wait for the state to be written"),
-            Step::Reachable => f.write_str("become visible to the user who maps the ids"),
-            Step::ContainerRoot => f.write_str("become root in the user namespace"),
-            Step::Session => f.write_str("create a session"),
-            Step::CgroupNamespace => f.write_str("create a cgroup namespace"),
-            Step::Keyring(name) => write!(f, "create the session keyring {}", Lossy(name)),
-            Step::Loopback => f.write_str("bring the loopback interface up"),
-            Step::Hostname(name) => write!(f, "set the hostname {}", Lossy(name)),
-            Step::Domainname(name) => write!(f, "set the domainname {}", Lossy(name)),
-            Step::Propagation(flags) => write!(f, "make all mounts {}", words::propagation(*flags)),
-            Step::NullDevice(_) => f.write_str("open the null device"),
-            Step::Open { tree, .. } => write!(f, "open {}", Lossy(tree.path)),
-            Step::Root(path) => write!(f, "open the root {}", Lossy(path)),
-            Step::Rootfs { path, .. } => write!(f, "attach the root file system {}", Lossy(path)),
-            Step::Mount(m) => {
-                write!(f, "mount {}", Lossy(m.fstype))?;
-                if let Some(source) = m.source.filter(|s| *s != m.fstype) {
-                    write!(f, " from {}", Lossy(source))?;
-                }
-                write!(f, " on {}", Lossy(m.target))
-            }
-            Step::Bind(b) => write!(f, "bind {} on {}", Lossy(b.source), Lossy(b.target)),
-            Step::Remount { target, .. } => write!(f, "remount {}", Lossy(target)),
-            Step::Directory(path) => write!(f, "make the directory {}", Lossy(path)),
-            Step::Device(d) => write!(f, "make the device {}", Lossy(d.path)),
-            Step::Link { path, target } => write!(f, "link {} to {}", Lossy(path), Lossy(target)),
-            Step::Procfs(_) => f.write_str("open a private procfs"),
-            Step::Sysctl { path, value, .. } => {
-                write!(f, "set the sysctl {} to {}", Lossy(path), Lossy(value))
-            }
-            Step::Hooks { kind, .. } => write!(f, "run the {} hooks", Lossy(kind)),
-            Step::Mask { path, .. } => write!(f, "mask {}", Lossy(path)),
-            Step::ReadonlyMount { target, .. } => {
-                write!(f, "make the mount on {} read-only", Lossy(target))
-            }
-            Step::Readonly(path) => write!(f, "make {} read-only", Lossy(path)),
-            Step::RootAttributes(_) => f.write_str("set the attributes of the root mount"),
-            Step::Console { name, .. } => write!(f, "set up the terminal for {}", Lossy(name)),
-            Step::Stdio { uid } => write!(f, "give stdio to user {uid}"),
-            Step::Pivot => f.write_str("change into the root (pivot_root)"),
-            Step::MoveRoot { .. } => f.write_str("change into the root (moved mount)"),
-            Step::Chroot => f.write_str("change into the root (chroot)"),
-            Step::LookUp(program) => write!(f, "execute {}", Lossy(program.name)),
-            Step::Await { .. } => f.write_str("wait for start"),
-            Step::Limits(limits) => write!(f, "set process.rlimits{}", Shown(limits)),
-            Step::Personality(p) => write!(f, "set the personality {p:#x}"),
-            Step::Scheduler(_) => f.write_str("set process.scheduler"),
-            Step::IoPriority(_) => f.write_str("set process.ioPriority"),
-            Step::MemoryPolicy { .. } => f.write_str("set linux.memoryPolicy"),
-            Step::Label { path, value, .. } => {
-                write!(f, "set the label {} ({})", Lossy(value), Lossy(path))
-            }
-            Step::NoNewPrivileges => f.write_str("set no_new_privs"),
-            Step::Seccomp(filter) => write!(
-                f,
-                "load the seccomp filter ({} instructions)",
-                filter.program.len()
-            ),
-            Step::Umask(mask) => write!(f, "set the umask {mask:03o}"),
-            Step::WorkingDirectory(path) => {
-                write!(f, "change to the working directory {}", Lossy(path))
-            }
-            Step::Become(i) => write!(f, "become user {} and group {}", i.uid, i.gid),
-            Step::Close { preserve, .. } => {
-                write!(f, "close the descriptors from {}", 3 + preserve)
-            }
-            Step::Execute(e) if e.program.name.is_empty() => {
-                f.write_str("execute: config.json has no process")
-            }
-            Step::Execute(e) => write!(f, "execute {}", Lossy(e.program.name)),
-        }
-    }
 }

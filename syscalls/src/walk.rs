@@ -4,52 +4,62 @@
 mod console;
 mod devices;
 mod identity;
+mod last;
 mod mounts;
 mod paths;
 mod program;
+mod settings;
 
 use crate::calls;
 use crate::report::{At, Call, Fault, Kind, Report, Text};
 use crate::slots::{Slot, Slots};
-use crate::step::{Lossy, Point, Step};
-use core::ffi::CStr;
-use core::fmt::Write;
-use rustix::event::{PollFd, PollFlags};
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use crate::step::{Close, Hooks, Lossy, Open, Point, Program, Step, Steps};
+use core::fmt::{self, Write};
+use last::Last;
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::UnshareFlags;
 
+pub use last::CALLS_UNDER_A_FILTER;
 pub use mounts::open_tree;
 pub use paths::{Make, reach};
 
 pub(crate) type Walked<T = ()> = Result<T, Fault>;
 
-/// What the child holds while it walks.
+/// What the child holds while the container is made.
 struct Child<'a> {
-    slots: &'a Slots<'a>,
+    slots: &'a Slots,
     /// The root of the container, from the step that attached it on.
     root: Option<OwnedFd>,
-    /// Where reports go: to the parent, and from `Await` on to `start`.
+    reports: Reports,
+}
+
+/// What the child says of itself.
+struct Reports {
+    /// Where: to the parent, and once `start` is there, to that.
     channel: OwnedFd,
     /// The step being walked.
-    at: u16,
+    step: u16,
     /// The path of a hook that failed, a zero byte, and the beginning of its output.
     output: Text<512>,
 }
 
 /// Walks all steps in the child; the last one is the exec. A failure is reported and ends the process.
-pub(crate) fn walk(steps: &[Step<'_>], slots: &Slots<'_>, channel: OwnedFd) -> ! {
+pub(crate) fn walk(steps: &Steps<'_>, slots: &Slots, channel: OwnedFd) -> ! {
     #[cfg(feature = "program")]
-    crate::alloc::freeze();
+    crate::heap::freeze();
+    let reports = Reports {
+        channel,
+        step: 0,
+        output: Text::new(),
+    };
     let mut child = Child {
         slots,
         root: None,
-        channel,
-        at: 0,
-        output: Text::new(),
+        reports,
     };
     // Until the commit we die with our parent; the end of the channel tells of a parent that died earlier.
     let _ = die_with_parent();
@@ -57,34 +67,67 @@ pub(crate) fn walk(steps: &[Step<'_>], slots: &Slots<'_>, channel: OwnedFd) -> !
     let _ = stay_closed();
     // Modes in the plan are meant as they stand.
     rustix::process::umask(Mode::empty());
-    for (i, step) in steps.iter().enumerate() {
-        child.at = i as u16;
+    for step in steps.first {
         if let Err(fault) = child.obey(step) {
-            let mut text = Text::<1016>::new();
-            let _ = write!(text, "{step}");
-            if !child.output.bytes().is_empty() {
-                text.push(b"\0");
-                text.push(child.output.bytes());
-            }
-            let report = Report {
-                kind: Kind::Failed,
-                call: fault.call,
-                step: child.at,
-                errno: fault.errno.raw_os_error(),
-            };
-            let _ = report.send(child.channel.as_fd(), text.bytes());
-            // It has been said that it failed. Why takes a look at the file, which the filter may forbid.
-            if let Step::Execute(program) = step
-                && let Some((call, detail)) = program::refusal(&program.program, fault)
-            {
-                text.push(b"\0");
-                text.push(detail.bytes());
-                let _ = Report { call, ..report }.send(child.channel.as_fd(), text.bytes());
-            }
-            calls::exit(1)
+            child.reports.fail(step, fault, None)
         }
+        child.reports.step += 1;
     }
-    calls::exit(1)
+    child.close(&steps.close).walk(steps.last)
+}
+
+impl Reports {
+    fn send(&self, kind: Kind, number: i32) -> Walked {
+        let report = Report {
+            kind,
+            call: Call::none,
+            step: self.step,
+            errno: number,
+        };
+        report.send(self.channel.as_fd(), b"").at(Call::send)
+    }
+
+    /// Reports that the step failed, and ends the process.
+    fn fail(&self, step: &dyn fmt::Display, fault: Fault, program: Option<&Program<'_>>) -> ! {
+        let mut text = Text::<1016>::new();
+        let _ = write!(text, "{step}");
+        if !self.output.bytes().is_empty() {
+            text.push(b"\0");
+            text.push(self.output.bytes());
+        }
+        let report = Report {
+            kind: Kind::Failed,
+            call: fault.call,
+            step: self.step,
+            errno: fault.errno.raw_os_error(),
+        };
+        let _ = report.send(self.channel.as_fd(), text.bytes());
+        // It has been said that it failed. Why takes a look at the file, which the filter may forbid.
+        if let Some((call, detail)) = program.and_then(|program| program::refusal(program, fault)) {
+            text.push(b"\0");
+            text.push(detail.bytes());
+            let _ = Report { call, ..report }.send(self.channel.as_fd(), text.bytes());
+        }
+        calls::exit(1)
+    }
+
+    fn run_hooks(&mut self, hooks: &Hooks<'_>) -> Walked {
+        // The pid as the container sees it (runtime.md, State).
+        let mut pid = Text::<16>::new();
+        let _ = write!(pid, "{}", rustix::process::getpid().as_raw_nonzero());
+        let [before, after] = hooks.state;
+        for (n, hook) in hooks.hooks.iter().enumerate() {
+            let mut output = Text::<400>::new();
+            let state = [before, pid.bytes(), after];
+            if let Err(fault) = crate::hook::run(hook, &state, None, None, &mut output) {
+                let (kind, path) = (Lossy(hooks.kind), Lossy(hook.path));
+                let _ = write!(self.output, "{kind} hook #{n}: {path}\0");
+                self.output.push(output.bytes());
+                return Err(fault);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl<'a> Child<'a> {
@@ -105,27 +148,10 @@ impl<'a> Child<'a> {
             Step::Meet(point) => self.meet(*point),
             Step::Reachable => reachable(),
             Step::ContainerRoot => self.container_root(),
-            Step::Session => rustix::process::setsid().map(drop).at(Call::setsid),
+            Step::Set(setting) => settings::set(setting),
             Step::CgroupNamespace => unshare(UnshareFlags::NEWCGROUP),
-            Step::Keyring(name) => calls::keyctl_join_session_keyring(name).at(Call::keyctl),
             Step::Loopback => loopback(),
-            Step::Hostname(name) => {
-                rustix::system::sethostname(name.to_bytes()).at(Call::sethostname)
-            }
-            Step::Domainname(name) => {
-                rustix::system::setdomainname(name.to_bytes()).at(Call::setdomainname)
-            }
-            Step::Propagation(flags) => mounts::propagation(*flags),
-            Step::NullDevice(slot) => self.null_device(*slot),
-            Step::Open {
-                slot,
-                tree,
-                in_root,
-                ..
-            } => {
-                let root = in_root.then(|| self.root()).transpose()?;
-                open_tree(tree, root).map(|tree| self.slots.fill(*slot, tree))
-            }
+            Step::Open(slot, open) => self.open(*slot, open),
             Step::Root(path) => self.open_root(path),
             Step::Rootfs {
                 tree,
@@ -134,21 +160,17 @@ impl<'a> Child<'a> {
             } => self.rootfs(*tree, path, *in_place),
             Step::Mount(mount) => self.mount(mount),
             Step::Bind(bind) => self.bind(bind),
-            Step::Remount { target, attributes } => self.remount(target, *attributes),
-            Step::Directory(path) => reach(self.root()?, path, Make::Directory).map(drop),
-            Step::Device(device) => self.device(device),
-            Step::Link { path, target } => self.link(path, target),
-            Step::Procfs(slot) => self.procfs(*slot),
-            Step::Sysctl {
+            Step::Attributes(place, attributes) => self.attributes(place, *attributes),
+            Step::Make(path, node) => self.make(path, node),
+            Step::Write {
                 procfs,
                 path,
                 value,
-            } => self.sysctl(*procfs, path, value),
-            Step::Hooks { kind, hooks, state } => self.hooks(kind, hooks, *state),
+                ..
+            } => self.write_procfs(*procfs, path, value),
+            Step::Hooks(hooks) => self.reports.run_hooks(hooks),
             Step::Mask { path, null, empty } => self.mask(path, *null, *empty),
             Step::Readonly(path) => self.readonly(path),
-            Step::ReadonlyMount { mount, .. } => mounts::readonly_mount(self.slot(*mount)?),
-            Step::RootAttributes(attributes) => mounts::apply(self.root()?, *attributes),
             Step::Console {
                 socket,
                 name,
@@ -161,45 +183,33 @@ impl<'a> Child<'a> {
             Step::Pivot => self.pivot(),
             Step::MoveRoot { hidden, in_place } => self.move_root(hidden, *in_place),
             Step::Chroot => self.chroot(),
+            Step::Home { entry, uid } => self.find_home(*uid, entry),
             Step::LookUp(program) => self.look_up(program),
-            Step::Await {
-                listener,
-                waiting,
-                preserve,
-            } => self.wait_for_start(*listener, *waiting, *preserve),
-            Step::Close { preserve, home } => self.close(*preserve, *home),
-            Step::Limits(limits) => identity::limits(limits),
-            Step::Personality(persona) => calls::personality(*persona).at(Call::personality),
-            Step::Scheduler(attr) => calls::sched_setattr(attr).at(Call::sched_setattr),
-            Step::IoPriority(priority) => calls::ioprio_set(*priority).at(Call::ioprio_set),
-            Step::MemoryPolicy { mode, nodes } => {
-                calls::set_mempolicy(*mode, nodes).at(Call::set_mempolicy)
-            }
-            Step::Label {
-                procfs,
-                path,
-                value,
-            } => self.label(*procfs, path, value),
-            Step::NoNewPrivileges => rustix::thread::set_no_new_privs(true).at(Call::prctl),
-            Step::Seccomp(filter) => self.load(filter),
-            Step::Umask(mask) => {
-                rustix::process::umask(Mode::from_raw_mode(*mask));
-                Ok(())
-            }
             Step::WorkingDirectory(path) => self.working_directory(path),
-            Step::Become(identity) => identity::become_user(identity),
-            Step::Execute(program) => self.execute(program),
         }
+    }
+
+    fn open(&self, slot: Slot, open: &Open<'_>) -> Walked {
+        let opened = match open {
+            Open::NullDevice => devices::null_device()?,
+            Open::Procfs => mounts::private_procfs()?,
+            Open::Tree { tree, in_root, .. } => {
+                let root = in_root.then(|| self.root()).transpose()?;
+                open_tree(tree, root)?
+            }
+        };
+        self.slots.fill(slot, opened);
+        Ok(())
     }
 
     /// Says that it is here and waits for the parent's byte. A parent that is gone ends us.
     fn meet(&self, point: Point) -> Walked {
-        self.report(Kind::Meet)?;
+        self.reports.send(Kind::Meet, 0)?;
         if point == Point::Trees {
             return self.take_trees();
         }
         let mut byte = [0u8; 1];
-        match rustix::io::retry_on_intr(|| rustix::io::read(&self.channel, &mut byte[..]))
+        match rustix::io::retry_on_intr(|| rustix::io::read(&self.reports.channel, &mut byte[..]))
             .at(Call::recv)?
         {
             0 => calls::exit(1),
@@ -210,74 +220,56 @@ impl<'a> Child<'a> {
         }
     }
 
-    fn report(&self, kind: Kind) -> Walked {
-        let report = Report {
-            kind,
-            call: Call::none,
-            step: self.at,
-            errno: 0,
+    /// From here on no slot holds anything, and the root is what `/` is.
+    fn close(self, close: &Close) -> Last {
+        let listener = self.close_all(close);
+        match listener {
+            Ok(listener) => {
+                core::mem::forget(self.root);
+                Last {
+                    listener,
+                    reports: self.reports,
+                }
+            }
+            Err(fault) => self.reports.fail(close, fault, None),
+        }
+    }
+
+    fn close_all(&self, close: &Close) -> Walked<Option<[OwnedFd; 2]>> {
+        let number = |slot| self.slot(slot).map(|fd| fd.as_raw_fd());
+        let listener = match close.listener {
+            Some([socket, waiting]) => Some([number(socket)?, number(waiting)?]),
+            None => None,
         };
-        report.send(self.channel.as_fd(), b"").at(Call::send)
+        let [socket, waiting] = listener.unwrap_or([-1; 2]);
+        let kept = [self.reports.channel.as_raw_fd(), socket, waiting];
+        // SAFETY: the walk never returns to whoever owns the slots and what else is open, `Last` holds nothing but what
+        // is kept, and the root is forgotten.
+        unsafe { close_all_but(&kept, close.preserve) }?;
+        // SAFETY: the slots are given up, so these two are nobody else's.
+        Ok(listener.map(|pair| pair.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })))
     }
+}
 
-    /// Waits on the container's socket until somebody connects and says a byte; reports go there then.
-    fn wait_for_start(&mut self, listener: Slot, waiting: Slot, preserve: u32) -> Walked {
-        let listener = self.slot(listener)?;
-        let number = |fd: BorrowedFd<'_>| fd.as_raw_fd();
-        let kept = [
-            self.channel.as_raw_fd(),
-            number(listener),
-            number(self.slot(waiting)?),
-            self.root().map_or(-1, number),
-        ];
-        // Whoever looks into us sees nothing of the host, and nobody waits for the end of what is not ours to hold.
-        // SAFETY: the walk never returns to whoever owns the rest, and no step from here on uses another slot.
-        unsafe { program::close_all_but(&kept, preserve) }?;
-        // The parent of `create` waits for the end of this channel, and is done then.
-        rustix::net::shutdown(&self.channel, rustix::net::Shutdown::Write).at(Call::shutdown)?;
-        let signals = calls::signalfd(calls::stopping_signals()).at(Call::signalfd4)?;
-        loop {
-            // The first process of a pid namespace hears only what it listens to, and whoever asks it to end means it.
-            let watch = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
-            let mut fds = [watch(listener), watch(signals.as_fd())];
-            rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None)).at(Call::poll)?;
-            if let Some(signal) = calls::next_signal(signals.as_fd()) {
-                calls::exit(128 + signal);
-            }
-            let peer = rustix::io::retry_on_intr(|| {
-                rustix::net::accept_with(listener, SocketFlags::CLOEXEC)
-            })
-            .at(Call::accept4)?;
-            let mut byte = [0u8; 1];
-            // One that leaves without a word was only looking.
-            if let Ok(1) = rustix::io::retry_on_intr(|| rustix::io::read(&peer, &mut byte[..])) {
-                self.channel = peer;
-                return Ok(());
-            }
+/// Closes what is not kept.
+///
+/// # Safety
+/// Whoever owns or borrows what is closed must neither use nor drop it any more.
+unsafe fn close_all_but(kept: &[RawFd], preserve: u32) -> Walked {
+    let mut from = 3 + preserve;
+    let next = |from| {
+        let kept = kept.iter().filter_map(|fd| u32::try_from(*fd).ok());
+        kept.filter(|fd| *fd >= from).min()
+    };
+    while let Some(fd) = next(from) {
+        if from < fd {
+            // SAFETY: the caller vouches for all that is not kept.
+            unsafe { calls::close_range(from, fd - 1, 0) }.at(Call::close_range)?;
         }
+        from = fd + 1;
     }
-
-    fn hooks(&mut self, kind: &CStr, hooks: &[crate::hook::Hook<'_>], state: [&[u8]; 2]) -> Walked {
-        // The pid as the container sees it (runtime.md, State).
-        let mut pid = Text::<16>::new();
-        let _ = write!(pid, "{}", rustix::process::getpid().as_raw_nonzero());
-        for (n, hook) in hooks.iter().enumerate() {
-            let mut output = Text::<400>::new();
-            if let Err(fault) = crate::hook::run(
-                hook,
-                &[state[0], pid.bytes(), state[1]],
-                None,
-                None,
-                &mut output,
-            ) {
-                let (kind, path) = (Lossy(kind), Lossy(hook.path));
-                let _ = write!(self.output, "{kind} hook #{n}: {path}\0");
-                self.output.push(output.bytes());
-                return Err(fault);
-            }
-        }
-        Ok(())
-    }
+    // SAFETY: as above.
+    unsafe { calls::close_range(from, u32::MAX, 0) }.at(Call::close_range)
 }
 
 /// Keeps everybody but the host's root from looking into us: a change of user or of user namespace makes a

@@ -2,7 +2,7 @@
 //! caller's terminal and the container's, with the supervision of the process.
 
 use crate::jail;
-use crate::process::reap;
+use crate::process::{kill, reap};
 use crate::sd_notify::Ready;
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
@@ -30,7 +30,7 @@ fn receive(socket: BorrowedFd<'_>) -> Result<OwnedFd> {
             return Ok(fd);
         }
     }
-    fail!("cannot receive the container's terminal: no descriptor was sent")
+    fail!("cannot receive the container's terminal: no descriptor came")
 }
 
 /// The caller's terminal in raw mode. Dropping it restores the previous settings on every exit path.
@@ -103,8 +103,7 @@ pub fn supervise(
     let watched = watch(pidfd, console, ready, jail);
     if watched.is_err() {
         // Nobody would wait for it any more.
-        use syscalls::calls::SIGKILL;
-        let _ = calls::pidfd_send_signal(pidfd, SIGKILL);
+        kill(pidfd);
     }
     let status = reap(pidfd);
     watched?;

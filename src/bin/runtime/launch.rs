@@ -16,14 +16,13 @@ use crate::socket::PidfdSocket;
 use crate::{container, hooks, mappings, oom, seccomp_agent, signal, socket};
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::Cell;
 use runtime::error::{During, Error, Result, fail};
 use runtime::facts::Facts;
 use runtime::limits;
 use runtime::plan::Plan;
-use runtime::state::{self};
+use runtime::state::{self, State};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::CWD;
@@ -35,13 +34,11 @@ use syscalls::calls;
 use syscalls::report::{Fault, Kind, Report, Text};
 use syscalls::slots::{Slot, Slots};
 use syscalls::spawn::{Spawn, Spawned, spawn};
-use syscalls::step::{Detailed, Lossy, Point, Step};
+use syscalls::step::{LastStep, Lossy, Open, Point, Setting, Step};
 
 pub use made::{Made, enter};
 use why::{died, no_tree};
 pub use why::{failure, unborn};
-
-const OOM: &str = "config.json: process.oomScoreAdj";
 
 /// What the command line says about this start.
 pub struct Request<'a> {
@@ -74,14 +71,13 @@ pub fn launch(
     manager: Option<&Manager>,
     request: &Request<'_>,
 ) -> Result<Launched> {
-    let cells = vec![Slots::empty(); usize::from(plan.slots) + 1];
-    let slots = Slots::new(&cells);
+    let slots = Slots::new(usize::from(plan.slots) + 1);
     trees::open_first(plan, &slots)?;
     let console = connect_console(plan, &slots, request.console_socket)?;
     let stop = signal::hold()?;
     let directory = Directory::make(request.root, &plan.state.id)?;
     let mut made = Made::new(directory, plan.state.clone(), facts, manager);
-    match bring_up(plan, request, slots, stop.as_fd(), &mut made) {
+    match first_process(plan, request, slots, stop.as_fd(), &mut made) {
         Ok((pidfd, ready)) => Ok(Launched {
             container: made.keep(),
             pidfd,
@@ -95,10 +91,11 @@ pub fn launch(
     }
 }
 
-fn bring_up<'a>(
+/// Writes the state, makes the cgroup and starts the first process.
+fn first_process<'a>(
     plan: &'a Plan,
     request: &Request<'a>,
-    slots: Slots<'_>,
+    slots: Slots,
     stop: BorrowedFd<'_>,
     made: &mut Made<'a>,
 ) -> Result<(OwnedFd, Option<Ready>)> {
@@ -107,134 +104,216 @@ fn bring_up<'a>(
     let mut ready = None;
     if let (Some(slot), Some(manager)) = (plan.notify, request.notify_socket) {
         slots.fill(slot, sd_notify::prepare(made.directory.fd())?);
-        if plan.listener.is_none() {
+        if plan.close.listener.is_none() {
             ready = Ready::listen(made.directory.fd(), manager)?;
         }
     }
-    let mut cgroup = None;
-    let birthplace: Slot = plan.slots;
-    let mut born_in = None;
+    let (mut cgroup, mut birthplace) = (None, None);
     if let Some(planned) = &plan.cgroup {
         cgroup = made.make_cgroup(planned)?;
-        if let Some(directory) = cgroup
-            .as_ref()
-            .filter(|_| planned.unit.is_none())
-            .map(Cgroup::birthplace)
-            .transpose()?
-            .flatten()
-        {
-            slots.fill(birthplace, directory);
-            born_in = Some(birthplace);
+        if let (Some(cgroup), None) = (&cgroup, &planned.unit) {
+            birthplace = cgroup.birthplace()?;
         }
     }
-    if let Some(pair) = plan.listener {
+    if let Some(pair) = plan.close.listener {
         listen(&made.directory, pair, &slots)?;
     }
+    let start = Start {
+        plan,
+        facts: made.facts,
+        stop,
+        in_cgroup: cgroup.is_some(),
+        birthplace,
+        pid_file: request.pid_file,
+        pidfd_socket: request.pidfd_socket.as_ref(),
+        oom_score_adj: "config.json: process.oomScoreAdj",
+    };
+    let mut first = First {
+        plan,
+        request,
+        cgroup,
+        made,
+    };
+    Ok((bring_up(start, slots, &mut first)?, ready))
+}
+
+/// The first process of a container.
+struct First<'m, 'a> {
+    plan: &'a Plan,
+    request: &'m Request<'a>,
+    cgroup: Option<Cgroup<'a>>,
+    made: &'m mut Made<'a>,
+}
+
+impl Role for First<'_, '_> {
+    fn spawn(&mut self, birth: &Spawn<'_>, slots: &mut Slots) -> Result<Spawned> {
+        spawn(birth, slots).map_err(|why| {
+            let refusal = self.cgroup.as_ref().and_then(Cgroup::refusal);
+            refusal.unwrap_or_else(|| unborn(why))
+        })
+    }
+
+    /// Writes down which process it is, and sets the device rules while it sets itself up.
+    fn born(&mut self, child: &Spawned) -> Result<()> {
+        let made = &mut *self.made;
+        made.state.pid = child.pid;
+        made.state.start_time = process::stat(child.pid)?.map_or(0, |stat| stat.started);
+        if let (Some(cgroup), Some(planned)) = (&self.cgroup, &self.plan.cgroup)
+            && planned.unit.is_none()
+        {
+            cgroup.filter_devices(&planned.limits)?;
+        }
+        made.directory.prepare(&made.state)?;
+        made.directory.keep_config(self.request.config)
+    }
+
+    fn meet(&mut self, point: Point, child: &Spawned) -> Result<()> {
+        let (plan, made) = (self.plan, &mut *self.made);
+        match point {
+            Point::Mappings => match &plan.mappings {
+                Some(mappings) => mappings::write(mappings, child.pid, self.request.path),
+                None => Ok(()),
+            },
+            Point::Cgroup => {
+                let (Some(cgroup), Some(planned)) = (&self.cgroup, &plan.cgroup) else {
+                    return Ok(());
+                };
+                let scope = Cell::new(None);
+                let entered = enter(cgroup, planned, made.manager, child.pid, &scope);
+                made.unit = scope.get();
+                made.cgroup |= made.unit.is_some();
+                entered
+            }
+            Point::Trees => {
+                trees::hand_over(plan, child.pid, child.pidfd.as_fd(), child.channel.as_fd())
+            }
+            Point::Hooks => {
+                made.hooks_ran = true;
+                let (hooks, state) = (&plan.hooks, &made.state);
+                hooks::run("prestart", &hooks.prestart, state, state::CREATED)?;
+                hooks::run(
+                    "createRuntime",
+                    &hooks.create_runtime,
+                    state,
+                    state::CREATED,
+                )
+            }
+            Point::Commit => made.directory.commit(),
+        }
+    }
+
+    fn state(&self) -> (&State, &'static str) {
+        (&self.made.state, state::CREATING)
+    }
+}
+
+/// One start, of a container or of one more process in it.
+pub struct Start<'a> {
+    pub plan: &'a Plan,
+    pub facts: &'a Facts,
+    /// The descriptor that reports a signal to end with.
+    pub stop: BorrowedFd<'a>,
+    pub in_cgroup: bool,
+    /// The directory of cgroup v2 that the process is born in.
+    pub birthplace: Option<OwnedFd>,
+    pub pid_file: Option<&'a str>,
+    pub pidfd_socket: Option<&'a PidfdSocket<'a>>,
+    /// The name of process.oomScoreAdj in messages.
+    pub oom_score_adj: &'static str,
+}
+
+/// What the first process of a container and one more process do not have in common.
+pub trait Role {
+    fn spawn(&mut self, birth: &Spawn<'_>, slots: &mut Slots) -> Result<Spawned>;
+
+    /// Runs once the process exists and sets itself up.
+    fn born(&mut self, _: &Spawned) -> Result<()> {
+        Ok(())
+    }
+
+    /// Runs while the process waits at this point.
+    fn meet(&mut self, point: Point, child: &Spawned) -> Result<()>;
+
+    /// The state that a seccomp agent gets, and the status in it.
+    fn state(&self) -> (&State, &'static str);
+
+    /// Whether a process that was killed is waited for.
+    fn reaps(&self) -> bool {
+        true
+    }
+}
+
+/// Starts the process of a plan and follows it until it waits for `start` or has become the program. A process whose
+/// start fails is killed.
+pub fn bring_up(mut start: Start<'_>, mut slots: Slots, role: &mut dyn Role) -> Result<OwnedFd> {
+    let plan = start.plan;
+    let (value, field) = (plan.oom_score_adj, start.oom_score_adj);
     raise_limits(plan)?;
-    let lent = oom::lend(plan.oom_score_adj, made.facts, OOM)?;
+    let lent = oom::lend(value, start.facts, field)?;
+    let bound = bind_to(plan.affinity.initial.as_ref())?;
     let birth = Spawn {
         namespaces: plan.namespaces,
         joins: &plan.joins,
         time: plan.time,
-        cgroup: born_in,
-        steps: &plan.steps,
-    };
-    let Spawned {
-        pid,
-        pidfd,
-        channel,
-    } = spawn(&birth, &slots).map_err(|why| {
-        let refusal = cgroup.as_ref().and_then(Cgroup::refusal);
-        refusal.unwrap_or_else(|| unborn(why))
-    })?;
-    let pidfd: &OwnedFd = made.child.insert(pidfd);
-    let pidfd = pidfd.as_fd();
-    drop(lent);
-    // The child has its own copies; ours would keep its mounts busy.
-    drop(slots);
-    made.state.pid = pid;
-    made.state.start_time = process::stat(pid)?.map_or(0, |stat| stat.started);
-    oom::give(plan.oom_score_adj, made.facts, pid, OOM)?;
-    let meets = |step: &Step<'_>| matches!(step, Step::Meet(Point::Cgroup));
-    if cgroup.is_some() && !plan.steps.iter().any(meets) {
-        spread(pid);
-    }
-    if let (
-        Some(cgroup),
-        Some(limits::Cgroup {
-            unit: None, limits, ..
+        cgroup: start.birthplace.take().map(|directory| {
+            slots.fill(plan.slots, directory);
+            plan.slots
         }),
-    ) = (&cgroup, &plan.cgroup)
-    {
-        cgroup.filter_devices(limits)?;
-    }
-    made.directory.prepare(&made.state)?;
-    made.directory.keep_config(request.config)?;
-    let (state, manager, hooks_ran) = (&made.state, made.manager, Cell::new(false));
-    let (scope, pid_file) = (Cell::new(None), Cell::new(None));
-    let part = |point| match point {
-        Point::Mappings => match &plan.mappings {
-            Some(mappings) => mappings::write(mappings, pid, request.path),
-            None => Ok(()),
-        },
-        Point::Cgroup => {
-            if let (Some(cgroup), Some(planned)) = (&cgroup, &plan.cgroup) {
-                enter(cgroup, planned, manager, pid, &scope)?;
+        steps: plan.walk(),
+    };
+    let child = role.spawn(&birth, &mut slots)?;
+    // The child has its own copies; ours would keep its mounts busy.
+    drop((slots, lent));
+    let begun = bind_to(bound.as_ref())
+        .and_then(|_| oom::give(value, start.facts, child.pid, field))
+        .and_then(|()| follow(&start, &child, role));
+    match begun {
+        Ok(()) => Ok(child.pidfd),
+        Err(error) => {
+            process::kill(child.pidfd.as_fd());
+            if role.reaps() {
+                process::reap(child.pidfd.as_fd());
             }
+            Err(error)
+        }
+    }
+}
+
+/// Meets the process at the points of the plan, then reports it to whoever asked for its pid.
+fn follow(start: &Start<'_>, child: &Spawned, role: &mut dyn Role) -> Result<()> {
+    let meets = |step: &Step<'_>| matches!(step, Step::Meet(Point::Cgroup));
+    if !start.plan.steps.iter().any(meets) {
+        settle(start.plan, child.pid, start.in_cgroup)?;
+    }
+    role.born(child)?;
+    let pid_file = converse(start, child, role)?;
+    if let Some(socket) = start.pidfd_socket {
+        socket.tell(child.pidfd.as_fd())?;
+    }
+    pid_file.map_or(Ok(()), Replacement::put_in_place)
+}
+
+/// Binds us to these CPUs, which a child then inherits, and returns those that we were bound to.
+fn bind_to(cpus: Option<&CpuSet>) -> Result<Option<CpuSet>> {
+    let Some(cpus) = cpus else {
+        return Ok(None);
+    };
+    rustix::thread::sched_getaffinity(None)
+        .and_then(|before| rustix::thread::sched_setaffinity(None, cpus).map(|()| Some(before)))
+        .during(|| "process.execCPUAffinity.initial: cannot run on these CPUs".into())
+}
+
+/// Gives a process that is in its cgroup the CPUs it shall run on.
+fn settle(plan: &Plan, pid: i32, in_cgroup: bool) -> Result<()> {
+    match &plan.affinity.at_last {
+        Some(cpus) => rustix::thread::sched_setaffinity(Pid::from_raw(pid), cpus)
+            .during(|| "process.execCPUAffinity.final: cannot run on these CPUs".into()),
+        None if in_cgroup => {
             spread(pid);
             Ok(())
         }
-        Point::Trees => trees::hand_over(plan, pid, pidfd, channel.as_fd()),
-        Point::Hooks => {
-            hooks_ran.set(true);
-            hooks::run("prestart", &plan.hooks.prestart, state, state::CREATED)?;
-            hooks::run(
-                "createRuntime",
-                &plan.hooks.create_runtime,
-                state,
-                state::CREATED,
-            )
-        }
-        Point::Commit => {
-            made.directory.commit()?;
-            // Before the program runs: a pid file that cannot be written must not come to light afterwards.
-            pid_file.set(
-                request
-                    .pid_file
-                    .map(|path| pid_file_of(pid, path))
-                    .transpose()?,
-            );
-            Ok(())
-        }
-    };
-    let listener = |number| seccomp_agent::deliver(pidfd, number, pid, state, state::CREATING);
-    let result = converse(
-        plan,
-        Ends {
-            channel: channel.as_fd(),
-            pidfd,
-            stop,
-        },
-        part,
-        listener,
-    );
-    (made.hooks_ran, made.unit) = (hooks_ran.get(), scope.get());
-    made.cgroup |= made.unit.is_some();
-    result?;
-    if let Some(socket) = &request.pidfd_socket {
-        socket.tell(pidfd)?;
+        None => Ok(()),
     }
-    let pidfd = pidfd.try_clone_to_owned();
-    let pidfd = pidfd.during(|| "cannot duplicate a descriptor".into())?;
-    if let Some(file) = pid_file.take() {
-        file.put_in_place()?;
-    }
-    Ok((pidfd, ready))
-}
-
-/// The pid file, written and not yet in its place.
-pub fn pid_file_of(pid: i32, path: &str) -> Result<Replacement<'_>> {
-    Replacement::write(CWD, path, pid.to_string().as_bytes(), 0o644)
 }
 
 /// Lets the process run on every CPU of the cgroup it is in, however few its caller is bound to: since Linux 6.2
@@ -247,10 +326,10 @@ pub fn spread(pid: i32) {
 
 /// Raises our own hard limits to those of the process, which is born with them: in a user namespace it could not raise
 /// its own.
-pub fn raise_limits(plan: &Plan) -> Result<()> {
+fn raise_limits(plan: &Plan) -> Result<()> {
     use rustix::process::{getrlimit, setrlimit};
-    let limits = plan.steps.iter().find_map(|step| match step {
-        Step::Limits(limits) => Some(*limits),
+    let limits = plan.last_steps.iter().find_map(|step| match step {
+        LastStep::Set(Setting::Limits(limits)) => Some(*limits),
         _ => None,
     });
     for limit in limits.unwrap_or_default() {
@@ -271,14 +350,6 @@ pub fn raise_limits(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// What the parent holds of a child that sets itself up, and the descriptor on which it hears that it shall stop.
-#[derive(Clone, Copy)]
-pub struct Ends<'f> {
-    pub channel: BorrowedFd<'f>,
-    pub pidfd: BorrowedFd<'f>,
-    pub stop: BorrowedFd<'f>,
-}
-
 /// Whether the commit can be granted while the child still sets itself up, which spares it a wait: nobody is
 /// told of a container that runs at once before it runs, and there is nothing else to meet for.
 fn commits_early(plan: &Plan) -> bool {
@@ -286,38 +357,53 @@ fn commits_early(plan: &Plan) -> bool {
         .steps
         .iter()
         .filter(|step| matches!(step, Step::Meet(_)));
-    plan.listener.is_none() && meetings.count() == 1
+    plan.close.listener.is_none() && meetings.count() == 1
 }
 
-/// The parent's side of the walk, until the child waits for `start` or has become the program. `part` is
-/// what the parent does at each meeting point, `listener` what it does with the listener of a filter. A signal on
-/// `stop` ends it.
-pub fn converse(
-    plan: &Plan,
-    ends: Ends<'_>,
-    mut part: impl FnMut(Point) -> Result<()>,
-    listener: impl Fn(i32) -> Result<()>,
+/// Acts at a meeting point. The pid file is written at the commit and put in its place later: one that cannot be written
+/// must fail the start before the program runs.
+fn meet<'a>(
+    start: &Start<'a>,
+    child: &Spawned,
+    role: &mut dyn Role,
+    point: Point,
+    pid_file: &mut Option<Replacement<'a>>,
 ) -> Result<()> {
-    let Ends {
-        channel,
-        pidfd,
-        stop,
-    } = ends;
+    role.meet(point, child)?;
+    if point == Point::Cgroup {
+        settle(start.plan, child.pid, true)?;
+    }
+    if let (Point::Commit, Some(path)) = (point, start.pid_file) {
+        let pid = child.pid.to_string();
+        *pid_file = Some(Replacement::write(CWD, path, pid.as_bytes(), 0o644)?);
+    }
+    Ok(())
+}
+
+/// The parent's side of the walk, until the child waits for `start` or has become the program. A signal ends it.
+fn converse<'a>(
+    start: &Start<'a>,
+    child: &Spawned,
+    role: &mut dyn Role,
+) -> Result<Option<Replacement<'a>>> {
+    let plan = start.plan;
+    let (channel, pidfd) = (child.channel.as_fd(), child.pidfd.as_fd());
+    let mut pid_file = None;
     let granted = commits_early(plan);
     if granted {
-        part(Point::Commit)?;
+        meet(start, child, role, Point::Commit, &mut pid_file)?;
         go_on(channel)?;
     }
     let mut text = Text::new();
     let (mut committed, mut ready, mut failed) = (false, false, None);
     loop {
-        let report = next_report(channel, stop, &mut text)?;
+        let report = next_report(channel, start.stop, &mut text)?;
         let Some(report) = report else {
             if let Some(error) = failed {
                 return Err(error);
             }
-            if committed && (ready || plan.listener.is_some()) {
-                return Ok(());
+            if committed && (ready || plan.close.listener.is_some()) {
+                return Ok(pid_file);
             }
             return Err(died(pidfd));
         };
@@ -325,18 +411,19 @@ pub fn converse(
             // The last word counts: it says most.
             Kind::Failed => {
                 failed = Some(match plan.steps.get(usize::from(report.step)) {
-                    Some(Step::Open { field, tree, .. }) => {
+                    Some(Step::Open(_, Open::Tree { field, tree, .. })) => {
                         let errno = Errno::from_raw_os_error(report.errno);
                         let call = report.call;
                         no_tree(field, tree, Fault { call, errno })
                     }
-                    _ => failure(&report, &text, Some(plan.steps.len())),
+                    _ => failure(&report, &text, Some(plan.walk().iter().count())),
                 });
             }
             Kind::Ready => ready = true,
             Kind::Born => {}
             Kind::Listener => {
-                listener(report.errno)?;
+                let (state, status) = role.state();
+                seccomp_agent::deliver(pidfd, report.errno, child.pid, state, status)?;
                 go_on(channel)?;
             }
             Kind::Meet => {
@@ -345,7 +432,7 @@ pub fn converse(
                 };
                 committed |= *point == Point::Commit;
                 if !(granted && *point == Point::Commit) {
-                    part(*point)?;
+                    meet(start, child, role, *point, &mut pid_file)?;
                     go_on(channel)?;
                 }
             }
@@ -385,7 +472,7 @@ pub fn go_on(channel: BorrowedFd<'_>) -> Result<()> {
 }
 
 /// The socket the child waits on, and the lock that says it does.
-fn listen(directory: &Directory, [listener, waiting]: [Slot; 2], slots: &Slots<'_>) -> Result<()> {
+fn listen(directory: &Directory, [listener, waiting]: [Slot; 2], slots: &Slots) -> Result<()> {
     let what = || "cannot make the socket for start".into();
     let socket = socket::of_start().during(what)?;
     rustix::net::bind(&socket, &start_address(directory)?).during(what)?;
@@ -404,7 +491,7 @@ pub fn start_address(directory: &Directory) -> Result<SocketAddrUnix> {
 /// The socket the terminal goes to: the engine's, or one end of a pair whose other end is ours.
 pub fn connect_console(
     plan: &Plan,
-    slots: &Slots<'_>,
+    slots: &Slots,
     socket: Option<&str>,
 ) -> Result<Option<OwnedFd>> {
     let Some(slot) = plan.console else {
@@ -473,7 +560,7 @@ pub fn shown(plan: &Plan) -> String {
     if let Some(value) = plan.oom_score_adj {
         lines.push(format!("set oom_score_adj {value}"));
     }
-    lines.extend(plan.steps.iter().map(|step| Detailed(step).to_string()));
+    lines.extend(plan.walk().iter().map(|step| format!("{step:#}")));
     lines
         .iter()
         .enumerate()

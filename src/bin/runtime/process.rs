@@ -40,6 +40,11 @@ pub fn stat(pid: i32) -> Result<Option<Stat>> {
     }
 }
 
+/// Sends SIGKILL. It fails only where the process has ended or is not ours.
+pub fn kill(pidfd: BorrowedFd<'_>) {
+    let _ = syscalls::calls::pidfd_send_signal(pidfd, syscalls::calls::SIGKILL);
+}
+
 /// Waits for a child to end.
 pub fn reap(pidfd: BorrowedFd<'_>) -> Option<WaitIdStatus> {
     loop {
@@ -55,5 +60,5 @@ pub fn reap(pidfd: BorrowedFd<'_>) -> Option<WaitIdStatus> {
 pub fn ends_within(pidfd: BorrowedFd<'_>, time: &Timespec) -> Result<bool> {
     let mut fds = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
     let ready = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, Some(time)));
-    Ok(ready.during(|| "cannot wait for the process to exit (poll)".into())? > 0)
+    Ok(ready.during(|| "cannot wait for the process to end (poll)".into())? > 0)
 }

@@ -7,10 +7,10 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use runtime::error::{During, Error, Reason, Result, fail};
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
-use syscalls::calls::{self, Arg, Clone, Cloned};
+use syscalls::calls::{self, Arg, Birth};
 
 /// Which of the program's outputs we read; the other one is ours.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -82,44 +82,41 @@ pub fn run_with(
         .map(|_| rustix::pipe::pipe_with(PipeFlags::CLOEXEC))
         .transpose()
         .during(what)?;
-    let mut clone = Clone {
-        exit_signal: u64::from(linux_raw_sys::general::SIGCHLD),
-        cgroup: needs.cgroup.map(|cgroup| cgroup.as_raw_fd()),
-        ..Clone::default()
+    let birth = Birth {
+        flags: match needs.bound {
+            Some(_) => u64::from(linux_raw_sys::general::CLONE_NEWNS),
+            None => 0,
+        },
+        cgroup: needs.cgroup,
     };
-    if needs.bound.is_some() {
-        clone.flags = u64::from(linux_raw_sys::general::CLONE_NEWNS);
-    }
     const NOT_THERE: i32 = 127;
-    let (pid, pidfd) = match calls::clone3(clone).during(what)? {
-        Cloned::Child => {
-            let wait = gate.map(|(wait, _)| wait);
-            let taken = match stream {
-                Stream::Stdout => rustix::stdio::dup2_stdout(&writer),
-                Stream::Stderr => rustix::stdio::dup2_stderr(&writer),
-            };
-            let ready = taken
-                .and_then(|()| close_all_but(needs.descriptors))
-                .and_then(|()| match needs.bound {
-                    Some((from, to)) => bind(from, to),
-                    None => Ok(()),
-                });
-            if let Err(errno) = ready {
-                let text = format!("cannot make it ready: {}", Reason(errno));
-                let _ = files::write_all(calls::stderr(), text.as_bytes());
-                calls::exit(1);
-            }
-            if wait.is_none_or(|wait| rustix::io::read(&wait, &mut [0; 1]) == Ok(1)) {
-                calls::default_signals();
-                calls::set_signal_mask(0);
-                for candidate in &candidates {
-                    let _: Errno = calls::execve(candidate, &argv, &envp);
-                }
-            }
-            calls::exit(NOT_THERE)
+    let child = |gate: Option<(OwnedFd, OwnedFd)>| {
+        let wait = gate.map(|(wait, _)| wait);
+        let taken = match stream {
+            Stream::Stdout => rustix::stdio::dup2_stdout(&writer),
+            Stream::Stderr => rustix::stdio::dup2_stderr(&writer),
+        };
+        let ready = taken
+            .and_then(|()| close_all_but(needs.descriptors))
+            .and_then(|()| match needs.bound {
+                Some((from, to)) => bind(from, to),
+                None => Ok(()),
+            });
+        if let Err(errno) = ready {
+            let text = format!("cannot make it ready: {}", Reason(errno));
+            let _ = files::write_all(calls::stderr(), text.as_bytes());
+            return 1;
         }
-        Cloned::Parent(pid, pidfd) => (pid, pidfd),
+        if wait.is_none_or(|wait| rustix::io::read(&wait, &mut [0; 1]) == Ok(1)) {
+            calls::default_signals();
+            calls::set_signal_mask(0);
+            for candidate in &candidates {
+                let _: Errno = calls::execve(candidate, &argv, &envp);
+            }
+        }
+        NOT_THERE
     };
+    let (pid, pidfd, gate) = calls::fork(birth, gate, child).during(what)?;
     let before = needs.before.map_or(Ok(()), |before| before(pid));
     if let Some((_, go)) = gate.filter(|_| before.is_ok()) {
         let _ = rustix::io::write(&go, b"g");

@@ -1,57 +1,65 @@
 //! Device nodes and links, made in a directory that was looked up beneath the root, and the true null
 //! device, which is opened and checked before the root is touched.
 
-use super::paths::{self, parent};
+use super::paths::{self, Make, parent, reach};
 use super::{Child, Walked};
 use crate::report::{At, Call};
-use crate::slots::Slot;
-use crate::step::Device;
+use crate::step::{Device, Node};
 use core::ffi::CStr;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 /// Character device 1:3 (Documentation/admin-guide/devices.txt).
 const NULL: (u32, u32) = (1, 3);
 
+/// Opens the null device of the host, and nothing else.
+pub fn null_device() -> Walked<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let null = rustix::fs::open(c"/dev/null", flags, Mode::empty()).at(Call::openat2)?;
+    let stat = paths::stat(null.as_fd())?;
+    let device = (
+        rustix::fs::major(stat.st_rdev),
+        rustix::fs::minor(stat.st_rdev),
+    );
+    if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice || device != NULL {
+        return Err(Errno::NODEV).at(Call::not_a_null_device);
+    }
+    Ok(null)
+}
+
 impl Child<'_> {
-    pub fn null_device(&self, slot: Slot) -> Walked {
-        use rustix::fd::AsFd;
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let null = rustix::fs::open(c"/dev/null", flags, Mode::empty()).at(Call::openat2)?;
-        let stat = paths::stat(null.as_fd())?;
-        let device = (
-            rustix::fs::major(stat.st_rdev),
-            rustix::fs::minor(stat.st_rdev),
-        );
-        if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice || device != NULL {
-            return Err(Errno::NODEV).at(Call::not_a_null_device);
+    /// As runc: what the image or an earlier mount brought stays.
+    pub fn make(&self, path: &CStr, node: &Node<'_>) -> Walked {
+        let root = self.root()?;
+        match node {
+            Node::Directory => reach(root, path, Make::Directory).map(drop),
+            Node::Link(target) => {
+                let (dir, name) = parent(root, path)?;
+                match rustix::fs::symlinkat(*target, &dir, name) {
+                    Err(Errno::EXIST) => Ok(()),
+                    other => other.at(Call::symlinkat),
+                }
+            }
+            Node::Device(device) => {
+                let (dir, name) = parent(root, path)?;
+                make_device(dir.as_fd(), name, device)
+            }
         }
-        self.slots.fill(slot, null);
-        Ok(())
     }
+}
 
-    pub fn device(&self, device: &Device<'_>) -> Walked {
-        let (dir, name) = parent(self.root()?, device.path)?;
-        let kind = FileType::from_raw_mode(device.mode);
-        let mode = Mode::from_raw_mode(device.mode & 0o7777);
-        match rustix::fs::mknodat(&dir, name, kind, mode, device.rdev) {
-            // As runc: what the image or an earlier mount brought stays.
-            Err(Errno::EXIST) => return Ok(()),
-            other => other.at(Call::mknodat)?,
-        }
-        if (device.uid, device.gid) == (0, 0) {
-            return Ok(());
-        }
-        let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
-        rustix::fs::chownat(&dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-            .at(Call::fchownat)
+fn make_device(dir: BorrowedFd<'_>, name: &CStr, device: &Device) -> Walked {
+    let kind = FileType::from_raw_mode(device.mode);
+    let mode = Mode::from_raw_mode(device.mode & 0o7777);
+    match rustix::fs::mknodat(dir, name, kind, mode, device.rdev) {
+        Err(Errno::EXIST) => return Ok(()),
+        other => other.at(Call::mknodat)?,
     }
-
-    pub fn link(&self, path: &CStr, target: &CStr) -> Walked {
-        let (dir, name) = parent(self.root()?, path)?;
-        match rustix::fs::symlinkat(target, &dir, name) {
-            Err(Errno::EXIST) => Ok(()),
-            other => other.at(Call::symlinkat),
-        }
+    if (device.uid, device.gid) == (0, 0) {
+        return Ok(());
     }
+    let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
+    rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+        .at(Call::fchownat)
 }

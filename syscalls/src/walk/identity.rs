@@ -3,9 +3,7 @@
 
 use super::{Child, Walked, die_with_parent, stay_closed};
 use crate::report::{At, Call};
-use crate::slots::Slot;
-use crate::step::{Identity, Rlimit};
-use core::ffi::CStr;
+use crate::step::Identity;
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -25,21 +23,6 @@ impl Child<'_> {
         stay_closed()?;
         die_with_parent()
     }
-
-    pub fn label(&self, procfs: Slot, path: &CStr, value: &CStr) -> Walked {
-        self.write_procfs(procfs, path, value.to_bytes())
-    }
-}
-
-pub fn limits(limits: &[Rlimit]) -> Walked {
-    for limit in limits {
-        let new = rustix::process::Rlimit {
-            current: limit.soft,
-            maximum: limit.hard,
-        };
-        rustix::process::setrlimit(limit.resource, new).at(Call::prlimit)?;
-    }
-    Ok(())
 }
 
 pub fn become_user(identity: &Identity<'_>) -> Walked {

@@ -6,11 +6,13 @@ use super::{Child, Walked};
 use crate::calls::{self, MountAttr};
 use crate::report::{At, Call, Fault, Text};
 use crate::slots::Slot;
-use crate::step::{Attributes, Bind, FsOption, Mount, Tree};
+use crate::step::{Attributes, Bind, FsOption, Mount, Place, Tree};
 use core::ffi::CStr;
 use core::fmt::Write;
 use core::mem::MaybeUninit;
-use linux_raw_sys::general::{MOUNT_ATTR__ATIME, MOUNT_ATTR_RDONLY};
+use linux_raw_sys::general::{
+    MOUNT_ATTR__ATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY,
+};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, IoSliceMut};
@@ -19,25 +21,6 @@ use rustix::mount::{
     UnmountFlags,
 };
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
-
-/// Changes the propagation of every mount of this namespace.
-pub fn propagation(flags: u64) -> Walked {
-    let root =
-        rustix::fs::open(c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(Call::openat2)?;
-    let attr = MountAttr {
-        propagation: flags,
-        ..MountAttr::NONE
-    };
-    calls::mount_setattr(root.as_fd(), true, attr, None).at(Call::mount_setattr)
-}
-
-pub fn readonly_mount(mount: BorrowedFd<'_>) -> Walked {
-    let attr = MountAttr {
-        set: u64::from(MOUNT_ATTR_RDONLY),
-        ..MountAttr::NONE
-    };
-    calls::mount_setattr(mount, false, attr, None).at(Call::mount_setattr)
-}
 
 /// Applies attributes to the mount behind `fd`.
 pub fn apply(fd: BorrowedFd<'_>, attributes: Attributes) -> Walked {
@@ -113,6 +96,12 @@ fn new_mount(
     rustix::mount::fsconfig_create(fs.as_fd()).at(Call::fsconfig)?;
     let attr = MountAttrFlags::from_bits_retain(attr as u32);
     rustix::mount::fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attr).at(Call::fsmount)
+}
+
+/// A procfs of this pid namespace that is mounted nowhere: no path in the container leads to it.
+pub fn private_procfs() -> Walked<OwnedFd> {
+    let attr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    new_mount(c"proc", None, &[], None, u64::from(attr))
 }
 
 impl Child<'_> {
@@ -234,7 +223,7 @@ impl Child<'_> {
             let received = rustix::io::retry_on_intr(|| {
                 let mut parts = [IoSliceMut::new(&mut slot)];
                 rustix::net::recvmsg(
-                    &self.channel,
+                    &self.reports.channel,
                     &mut parts,
                     &mut control,
                     RecvFlags::CMSG_CLOEXEC,
@@ -271,8 +260,17 @@ impl Child<'_> {
         apply(tree, bind.after)
     }
 
-    pub fn remount(&self, target: &CStr, attributes: Attributes) -> Walked {
-        apply(find(self.root()?, target)?.as_fd(), attributes)
+    pub fn attributes(&self, place: &Place<'_>, attributes: Attributes) -> Walked {
+        match place {
+            Place::Host => {
+                let flags = OFlags::PATH | OFlags::CLOEXEC;
+                let host = rustix::fs::open(c"/", flags, Mode::empty()).at(Call::openat2)?;
+                apply(host.as_fd(), attributes)
+            }
+            Place::Root => apply(self.root()?, attributes),
+            Place::Kept(slot, _) => apply(self.slot(*slot)?, attributes),
+            Place::Path(path) => apply(find(self.root()?, path)?.as_fd(), attributes),
+        }
     }
 
     /// Hides `path`: a directory behind an empty one, anything else behind the null device. What does
@@ -322,25 +320,13 @@ impl Child<'_> {
         attach(tree.as_fd(), target.as_fd())
     }
 
-    /// A procfs of this pid namespace that is mounted nowhere: no path in the container leads to it.
-    pub fn procfs(&self, slot: Slot) -> Walked {
-        let attr = linux_raw_sys::general::MOUNT_ATTR_NOSUID
-            | linux_raw_sys::general::MOUNT_ATTR_NODEV
-            | linux_raw_sys::general::MOUNT_ATTR_NOEXEC;
-        let procfs = new_mount(c"proc", None, &[], None, u64::from(attr))?;
-        self.slots.fill(slot, procfs);
-        Ok(())
-    }
-
     /// Writes a file of the private procfs in one write.
-    pub fn write_procfs(&self, procfs: Slot, path: &CStr, value: &[u8]) -> Walked {
+    pub fn write_procfs(&self, procfs: Slot, path: &CStr, value: &CStr) -> Walked {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
         let file = paths::openat2(self.slot(procfs)?, path, OFlags::WRONLY, resolve)?;
-        rustix::io::write(&file, value).map(drop).at(Call::write)
-    }
-
-    pub fn sysctl(&self, procfs: Slot, path: &CStr, value: &CStr) -> Walked {
-        self.write_procfs(procfs, path, value.to_bytes())
+        rustix::io::write(&file, value.to_bytes())
+            .map(drop)
+            .at(Call::write)
     }
 
     pub fn pivot(&mut self) -> Walked {
@@ -354,7 +340,7 @@ impl Child<'_> {
 
     /// `--no-pivot`: the root is moved over `/`, which only chroot(2) enters. The host's procfs and sysfs are
     /// let go of first, so that nothing of them stays behind the new root.
-    pub fn move_root(&mut self, hidden: &[&CStr], in_place: bool) -> Walked {
+    pub fn move_root(&self, hidden: &[&CStr], in_place: bool) -> Walked {
         for hidden in hidden.iter().rev() {
             let fd = match rustix::fs::open(*hidden, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             {
@@ -376,7 +362,7 @@ impl Child<'_> {
                 other => other.at(Call::move_mount)?,
             }
         }
-        self.chroot()
+        Ok(())
     }
 
     pub fn chroot(&mut self) -> Walked {

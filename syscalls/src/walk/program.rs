@@ -1,15 +1,14 @@
-//! The end of the walk: the working directory, HOME, and the exec. Between the filter and execve
-//! nothing is called that a strict profile may forbid.
+//! The program: the working directory, HOME, whether there is one to execute, the exec, and why the kernel refused it.
 
 use super::paths::{file_type, find, openat2, stat};
 use super::{Child, Walked};
 use crate::calls;
-use crate::report::{At, Call, Fault, Kind, Report, Text};
-use crate::step::{Execute, Filter, Home, Program};
+use crate::report::{At, Call, Fault, Text};
+use crate::step::{Execute, Home, Program};
 use core::ffi::CStr;
 use core::fmt::Write;
-use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{FileType, OFlags, ResolveFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
 impl Child<'_> {
@@ -24,58 +23,6 @@ impl Child<'_> {
             resolve,
         )?;
         rustix::process::fchdir(&dir).at(Call::fchdir)
-    }
-
-    /// The channel is left, and it closes on exec.
-    pub fn close(&mut self, preserve: u32, home: Option<(&Home, u32)>) -> Walked {
-        if let Some((home, uid)) = home {
-            self.find_home(uid, home);
-        }
-        let channel = self.channel.as_raw_fd();
-        // SAFETY: the walk never returns to whoever owns the rest; the steps from here on use no slot, and the root
-        // is given up below.
-        unsafe { close_all_but(&[channel], preserve) }?;
-        core::mem::forget(self.root.take());
-        Ok(())
-    }
-
-    pub fn execute(&mut self, program: &Execute<'_>) -> Walked {
-        calls::default_signals();
-        self.report(Kind::Ready)?;
-        if let Some(filter) = program.filter {
-            self.load(&filter)?;
-        }
-        calls::set_signal_mask(0);
-        Err(exec_first(program))
-    }
-
-    /// Loads a filter. One with a listener is told of before: what may be called after it, nobody knows, so
-    /// the parent fetches the listener by its number, which is that of the lowest free descriptor.
-    pub fn load(&self, filter: &Filter<'_>) -> Walked {
-        if filter.flags & calls::NEW_LISTENER == 0 {
-            return calls::seccomp(filter.program, filter.flags)
-                .map(drop)
-                .at(Call::seccomp);
-        }
-        let probe = rustix::io::fcntl_dupfd_cloexec(&self.channel, 0).at(Call::seccomp)?;
-        let number = probe.as_raw_fd();
-        drop(probe);
-        let report = Report {
-            kind: Kind::Listener,
-            call: Call::none,
-            step: self.at,
-            errno: number,
-        };
-        report.send(self.channel.as_fd(), b"").at(Call::send)?;
-        let listener = calls::seccomp(filter.program, filter.flags).at(Call::seccomp)?;
-        let mut byte = [0u8; 1];
-        let heard = rustix::io::retry_on_intr(|| rustix::io::read(&self.channel, &mut byte[..]));
-        // It closes on exec, without a call that the filter would see.
-        core::mem::forget(listener);
-        match heard.at(Call::recv)? {
-            0 => calls::exit(1),
-            _ => Ok(()),
-        }
     }
 
     /// Finds the program as the exec will, as far as its name, its mode and the interpreter that it names tell.
@@ -131,7 +78,7 @@ impl Child<'_> {
                     errno: errno @ Errno::NOENT,
                     ..
                 }) => {
-                    self.output.push(shown(&name.bytes()[..len]));
+                    self.reports.output.push(shown(&name.bytes()[..len]));
                     Err(Fault { call, errno })
                 }
                 _ => Ok(()),
@@ -142,15 +89,15 @@ impl Child<'_> {
     }
 
     /// HOME from the container's passwd file, or `/`, as runc does where the environment has none.
-    fn find_home(&self, uid: u32, home: &Home) {
-        let Ok(root) = self.root() else { return };
+    pub fn find_home(&self, uid: u32, home: &Home) -> Walked {
+        let root = self.root()?;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let Ok(passwd) = openat2(root, c"/etc/passwd", flags, resolve) else {
-            return;
+            return Ok(());
         };
         if file_type(passwd.as_fd()).ok() != Some(FileType::RegularFile) {
-            return;
+            return Ok(());
         }
         let mut line = Text::<1024>::new();
         let mut chunk = [0u8; 1024];
@@ -162,35 +109,15 @@ impl Child<'_> {
                 if *byte != b'\n' {
                     line.push(core::slice::from_ref(byte));
                 } else if entry_of(line.as_str(), uid).is_some_and(|dir| home.set(dir)) {
-                    return;
+                    return Ok(());
                 } else {
                     line.clear();
                 }
             }
         }
         entry_of(line.as_str(), uid).map(|dir| home.set(dir));
+        Ok(())
     }
-}
-
-/// Closes what is not kept.
-///
-/// # Safety
-/// Whoever owns or borrows what is closed must neither use nor drop it any more.
-pub unsafe fn close_all_but(kept: &[RawFd], preserve: u32) -> Walked {
-    let mut from = 3 + preserve;
-    let next = |from| {
-        let kept = kept.iter().filter_map(|fd| u32::try_from(*fd).ok());
-        kept.filter(|fd| *fd >= from).min()
-    };
-    while let Some(fd) = next(from) {
-        if from < fd {
-            // SAFETY: the caller vouches for all that is not kept.
-            unsafe { calls::close_range(from, fd - 1, 0) }.at(Call::close_range)?;
-        }
-        from = fd + 1;
-    }
-    // SAFETY: as above.
-    unsafe { calls::close_range(from, u32::MAX, 0) }.at(Call::close_range)
 }
 
 /// The home directory in a line of passwd(5), if it is this user's.
@@ -204,7 +131,7 @@ fn entry_of(line: &str, uid: u32) -> Option<&str> {
 }
 
 /// execve of the first candidate there is, as execvp(3) goes through PATH; returns why it failed.
-fn exec_first(execute: &Execute<'_>) -> Fault {
+pub fn exec_first(execute: &Execute<'_>) -> Fault {
     let mut worst = missing(&execute.program);
     for candidate in execute.program.candidates {
         let errno = calls::execve(candidate, execute.argv, execute.envp);
@@ -286,8 +213,8 @@ pub(super) fn refusal(program: &Program<'_>, fault: Fault) -> Option<(Call, Text
         };
         return Some((call, detail));
     }
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = rustix::fs::open(*candidate, flags, Mode::empty()).ok()?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = openat2(rustix::fs::CWD, candidate, flags, ResolveFlags::empty()).ok()?;
     let mut head = [0u8; HEAD];
     let head = read_head(&file, &mut head)?;
     match (fault.errno, head) {

@@ -55,8 +55,7 @@ pub fn run(context: &Context<'_>, args: &Run<'_>) -> Result<i32> {
         runtime::state::RUNNING,
     ) {
         // A failing poststart hook stops the container (runtime.md, Lifecycle).
-        use syscalls::calls::SIGKILL;
-        let _ = syscalls::calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
+        process::kill(pidfd.as_fd());
         process::reap(pidfd.as_fd());
         container.remove(context.start)?;
         return Err(error);

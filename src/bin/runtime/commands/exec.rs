@@ -5,32 +5,25 @@ use crate::cgroup::systemd::Manager;
 use crate::commands::create::{listen_fds, protect};
 use crate::container::Container;
 use crate::context::Context;
-use crate::files::Replacement;
-use crate::launch::{
-    Ends, connect_console, converse, pid_file_of, raise_limits, spread, told, unborn,
-};
+use crate::launch::{Role, Start, bring_up, connect_console, told, unborn};
 use crate::socket::PidfdSocket;
-use crate::{console, files, host, oom, process, seccomp_agent, signal};
+use crate::{console, files, host, process, signal};
 use alloc::borrow::Cow;
 use alloc::format;
-use alloc::vec;
-use core::cell::Cell;
 use runtime::cli::Exec;
 use runtime::error::{During, Error, Result, Why, fail};
+use runtime::facts::Facts;
 use runtime::limits::Driver;
 use runtime::plan::{Options, plan_exec};
 use runtime::spec::{Capabilities, Process, Spec};
-use runtime::state::{CREATED, PAUSED, RUNNING};
+use runtime::state::{CREATED, PAUSED, RUNNING, State};
 use rustix::event::Timespec;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::CWD;
 use rustix::io::Errno;
-use rustix::process::Pid;
-use rustix::thread::CpuSet;
-use syscalls::calls;
-use syscalls::slots::{Slot, Slots};
+use syscalls::slots::Slots;
 use syscalls::spawn::{Spawn, Spawned, Unborn, spawn};
-use syscalls::step::{Point, Step};
+use syscalls::step::Point;
 
 pub fn run(context: &Context<'_>, args: &Exec<'_>) -> Result<i32> {
     let preserve_fds = protect(context, args.preserve_fds)?;
@@ -129,15 +122,14 @@ fn enter(
         notify: false,
     };
     let below = &args.cgroup;
-    let mut cgroup = match &state.cgroup {
+    let cgroup = match &state.cgroup {
         Some(path) => Some(Cgroup::existing(&facts.cgroups, path, below)?),
         None if below.is_empty() => None,
         None => fail!("--cgroup {}: container {id:?} has no cgroup", below[0]),
     };
     let plan = plan_exec(&spec, &facts, &options, cgroup.is_some())?;
 
-    let cells = vec![Slots::empty(); usize::from(plan.slots) + 1];
-    let slots = Slots::new(&cells);
+    let slots = Slots::new(usize::from(plan.slots) + 1);
     slots.fill(
         0,
         init.try_clone()
@@ -145,89 +137,28 @@ fn enter(
     );
     let pidfd_socket = args.pidfd_socket.map(PidfdSocket::connect).transpose()?;
     let console = connect_console(&plan, &slots, console_socket)?;
-    raise_limits(&plan)?;
     let stop = signal::hold()?;
-    let lent = oom::lend(plan.oom_score_adj, &facts, "process.oomScoreAdj")?;
-    let bound = bind_to(plan.affinity.initial.as_ref())?;
-    let mut birth = Spawn {
-        namespaces: 0,
-        joins: &plan.joins,
-        time: None,
-        cgroup: match cgroups {
-            Driver::Systemd(_) => None,
-            _ => birthplace(cgroup.as_ref(), plan.slots, &slots)?,
+    let start = Start {
+        plan: &plan,
+        facts: &facts,
+        stop: stop.as_fd(),
+        in_cgroup: cgroup.is_some(),
+        birthplace: match (&manager, &cgroup) {
+            (None, Some(cgroup)) => cgroup.birthplace()?,
+            _ => None,
         },
-        steps: &plan.steps,
+        pid_file: args.pid_file,
+        pidfd_socket: pidfd_socket.as_ref(),
+        oom_score_adj: "process.oomScoreAdj",
     };
-    let spawned = match (spawn(&birth, &slots), &mut cgroup) {
-        (Err(Unborn::Call(fault)), Some(cgroup))
-            if fault.errno == Errno::BUSY && below.is_empty() =>
-        {
-            cgroup.follow(state.pid)?;
-            birth.cgroup = birthplace(Some(cgroup), plan.slots, &slots)?;
-            spawn(&birth, &slots)
-        }
-        (spawned, _) => spawned,
+    let mut one_more = OneMore {
+        container,
+        facts: &facts,
+        manager: manager.as_ref(),
+        cgroup,
+        follows: below.is_empty(),
     };
-    let Spawned {
-        pid,
-        pidfd,
-        channel,
-    } = spawned.map_err(unborn)?;
-    drop((slots, lent));
-    let begun = (|| {
-        bind_to(bound.as_ref())?;
-        oom::give(plan.oom_score_adj, &facts, pid, "process.oomScoreAdj")?;
-        let settle = || match &plan.affinity.at_last {
-            Some(cpus) => rustix::thread::sched_setaffinity(Pid::from_raw(pid), cpus)
-                .during(|| "process.execCPUAffinity.final: cannot run on these CPUs".into()),
-            None if cgroup.is_some() => {
-                spread(pid);
-                Ok(())
-            }
-            None => Ok(()),
-        };
-        let meets = |step: &Step<'_>| matches!(step, Step::Meet(Point::Cgroup));
-        if !plan.steps.iter().any(meets) {
-            settle()?;
-        }
-        let pid_file = Cell::new(None);
-        let part = |point| match (point, &cgroup) {
-            // Before the program runs: a pid file that cannot be written must not come to light afterwards.
-            (Point::Commit, _) => {
-                let path = args.pid_file;
-                pid_file.set(path.map(|path| pid_file_of(pid, path)).transpose()?);
-                Ok(())
-            }
-            (Point::Cgroup, Some(cgroup)) => {
-                if let (Some(manager), Some(unit)) = (&manager, &state.unit) {
-                    manager.attach(unit, pid)?;
-                }
-                cgroup.join(pid).and_then(|()| settle())
-            }
-            _ => Ok(()),
-        };
-        let listener = |number| seccomp_agent::deliver(pidfd.as_fd(), number, pid, state, RUNNING);
-        let ends = Ends {
-            channel: channel.as_fd(),
-            pidfd: pidfd.as_fd(),
-            stop: stop.as_fd(),
-        };
-        converse(&plan, ends, part, listener)?;
-        if let Some(socket) = &pidfd_socket {
-            socket.tell(pidfd.as_fd())?;
-        }
-        pid_file.take().map_or(Ok(()), Replacement::put_in_place)
-    })();
-    if let Err(error) = begun {
-        use syscalls::calls::SIGKILL;
-        let _ = calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
-        // One that v1 has frozen ends only when it is thawed.
-        if !(facts.cgroups.has_v1() && is_paused().unwrap_or(true)) {
-            process::reap(pidfd.as_fd());
-        }
-        return Err(error);
-    }
+    let pidfd = bring_up(start, slots, &mut one_more)?;
     drop(stop);
     told(&plan, context);
     if detach {
@@ -236,23 +167,53 @@ fn enter(
     console::supervise(pidfd.as_fd(), console, None, true)
 }
 
-/// Binds us to these CPUs, which a child then inherits, and returns those that we were bound to.
-fn bind_to(cpus: Option<&CpuSet>) -> Result<Option<CpuSet>> {
-    let Some(cpus) = cpus else {
-        return Ok(None);
-    };
-    rustix::thread::sched_getaffinity(None)
-        .and_then(|before| rustix::thread::sched_setaffinity(None, cpus).map(|()| Some(before)))
-        .during(|| "process.execCPUAffinity.initial: cannot run on these CPUs".into())
+/// One more process in a container.
+struct OneMore<'a> {
+    container: &'a Container,
+    facts: &'a Facts,
+    manager: Option<&'a Manager>,
+    cgroup: Option<Cgroup<'a>>,
+    /// It goes where the first process has gone, since no cgroup is named on the command line.
+    follows: bool,
 }
 
-/// The slot of the cgroup v2 directory to be born in, filled.
-fn birthplace(cgroup: Option<&Cgroup<'_>>, slot: Slot, slots: &Slots<'_>) -> Result<Option<Slot>> {
-    let directory = cgroup.map(Cgroup::birthplace).transpose()?.flatten();
-    Ok(directory.map(|directory| {
-        slots.fill(slot, directory);
-        slot
-    }))
+impl Role for OneMore<'_> {
+    fn spawn(&mut self, birth: &Spawn<'_>, slots: &mut Slots) -> Result<Spawned> {
+        let spawned = spawn(birth, slots);
+        if let (Err(Unborn::Call(fault)), Some(cgroup), Some(slot)) =
+            (&spawned, &mut self.cgroup, birth.cgroup)
+            && fault.errno == Errno::BUSY
+            && self.follows
+        {
+            cgroup.follow(self.container.state.pid)?;
+            if let Some(directory) = cgroup.birthplace()? {
+                slots.take(slot);
+                slots.fill(slot, directory);
+            }
+            return spawn(birth, slots).map_err(unborn);
+        }
+        spawned.map_err(unborn)
+    }
+
+    fn meet(&mut self, point: Point, child: &Spawned) -> Result<()> {
+        let (Point::Cgroup, Some(cgroup)) = (point, &self.cgroup) else {
+            return Ok(());
+        };
+        if let (Some(manager), Some(unit)) = (self.manager, &self.container.state.unit) {
+            manager.attach(unit, child.pid)?;
+        }
+        cgroup.join(child.pid)
+    }
+
+    fn state(&self) -> (&State, &'static str) {
+        (&self.container.state, RUNNING)
+    }
+
+    /// A process that v1 has frozen ends only when it is thawed.
+    fn reaps(&self) -> bool {
+        let status = self.container.status(&self.facts.cgroups);
+        !(self.facts.cgroups.has_v1() && status.map_or(true, |status| status == PAUSED))
+    }
 }
 
 /// The process that the flags describe, on the ground of the container's own.

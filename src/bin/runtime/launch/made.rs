@@ -4,7 +4,7 @@ use crate::cgroup::systemd::Manager;
 use crate::cgroup::{self, Cgroup};
 use crate::container::{Container, Directory};
 use crate::hooks;
-use crate::process::reap;
+use crate::process;
 use core::cell::Cell;
 use runtime::error::{Result, fail};
 use runtime::facts::Facts;
@@ -12,7 +12,6 @@ use runtime::limits;
 use runtime::limits::systemd::Unit;
 use runtime::state::State;
 use rustix::fd::{AsFd, OwnedFd};
-use syscalls::calls;
 
 /// What has been made so far, so that it can be undone.
 pub struct Made<'a> {
@@ -72,9 +71,8 @@ impl<'a> Made<'a> {
 
     pub fn undo(self) {
         if let Some(child) = &self.child {
-            use syscalls::calls::SIGKILL;
-            let _ = calls::pidfd_send_signal(child.as_fd(), SIGKILL);
-            reap(child.as_fd());
+            process::kill(child.as_fd());
+            process::reap(child.as_fd());
         }
         if self.hooks_ran {
             hooks::run_poststop(&self.state);

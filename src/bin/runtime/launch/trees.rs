@@ -20,10 +20,10 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use syscalls::calls::{self, MountAttr};
 use syscalls::slots::Slots;
 use syscalls::spawn::{Spawn, spawn};
-use syscalls::step::{Lossy, Point, Step};
+use syscalls::step::{Close, Lossy, Point, Step, Steps};
 
 /// Opens what can be missing, before anything is made.
-pub fn open_first(plan: &Plan, slots: &Slots<'_>) -> Result<()> {
+pub fn open_first(plan: &Plan, slots: &Slots) -> Result<()> {
     for open in plan.opens.iter().filter(|open| open.when == When::First) {
         let fd = opened(open)?;
         map_ids(open, fd.as_fd())?;
@@ -127,15 +127,18 @@ fn map(tree: BorrowedFd<'_>, idmap: &Idmap) -> Result<()> {
         IdmapBy::Mappings(mappings) => mappings,
     };
     const NEWUSER: u64 = linux_raw_sys::general::CLONE_NEWUSER as u64;
-    let steps = [Step::Meet(Point::Mappings)];
     let birth = Spawn {
         namespaces: NEWUSER,
         joins: &[],
         time: None,
         cgroup: None,
-        steps: &steps,
+        steps: Steps {
+            first: &[Step::Meet(Point::Mappings)],
+            close: Close::default(),
+            last: &[],
+        },
     };
-    let none = Slots::new(&[]);
+    let none = Slots::new(0);
     let holder = spawn(&birth, &none).map_err(unborn)?;
     let result = (|| {
         mappings::write(wanted, holder.pid, None)?;

@@ -1,0 +1,200 @@
+//! The root file system: how it is attached and entered, and what of it is masked or read-only.
+//! Source: config.md, Root; config-linux.md, Rootfs Mount Propagation, Masked Paths, Readonly Paths.
+
+use super::mounts::{RDONLY, is_bind, mount_point, propagate};
+use super::namespaces::Kind;
+use super::{Builder, When, leak, leak_text, options};
+use crate::error::{Result, fail};
+use alloc::borrow::ToOwned;
+use alloc::format;
+use core::ffi::CStr;
+use linux_raw_sys::general::{MS_PRIVATE, MS_SHARED, MS_SLAVE};
+use syscalls::calls::MountAttr;
+use syscalls::step::{Attributes, Open, Place, Point, Step, Tree};
+
+impl Builder<'_> {
+    /// Propagation, the root, and every mount and device in it.
+    pub fn root(&mut self, cgroup: Option<&str>) -> Result<()> {
+        let rootfs = leak_text(&self.rootfs, "root.path")?;
+        if !self.namespaces.is_new(Kind::Mount) {
+            return self.root_of_others(rootfs);
+        }
+        if let Some(label) = &self.spec.linux.mount_label {
+            self.needs_selinux("linux.mountLabel", label)?;
+        }
+        let wanted = self.spec.linux.rootfs_propagation.as_deref();
+        let field = "linux.rootfsPropagation";
+        let propagation = match wanted.map(|name| (name, options::propagation(name))) {
+            None => None,
+            Some((_, Some(propagation))) => Some(propagation),
+            Some((name, None)) => fail!(
+                "config.json: {field}: expected shared, slave, private or unbindable, found {name:?}"
+            ),
+        };
+        // Nothing of ours goes back to the host unless the spec says so; what happens there comes in.
+        let private = propagation.is_some_and(|(flag, _)| flag == u64::from(MS_PRIVATE));
+        let host = propagate(u64::from(if private { MS_PRIVATE } else { MS_SLAVE }));
+        let everywhere = Attributes {
+            own: MountAttr::NONE,
+            tree: host,
+        };
+        self.steps.push(Step::Attributes(Place::Host, everywhere));
+        // Where the root is shared, what is bound into it keeps its peers on the host. The root itself
+        // becomes shared once it is entered: pivot_root(2) takes no shared one.
+        let shared = propagation.is_some_and(|(flag, _)| flag == u64::from(MS_SHARED));
+        let null = self.slot();
+        self.steps.push(Step::Open(null, Open::NullDevice));
+        // A slash at the end: it must be a directory.
+        let path = leak_text(&format!("{}/", mount_point(&self.rootfs)), "root.path")?;
+        let attributes = match shared {
+            true => Attributes {
+                own: propagate(u64::from(MS_PRIVATE)),
+                tree: MountAttr::NONE,
+            },
+            false => everywhere,
+        };
+        let host = Tree {
+            path,
+            recursive: true,
+            attributes,
+        };
+        let tree = self.tree("root.path".to_owned(), host, None, true)?;
+        // The mounts are planned before the root is attached: they say which trees are copied first.
+        let before = core::mem::take(&mut self.steps);
+        let spec = self.spec;
+        for (n, mount) in spec.mounts.iter().enumerate() {
+            self.mount(&format!("mounts[{n}]"), mount, shared, cgroup)?;
+        }
+        let dev_is_ours = !spec.mounts.iter().any(|m| {
+            mount_point(&m.destination) == "/dev"
+                && options::read(&m.options, "").is_ok_and(|o| is_bind(m, &o))
+        });
+        self.devices(dev_is_ours)?;
+        self.null = Some(null);
+        let mounts = core::mem::replace(&mut self.steps, before);
+        self.steps.append(&mut self.copies);
+        if self.opens.iter().any(|open| open.when == When::Child) {
+            self.steps.push(Step::Meet(Point::Trees));
+        }
+        self.steps.push(Step::Rootfs {
+            tree,
+            path: rootfs,
+            in_place: self.root_in_place(),
+        });
+        self.steps.extend(mounts);
+        Ok(())
+    }
+
+    /// Whether the root lies where its path says until it is entered, and not over the host's: hooks look for it there,
+    /// and where the child copies the host's root, that must have nothing on top.
+    fn root_in_place(&self) -> bool {
+        let hooks = &self.spec.hooks;
+        self.child_sees_the_host()
+            || !(hooks.prestart.is_empty()
+                && hooks.create_runtime.is_empty()
+                && hooks.create_container.is_empty())
+    }
+
+    /// Without a mount namespace of its own the container gets no mounts, and a root that can be written: they would
+    /// stay the host's, or those of whoever is in the namespace that it joins.
+    fn root_of_others(&mut self, rootfs: &'static CStr) -> Result<()> {
+        let linux = &self.spec.linux;
+        for (field, empty) in [
+            ("maskedPaths", linux.masked_paths.is_empty()),
+            ("readonlyPaths", linux.readonly_paths.is_empty()),
+            ("rootfsPropagation", linux.rootfs_propagation.is_none()),
+        ] {
+            if !empty {
+                fail!(
+                    "config.json: linux.{field}: needs a new namespace of type \"mount\" in linux.namespaces"
+                );
+            }
+        }
+        let read_only = self.spec.root.as_ref().is_some_and(|root| root.readonly);
+        for (field, set) in [
+            ("mounts", !self.spec.mounts.is_empty()),
+            ("root.readonly", read_only),
+        ] {
+            if set {
+                self.warnings.push(format!(
+                    "{field} has no effect without a new mount namespace"
+                ));
+            }
+        }
+        self.steps.push(Step::Root(rootfs));
+        Ok(())
+    }
+
+    /// Read-only and masked paths, and the root's own attributes.
+    pub fn paths(&mut self) -> Result<()> {
+        let spec = self.spec;
+        let Some(null) = self.null else { return Ok(()) };
+        let own = MountAttr {
+            set: RDONLY,
+            ..MountAttr::NONE
+        };
+        let read_only = Attributes {
+            own,
+            ..Attributes::NONE
+        };
+        for (mount, path) in core::mem::take(&mut self.read_only) {
+            let place = Place::Kept(mount, path);
+            self.steps.push(Step::Attributes(place, read_only));
+        }
+        for (n, path) in spec.linux.readonly_paths.iter().enumerate() {
+            self.steps.push(Step::Readonly(plain_path(
+                path,
+                &format!("linux.readonlyPaths[{n}]"),
+            )?));
+        }
+        let empty = self.slot();
+        for (n, path) in spec.linux.masked_paths.iter().enumerate() {
+            let path = plain_path(path, &format!("linux.maskedPaths[{n}]"))?;
+            self.steps.push(Step::Mask { path, null, empty });
+        }
+        if spec.root.as_ref().is_some_and(|root| root.readonly) {
+            self.steps.push(Step::Attributes(Place::Root, read_only));
+        }
+        Ok(())
+    }
+
+    /// Into the root, and its propagation.
+    pub fn enter_root(&mut self) -> Result<()> {
+        if !self.namespaces.is_new(Kind::Mount) {
+            self.steps.push(Step::Chroot);
+            return Ok(());
+        }
+        match &self.options.no_pivot {
+            None => self.steps.push(Step::Pivot),
+            Some(hidden) => {
+                let paths = hidden.iter().map(|path| leak_text(path, "mountinfo"));
+                let hidden = leak(paths.collect::<Result<_>>()?);
+                let in_place = self.root_in_place();
+                self.steps.push(Step::MoveRoot { hidden, in_place });
+                self.steps.push(Step::Chroot);
+            }
+        }
+        if let Some((flag, all)) = self
+            .spec
+            .linux
+            .rootfs_propagation
+            .as_deref()
+            .and_then(options::propagation)
+        {
+            let (own, tree) = match all {
+                true => (MountAttr::NONE, propagate(flag)),
+                false => (propagate(flag), MountAttr::NONE),
+            };
+            let attributes = Attributes { own, tree };
+            self.steps.push(Step::Attributes(Place::Root, attributes));
+        }
+        Ok(())
+    }
+}
+
+fn plain_path(path: &str, field: &str) -> Result<&'static CStr> {
+    if !path.starts_with('/') {
+        fail!("config.json: {field}: expected an absolute path, found {path:?}");
+    }
+    leak_text(path, field)
+}

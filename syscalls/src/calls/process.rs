@@ -1,0 +1,232 @@
+//! Processes: the one call that returns twice, the one that does not return, and what a process inherits.
+
+use super::{check, descriptor, exit, number};
+use crate::arch::syscall;
+use alloc::ffi::CString;
+use core::cell::Cell;
+use core::ffi::{CStr, c_char, c_int};
+use core::marker::PhantomData;
+use linux_raw_sys::general::*;
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::io::{Errno, Result};
+use rustix::thread::UnshareFlags;
+
+/// How a process is born: on a copy of everything, its parent gets SIGCHLD when it ends.
+#[derive(Clone, Copy, Default)]
+pub struct Birth<'a> {
+    /// `CLONE_NEW*` of the namespaces that are made with it, and `CLONE_PARENT` where our parent is to be its parent.
+    pub flags: u64,
+    /// The cgroup v2 directory to be born in.
+    pub cgroup: Option<BorrowedFd<'a>>,
+}
+
+/// clone3(2) without shared memory or descriptors. `both` is what each process owns a copy of: `child` gets it in the new
+/// process, which exits with the status it returns, and the caller gets it back after the child's pid in our pid
+/// namespace and a pidfd.
+pub fn fork<T>(
+    birth: Birth<'_>,
+    both: T,
+    child: impl FnOnce(T) -> i32,
+) -> Result<(i32, OwnedFd, T)> {
+    if birth.flags & u64::from(CLONE_FILES) != 0 {
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: the child closes descriptors of its own table alone.
+    unsafe { fork_with_files(birth, both, child) }
+}
+
+/// The same, and allows `CLONE_FILES`.
+///
+/// # Safety
+/// With `CLONE_FILES` the child closes no descriptor that the parent owns.
+pub(crate) unsafe fn fork_with_files<T>(
+    birth: Birth<'_>,
+    both: T,
+    child: impl FnOnce(T) -> i32,
+) -> Result<(i32, OwnedFd, T)> {
+    match clone3(birth)? {
+        None => exit(child(both)),
+        Some((pid, pidfd)) => Ok((pid, pidfd, both)),
+    }
+}
+
+/// Returns twice: nothing in the child.
+fn clone3(birth: Birth<'_>) -> Result<Option<(i32, OwnedFd)>> {
+    if birth.flags & u64::from(CLONE_VM | CLONE_SETTLS) != 0 {
+        return Err(Errno::INVAL);
+    }
+    let mut pidfd: c_int = -1;
+    let orphan = birth.flags & u64::from(CLONE_PARENT) != 0;
+    let args = clone_args {
+        flags: birth.flags | u64::from(CLONE_PIDFD) | birth.cgroup.map_or(0, |_| CLONE_INTO_CGROUP),
+        pidfd: &raw mut pidfd as u64,
+        child_tid: 0,
+        parent_tid: 0,
+        // That of our own parent goes for its new child as well.
+        exit_signal: if orphan { 0 } else { u64::from(SIGCHLD) },
+        stack: 0,
+        stack_size: 0,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: birth.cgroup.map_or(Ok(0), number)?,
+    };
+    // SAFETY: without CLONE_VM the child has its own copy of this stack, and there are no other
+    // threads whose state it could see half-changed.
+    let result = unsafe {
+        syscall(
+            __NR_clone3,
+            [
+                &raw const args as usize,
+                size_of::<clone_args>(),
+                0,
+                0,
+                0,
+                0,
+            ],
+        )
+    };
+    match i32::try_from(check(result)?).map_err(|_| Errno::OVERFLOW)? {
+        0 => Ok(None),
+        // SAFETY: the kernel has just stored a new descriptor there, which nobody else owns.
+        pid => Ok(Some((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))),
+    }
+}
+
+/// One entry of argv or envp: a C string that outlives the array, or the null pointer that ends it.
+///
+/// The text of an entry may change (`from_cells`), so nobody gets a reference to it.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct Arg<'a>(*const c_char, PhantomData<&'a [Cell<u8>]>);
+
+impl<'a> Arg<'a> {
+    /// The end of an array.
+    pub const END: Self = Self(core::ptr::null(), PhantomData);
+
+    pub const fn new(s: &'a CStr) -> Self {
+        Self(s.as_ptr(), PhantomData)
+    }
+
+    /// An entry whose text may still change.
+    ///
+    /// # Safety
+    /// As long as the entry is used, one of the cells is zero.
+    pub(crate) unsafe fn from_cells(cells: &'a [Cell<u8>]) -> Self {
+        Self(cells.as_ptr().cast(), PhantomData)
+    }
+
+    /// What it says now, or `None` for the end.
+    pub fn text(self) -> Option<CString> {
+        // SAFETY: a pointer to a string that lives for 'a and has a zero byte; nothing changes it before the
+        // copy is made.
+        (!self.0.is_null()).then(|| unsafe { CStr::from_ptr(self.0) }.into())
+    }
+}
+
+/// execve(2). Returns only when it fails; an array that does not end with `Arg::END` is EFAULT.
+pub fn execve(path: &CStr, argv: &[Arg<'_>], envp: &[Arg<'_>]) -> Errno {
+    if !argv.last().is_some_and(|a| a.0.is_null()) || !envp.last().is_some_and(|a| a.0.is_null()) {
+        return Errno::FAULT;
+    }
+    // SAFETY: both arrays hold pointers to strings that live, and end with a null pointer.
+    let result = unsafe {
+        syscall(
+            __NR_execve,
+            [
+                path.as_ptr() as usize,
+                argv.as_ptr() as usize,
+                envp.as_ptr() as usize,
+                0,
+                0,
+                0,
+            ],
+        )
+    };
+    Errno::from_raw_os_error(-result as i32)
+}
+
+/// unshare(2) of namespaces (`CLONE_NEW*`).
+pub fn unshare(flags: UnshareFlags) -> Result<()> {
+    if flags.contains(UnshareFlags::FILES) {
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: the table of descriptors stays the one that every owner of a descriptor means.
+    unsafe { rustix::thread::unshare_unsafe(flags) }
+}
+
+/// The user namespace that owns another namespace (NS_GET_USERNS, ioctl_nsfs(2)); EPERM where it lies outside
+/// our own and what is below it.
+pub fn owner_of_namespace(namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
+    const NS_GET_USERNS: usize = 0xb701; // include/uapi/linux/nsfs.h
+    let namespace = namespace.as_raw_fd() as usize;
+    // SAFETY: takes no argument, and returns a new descriptor.
+    unsafe { descriptor(syscall(__NR_ioctl, [namespace, NS_GET_USERNS, 0, 0, 0, 0])) }
+}
+
+/// personality(2): sets the execution domain.
+pub fn personality(persona: u32) -> Result<()> {
+    // SAFETY: takes a number.
+    check(unsafe { syscall(__NR_personality, [persona as usize, 0, 0, 0, 0, 0]) })?;
+    Ok(())
+}
+
+/// ioprio_set(2) for the calling process; `priority` is class << 13 | level.
+pub fn ioprio_set(priority: u32) -> Result<()> {
+    const IOPRIO_WHO_PROCESS: usize = 1; // include/uapi/linux/ioprio.h
+    // SAFETY: takes numbers.
+    check(unsafe {
+        syscall(
+            __NR_ioprio_set,
+            [IOPRIO_WHO_PROCESS, 0, priority as usize, 0, 0, 0],
+        )
+    })?;
+    Ok(())
+}
+
+/// set_mempolicy(2); `mode` holds the flags as well, `nodes` is a mask of which nothing is a null pointer.
+pub fn set_mempolicy(mode: u32, nodes: &[u64]) -> Result<()> {
+    let (pointer, bits) = match nodes {
+        [] => (core::ptr::null(), 0),
+        // The kernel counts one bit less than it is told.
+        nodes => (nodes.as_ptr(), nodes.len() * 64 + 1),
+    };
+    // SAFETY: the mask lives until the call returns, and the kernel reads no more than `bits` says.
+    check(unsafe {
+        syscall(
+            __NR_set_mempolicy,
+            [mode as usize, pointer as usize, bits, 0, 0, 0],
+        )
+    })?;
+    Ok(())
+}
+
+/// `struct sched_attr` (include/uapi/linux/sched/types.h): policy, nice, priorities and deadlines in ns.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct SchedAttr {
+    pub size: u32,
+    pub policy: u32,
+    pub flags: u64,
+    pub nice: i32,
+    pub priority: u32,
+    pub runtime: u64,
+    pub deadline: u64,
+    pub period: u64,
+}
+
+/// sched_setattr(2) for the calling thread.
+pub fn sched_setattr(attr: &SchedAttr) -> Result<()> {
+    let attr = SchedAttr {
+        size: size_of::<SchedAttr>() as u32,
+        ..*attr
+    };
+    // SAFETY: the kernel reads as many bytes as `size` says.
+    check(unsafe {
+        syscall(
+            __NR_sched_setattr,
+            [0, &raw const attr as usize, 0, 0, 0, 0],
+        )
+    })?;
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! The end of the walk: everything but the channel is closed, the wait for `start`, the filter, the identity, the exec.
+//! Whatever is called here may be called under the container's filter.
+
+use super::program::exec_first;
+use super::{Reports, Walked, identity, settings};
+use crate::calls;
+use crate::report::{At, Call, Kind};
+use crate::step::{Filter, LastStep};
+use rustix::event::{PollFd, PollFlags};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{Shutdown, SocketFlags};
+
+/// The system calls that the code below makes from the load of a filter to the exec, where that comes before the wait for
+/// `start`, and after an exec that fails. What startContainer hooks call is not among them. A test compares this list
+/// with what the child is seen to call.
+pub const CALLS_UNDER_A_FILTER: &[&str] = &[
+    "accept4",
+    "capset",
+    "close",
+    "execve",
+    "exit_group",
+    "fstatfs",
+    "newfstatat",
+    "openat2",
+    "ppoll",
+    "prctl",
+    "pread64",
+    "prlimit64",
+    "read",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "sendto",
+    "setgroups",
+    "setresgid",
+    "setresuid",
+    "shutdown",
+    "signalfd4",
+];
+
+/// What the child holds once everything else is closed.
+pub struct Last {
+    /// The socket that `start` connects to, and the locked file that says that we wait.
+    pub listener: Option<[OwnedFd; 2]>,
+    pub reports: Reports,
+}
+
+impl Last {
+    pub fn walk(mut self, steps: &[LastStep<'_>]) -> ! {
+        for step in steps {
+            if let Err(fault) = self.obey(step) {
+                let program = match step {
+                    LastStep::Execute(execute) => Some(&execute.program),
+                    _ => None,
+                };
+                self.reports.fail(step, fault, program)
+            }
+            self.reports.step += 1;
+        }
+        calls::exit(1)
+    }
+
+    fn obey(&mut self, step: &LastStep<'_>) -> Walked {
+        match step {
+            LastStep::Wait => self.wait_for_start(),
+            LastStep::Seccomp(filter) => self.load(filter),
+            LastStep::Become(identity) => identity::become_user(identity),
+            LastStep::Set(setting) => settings::set(setting),
+            LastStep::Hooks(hooks) => self.reports.run_hooks(hooks),
+            LastStep::Ready => self.reports.send(Kind::Ready, 0),
+            LastStep::Execute(program) => Err(exec_first(program)),
+        }
+    }
+
+    /// Waits on the container's socket until somebody connects and says a byte; reports go there then.
+    fn wait_for_start(&mut self) -> Walked {
+        let [listener, _waiting] = self.listener.take().ok_or(Errno::BADF).at(Call::none)?;
+        // The parent of `create` waits for the end of this channel, and is done then.
+        rustix::net::shutdown(&self.reports.channel, Shutdown::Write).at(Call::shutdown)?;
+        let signals = calls::signalfd(calls::stopping_signals()).at(Call::signalfd4)?;
+        loop {
+            // The first process of a pid namespace hears only what it listens to, and whoever asks it to end means it.
+            let watch = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+            let mut fds = [watch(listener.as_fd()), watch(signals.as_fd())];
+            rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None)).at(Call::poll)?;
+            if let Some(signal) = calls::next_signal(signals.as_fd()) {
+                calls::exit(128 + signal);
+            }
+            let peer = rustix::io::retry_on_intr(|| {
+                rustix::net::accept_with(&listener, SocketFlags::CLOEXEC)
+            })
+            .at(Call::accept4)?;
+            let mut byte = [0u8; 1];
+            // One that leaves without a word was only looking.
+            if let Ok(1) = rustix::io::retry_on_intr(|| rustix::io::read(&peer, &mut byte[..])) {
+                self.reports.channel = peer;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Loads a filter. One with a listener is told of before: what may be called after it, nobody knows, so
+    /// the parent fetches the listener by its number, which is that of the lowest free descriptor.
+    fn load(&self, filter: &Filter<'_>) -> Walked {
+        if filter.flags & calls::NEW_LISTENER == 0 {
+            let loaded = calls::seccomp(filter.program, filter.flags);
+            return loaded.map(drop).at(Call::seccomp);
+        }
+        let channel = &self.reports.channel;
+        let probe = rustix::io::fcntl_dupfd_cloexec(channel, 0).at(Call::seccomp)?;
+        let number = probe.as_raw_fd();
+        drop(probe);
+        self.reports.send(Kind::Listener, number)?;
+        let listener = calls::seccomp(filter.program, filter.flags).at(Call::seccomp)?;
+        let mut byte = [0u8; 1];
+        let heard = rustix::io::retry_on_intr(|| rustix::io::read(channel, &mut byte[..]));
+        // It closes on exec, without a call that the filter would see.
+        core::mem::forget(listener);
+        match heard.at(Call::recv)? {
+            0 => calls::exit(1),
+            _ => Ok(()),
+        }
+    }
+}
