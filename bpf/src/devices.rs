@@ -84,7 +84,7 @@ enum Label {
 #[derive(Default)]
 struct Assembler {
     program: Vec<Instruction>,
-    /// Where the jumps to each label stand, by the label.
+    /// The positions of the jumps to each label, by label.
     jumps: [Vec<usize>; 3],
 }
 
@@ -118,7 +118,7 @@ impl Assembler {
 /// Compiles the rules in the order of config.json. Returns `None` if they do not fit into one program.
 pub fn compile_devices(rules: &[DeviceRule]) -> Option<Vec<Instruction>> {
     let mut asm = Assembler::default();
-    // struct bpf_cgroup_dev_ctx: access_type (what is asked for above 16 bits of kind), major, minor.
+    // struct bpf_cgroup_dev_ctx: access_type (requested bits above 16 bits of kind), major, minor.
     asm.push(LOAD_WORD, KIND, CONTEXT, 0, 0);
     asm.push(MOVE_REGISTER, ACCESS, KIND, 0, 0);
     asm.push(SHIFT_RIGHT, ACCESS, 0, 0, 16);

@@ -287,7 +287,7 @@ fn the_kernel_agrees_with_the_evaluator() {
             assert_eq!(found, expected, "{name}: {probe:x?}\n{profile:#?}");
             executed += usize::from(found == PASSED);
         }
-        // Each death takes a process, so a few of them will do.
+        // Each death takes a process of its own, so a few have to do.
         for _ in 0..deadly.len().min(12) {
             let deadly = **random.pick(&deadly);
             match probe(&program, &[deadly], &shared) {

@@ -201,7 +201,7 @@ fn libseccomp_agrees_on_one_rule_per_call_and_on_equality() {
                 }
             })
             .collect();
-        // A permissive default: libseccomp has no answer of its own for calls newer than the profile.
+        // The default is permissive, because libseccomp has no rule for calls newer than the profile.
         let default = if random.once_in(4) {
             Action::Trace(9)
         } else {
@@ -260,7 +260,7 @@ fn libseccomp_agrees_on_one_rule_per_call_and_on_equality() {
             .iter()
             .map(|args| args.map(|arg| u64::from(arg as u32)))
             .collect();
-        // libseccomp compares all of ipc's first argument, though the kernel keeps a version in the upper half.
+        // libseccomp compares the whole first argument of ipc, although the kernel keeps a version in its upper half.
         let (ipc, others): (Vec<u32>, Vec<u32>) =
             numbers.iter().partition(|number| **number == 117);
         compare(&ours, &theirs, Arch::X86, &others, &narrow, &profile);

@@ -25,7 +25,7 @@ fn numbers() -> Vec<u32> {
         .collect()
 }
 
-/// Compares the program with the evaluator and gives back how many calls were asked about.
+/// Compares the program with the evaluator. Returns the number of calls compared.
 fn compare(what: &str, profile: &OwnedProfile, random: &mut Random, numbers: &[u32]) -> u64 {
     let program = profile.compile();
     let evaluator = Evaluator::new(profile);
@@ -78,7 +78,7 @@ fn compare(what: &str, profile: &OwnedProfile, random: &mut Random, numbers: &[u
             ask(call(token, *random.pick(numbers), *random.pick(&arguments)));
         }
     }
-    // The calls with conditions, with everything that could matter to them.
+    // The calls with conditions, with every argument that could make a difference.
     let conditional = profile
         .rules
         .iter()
