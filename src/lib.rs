@@ -20,3 +20,4 @@ mod rooms;
 pub mod signal;
 pub mod spec;
 pub mod state;
+pub mod stats;

@@ -3,6 +3,7 @@
 
 mod affinity;
 mod cgroup;
+mod describe;
 mod devices;
 mod hooks;
 mod identity;
@@ -33,8 +34,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 use hooks::Hooks;
-pub use namespaces::names_of;
-use namespaces::{Kind, Namespaces};
+use namespaces::{Kind, Namespaces, names_of};
 pub use security::{compiled, with_profile, word};
 use syscalls::calls::Arg;
 use syscalls::slots::Slot;

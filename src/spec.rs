@@ -12,6 +12,9 @@ mod linux;
 mod process;
 mod resources;
 mod seccomp;
+pub mod template;
+#[cfg(test)]
+mod tests;
 
 use alloc::borrow::Cow;
 use alloc::string::String;

@@ -4,7 +4,6 @@
 
 mod apparmor_systemd;
 mod attacks;
-mod bad_specs;
 mod callers;
 mod cgroup;
 mod checkpoint;

@@ -364,12 +364,6 @@ impl Bundle {
         self.state()["pid"].as_i64().unwrap() as i32
     }
 
-    /// `text` with this test's own paths and ids replaced, for golden files.
-    pub fn without_own_names(&self, text: &str) -> String {
-        text.replace(self.dir.to_str().unwrap(), "DIR")
-            .replace(&self.id, "ID")
-    }
-
     // --- what is left ----------------------------------------------------------------------------------------------------
 
     /// The container's cgroup directory in every hierarchy that has one.

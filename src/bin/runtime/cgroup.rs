@@ -296,7 +296,7 @@ pub fn update(
 /// The time limit for a cgroup to freeze or thaw, in seconds.
 const PATIENCE: u32 = 10;
 
-/// Freezes or thaws every process of the cgroup. Returns once that is done.
+/// Stops every process of the cgroup where it is, or lets them go on; back when that is so.
 pub fn freeze(cgroups: &Cgroups, path: &str, frozen: bool) -> Result<()> {
     match cgroups {
         Cgroups::V2 => v2::freeze(path, frozen),
@@ -570,7 +570,7 @@ pub fn kill(cgroups: &Cgroups, path: &str) -> Result<()> {
     };
     let mut pids = processes(cgroups, path)?;
     if pids.len() > 1 {
-        // Frozen processes cannot fork to escape the kill.
+        // Frozen, none of them can fork away from us meanwhile.
         let _ = v1::freeze(hierarchies, path, true);
         pids = processes(cgroups, path)?;
     }

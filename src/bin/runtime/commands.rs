@@ -11,7 +11,6 @@ mod pause;
 mod ps;
 mod restore;
 mod seccomp;
-mod spec;
 mod start;
 mod state;
 mod update;
@@ -23,6 +22,7 @@ use alloc::format;
 use runtime::cli::{self, Command};
 use runtime::error::{During, Result, fail};
 use runtime::facts::{Cgroups, join};
+use runtime::spec::template;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -54,11 +54,11 @@ pub fn run(command: &Command<'_>, context: &Context<'_>) -> Result<i32> {
 fn write_spec(context: &Context<'_>, args: &cli::Spec<'_>) -> Result<i32> {
     let euid = context.start.euid();
     let rootless = args.rootless.then(|| (euid, context.start.egid()));
-    let text = spec::default_spec(host::cgroups()? == Cgroups::V2, rootless);
+    let text = template::default_spec(host::cgroups()? == Cgroups::V2, rootless);
     let path = join(args.bundle.unwrap_or("."), "config.json");
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     match rustix::fs::openat(CWD, path.as_str(), flags, Mode::from_raw_mode(0o666)) {
-        Err(Errno::EXIST) => fail!("{}", spec::EXISTS),
+        Err(Errno::EXIST) => fail!("{}", template::EXISTS),
         file => {
             let written = file.and_then(|file| files::write_all(&file, text.as_bytes()));
             written.during(|| format!("cannot write {path}"))?;

@@ -267,7 +267,7 @@ pub struct Container {
     pub state: State,
 }
 
-/// How long to wait, in `delete`, for a process that was just sent a signal other than SIGKILL.
+/// How long a process may take to end that was sent another signal than KILL, right before `delete`.
 const MOMENT: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
@@ -345,7 +345,7 @@ impl Container {
         }
     }
 
-    /// Pauses or resumes every process. If pausing fails, the processes keep running.
+    /// Pauses or resumes every process; a pause that fails leaves them running.
     pub fn freeze(&self, cgroups: &Cgroups, frozen: bool) -> Result<()> {
         cgroup::freeze(cgroups, self.cgroup()?, frozen).map_err(|error| {
             let verb = if frozen { "pause" } else { "resume" };
@@ -409,7 +409,7 @@ impl Container {
         let sent = syscalls::calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
         if let Some(path) = &self.state.cgroup {
             let cgroups = host::cgroups()?;
-            // A security module may prevent signals. It does not apply to the kernel's own kill.
+            // A security module may keep signals from a process; the kernel's own kill is not asked.
             if sent.is_err() {
                 cgroup::kill(&cgroups, path)?;
             }
@@ -421,7 +421,7 @@ impl Container {
         };
         if !process::ends_within(pidfd.as_fd(), &PATIENCE)? {
             fail!(
-                "cannot stop container {:?}: process {} {how}",
+                "container {:?} does not end: process {} {how}",
                 self.id(),
                 self.state.pid
             )

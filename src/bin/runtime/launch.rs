@@ -15,12 +15,10 @@ use crate::sd_notify::{self, Ready};
 use crate::socket::PidfdSocket;
 use crate::{container, hooks, mappings, oom, seccomp_agent, signal, socket};
 use alloc::format;
-use alloc::string::{String, ToString};
-use alloc::vec::Vec;
+use alloc::string::ToString;
 use core::cell::Cell;
 use runtime::error::{During, Error, Result, fail};
 use runtime::facts::Facts;
-use runtime::limits;
 use runtime::plan::Plan;
 use runtime::state::{self, State};
 use rustix::event::{PollFd, PollFlags};
@@ -34,7 +32,7 @@ use syscalls::calls;
 use syscalls::report::{Fault, Kind, Report, Text};
 use syscalls::slots::{Slot, Slots};
 use syscalls::spawn::{Spawn, Spawned, spawn};
-use syscalls::step::{LastStep, Lossy, Open, Point, Setting, Step};
+use syscalls::step::{LastStep, Open, Point, Setting, Step};
 
 pub use made::{Made, enter};
 use why::{died, no_tree};
@@ -521,49 +519,7 @@ pub fn told(plan: &Plan, context: &Context<'_>) {
     let log = context.log();
     plan.warnings.iter().for_each(|text| log.warning(text));
     if context.globals.debug {
-        shown(plan).lines().for_each(|line| log.debug(line.trim()));
+        let text = plan.describe();
+        text.lines().for_each(|line| log.debug(line.trim()));
     }
-}
-
-/// Steps and what they open, one a line: `--dry-run`.
-pub fn shown(plan: &Plan) -> String {
-    let mut lines: Vec<String> = Vec::new();
-    if let Some(limits::Cgroup { path, unit, .. }) = &plan.cgroup {
-        lines.push(match unit {
-            Some(unit) => format!(
-                "have systemd start the unit {} in the cgroup {path}",
-                unit.name
-            ),
-            None => format!("make the cgroup {path}"),
-        });
-    }
-    for join in &plan.joins {
-        lines.push(format!(
-            "join the {} namespace {}",
-            join.name,
-            Lossy(join.path)
-        ));
-    }
-    let names = runtime::plan::names_of(plan.namespaces);
-    lines.push(format!("clone with new namespaces: {names}"));
-    if let Some(mappings) = &plan.mappings {
-        for (kind, map) in [("uids", &mappings.uid), ("gids", &mappings.gid)] {
-            let helper = if map.helped {
-                " (by newuidmap or newgidmap)"
-            } else {
-                ""
-            };
-            let map = map.text.trim_end().replace('\n', ", ");
-            lines.push(format!("map {kind} {map}{helper}"));
-        }
-    }
-    if let Some(value) = plan.oom_score_adj {
-        lines.push(format!("set oom_score_adj {value}"));
-    }
-    lines.extend(plan.walk().iter().map(|step| format!("{step:#}")));
-    lines
-        .iter()
-        .enumerate()
-        .map(|(n, line)| format!("{:3} {line}\n", n + 1))
-        .collect()
 }

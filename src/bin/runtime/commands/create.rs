@@ -2,7 +2,7 @@
 
 use crate::cgroup::systemd::Manager;
 use crate::context::Context;
-use crate::launch::{Launched, Request, launch, shown, told};
+use crate::launch::{Launched, Request, launch, told};
 use crate::socket::PidfdSocket;
 use crate::{commands, console, files, hooks, host, log, process, seal};
 use alloc::format;
@@ -170,7 +170,7 @@ fn begin(
     } = planned(context, id, args, mode, preserve_fds)?;
     if dry {
         plan.warnings.iter().for_each(|warning| log::warn(warning));
-        return commands::print(&shown(&plan)).map(|_| None);
+        return commands::print(&plan.describe()).map(|_| None);
     }
     let request = Request {
         config: text,

@@ -1,0 +1,60 @@
+//! A plan in words: `run --dry-run`, the debug log, and the golden files of the unit tests.
+
+use super::{Plan, names_of};
+use crate::limits::Cgroup;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use syscalls::step::Lossy;
+
+impl Plan {
+    /// What the parent and the child do, one numbered line each.
+    pub fn describe(&self) -> String {
+        let lines = self.lines().into_iter().enumerate();
+        lines
+            .map(|(n, line)| format!("{:3} {line}\n", n + 1))
+            .collect()
+    }
+
+    /// The same lines without their numbers.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        if let Some(Cgroup { path, unit, .. }) = &self.cgroup {
+            lines.push(match unit {
+                Some(unit) => format!(
+                    "have systemd start the unit {} in the cgroup {path}",
+                    unit.name
+                ),
+                None => format!("make the cgroup {path}"),
+            });
+        }
+        for join in &self.joins {
+            lines.push(format!(
+                "join the {} namespace {}",
+                join.name,
+                Lossy(join.path)
+            ));
+        }
+        if let Some(offsets) = self.time {
+            let offsets = offsets.to_string_lossy().trim_end().replace('\n', ", ");
+            lines.push(format!("make a time namespace ({offsets})"));
+        }
+        let names = names_of(self.namespaces);
+        lines.push(format!("clone with new namespaces: {names}"));
+        if let Some(mappings) = &self.mappings {
+            for (kind, map) in [("uids", &mappings.uid), ("gids", &mappings.gid)] {
+                let helper = match map.helped {
+                    true => " (by newuidmap or newgidmap)",
+                    false => "",
+                };
+                let map = map.text.trim_end().replace('\n', ", ");
+                lines.push(format!("map {kind} {map}{helper}"));
+            }
+        }
+        if let Some(value) = self.oom_score_adj {
+            lines.push(format!("set oom_score_adj {value}"));
+        }
+        lines.extend(self.walk().iter().map(|step| format!("{step:#}")));
+        lines
+    }
+}
