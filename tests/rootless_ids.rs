@@ -10,7 +10,7 @@ runtime_tests::tests![
     subordinate_ids_are_mapped_by_the_helpers,
     with_subordinate_ids_the_callers_groups_are_dropped,
     one_map_alone_may_need_its_helper,
-    the_helpers_get_nothing_but_stdio,
+    the_helpers_inherit_only_stdio,
     a_helpers_refusal_is_reported_in_its_own_words,
     a_missing_helper_is_named,
     additional_groups_are_refused_if_setgroups_is_denied,
@@ -114,7 +114,7 @@ fn with_helper(b: &Bundle, script: &str) -> String {
     format!("PATH={}:/usr/bin:/bin", dir.display())
 }
 
-fn the_helpers_get_nothing_but_stdio() {
+fn the_helpers_inherit_only_stdio() {
     let b = subordinate();
     let log = b.text("run/log");
     let path = with_helper(
