@@ -74,7 +74,7 @@ object! {
 /// The state as defined by the OCI spec, for `state`, `list` and the stdin of hooks (runtime.md, State).
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Shown<'a> {
+pub struct OciState<'a> {
     pub oci_version: &'a str,
     pub id: &'a str,
     pub pid: i32,
@@ -96,8 +96,8 @@ impl State {
         crate::spec::json::read(file, json)
     }
 
-    pub fn shown<'a>(&'a self, status: &'a str) -> Shown<'a> {
-        Shown {
+    pub fn oci_state<'a>(&'a self, status: &'a str) -> OciState<'a> {
+        OciState {
             oci_version: &self.oci_version,
             id: &self.id,
             pid: if status == STOPPED { 0 } else { self.pid },
@@ -272,10 +272,10 @@ mod tests {
     fn a_stopped_container_has_pid_0() {
         let state = State::parse("state.json", OLD.as_bytes()).unwrap();
         assert_eq!(
-            serde_json::to_string(&state.shown(STOPPED)).unwrap(),
+            serde_json::to_string(&state.oci_state(STOPPED)).unwrap(),
             r#"{"ociVersion":"1.2.0","id":"box","pid":0,"status":"stopped","bundle":"/b","rootfs":"/b/r","created":"t"}"#
         );
-        assert_eq!(state.shown(RUNNING).pid, 7);
+        assert_eq!(state.oci_state(RUNNING).pid, 7);
     }
 
     #[test]
