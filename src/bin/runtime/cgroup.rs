@@ -443,7 +443,7 @@ fn remove_directory(directory: &str) -> Result<()> {
                 ));
             }
         }
-        pause(100_000 << (attempt / 20).min(8));
+        sleep(100_000 << (attempt / 20).min(8));
     }
     let left = match open(directory).and_then(|opened| members(opened.as_fd())) {
         Ok(pids) if !pids.is_empty() => {
@@ -482,7 +482,7 @@ fn open_below(directory: BorrowedFd<'_>, name: &str) -> Result<Option<OwnedFd>> 
     }
 }
 
-fn pause(nanoseconds: i64) {
+fn sleep(nanoseconds: i64) {
     let _ = rustix::thread::nanosleep(&rustix::time::Timespec {
         tv_sec: 0,
         tv_nsec: nanoseconds,

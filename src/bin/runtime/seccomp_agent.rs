@@ -64,11 +64,11 @@ fn take(pidfd: BorrowedFd<'_>, number: i32) -> Result<OwnedFd> {
             Ok(_) | Err(Errno::BADF) => {}
             Err(errno) => return Err(Error::from_errno("cannot take the seccomp listener", errno)),
         }
-        let pause = rustix::time::Timespec {
+        let millisecond = rustix::time::Timespec {
             tv_sec: 0,
             tv_nsec: 1_000_000,
         };
-        let _ = rustix::thread::nanosleep(&pause);
+        let _ = rustix::thread::nanosleep(&millisecond);
     }
     fail!("cannot take the seccomp listener: the filter was not loaded in time")
 }
