@@ -140,7 +140,7 @@ fn watch(
         });
         match rustix::event::poll(&mut fds, jail.then_some(&BRIEF)) {
             Ok(0) => {
-                jail::install()?;
+                jail::enter()?;
                 jail = false;
                 continue;
             }

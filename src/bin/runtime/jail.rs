@@ -50,7 +50,7 @@ const NEEDED: [&str; 36] = [
 ];
 
 /// Installs the filter in this process, permanently.
-pub fn install() -> Result<()> {
+pub fn enter() -> Result<()> {
     let rules = [Rule {
         names: &NEEDED,
         action: Action::Allow,
