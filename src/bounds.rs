@@ -12,47 +12,19 @@ const LINES_OF_A_FILE: usize = 600;
 const LINES_OF_A_FUNCTION: usize = 70;
 const PARAMETERS: usize = 5;
 /// A long function may be one flat `match`, whose arms are no longer than this.
-const LINES_OF_AN_ARM: usize = 8;
+const LINES_OF_AN_ARM: usize = 10;
 
 /// Files that are beyond a bound and are being split. Take a file out once it keeps the bounds: the test says when. The list is
 /// meant to be empty.
 const EXCEPTIONS: &[&str] = &[
-    "bpf/src/devices.rs",
-    "bpf/src/explain.rs",
-    "bpf/tests/kernel.rs",
-    "bpf/tests/oracles.rs",
-    "bpf/tests/profile.rs",
-    "bpf/tests/properties.rs",
     "src/bin/runtime/cgroup/stats.rs",
-    "src/bin/runtime/commands/checkpoint.rs",
-    "src/bin/runtime/commands/exec.rs",
-    "src/bin/runtime/commands/restore.rs",
-    "src/bin/runtime/launch/why.rs",
-    "src/bin/runtime/program.rs",
-    "src/limits/systemd.rs",
     "src/plan.rs",
-    "src/plan/cgroup.rs",
     "src/plan/mounts.rs",
-    "src/plan/security.rs",
-    "src/plan/tests.rs",
     "syscalls/src/calls.rs",
-    "syscalls/src/hook.rs",
     "syscalls/src/spawn.rs",
     "syscalls/src/step.rs",
-    "syscalls/src/walk.rs",
     "syscalls/src/walk/console.rs",
-    "syscalls/src/walk/paths.rs",
-    "tests/attacks.rs",
     "tests/bad_specs.rs",
-    "tests/callers.rs",
-    "tests/contract.rs",
-    "tests/exec.rs",
-    "tests/mounts.rs",
-    "tests/oci-spec/src/random.rs",
-    "tests/resources.rs",
-    "tests/rootless.rs",
-    "tests/support/machine.rs",
-    "tests/systemd.rs",
 ];
 
 /// Every Rust source file below a directory.

@@ -21,16 +21,13 @@ runtime_tests::tests![
     a_success_writes_nothing_to_the_log_and_nothing_to_stderr,
     the_text_log_has_the_error_too,
     the_pid_file_is_decimal_without_newline_and_renamed_into_place,
-    the_spec_command_writes_the_default_config,
-    the_spec_command_does_not_overwrite,
-    the_default_bundle_runs_on_a_busybox_root,
     features_say_what_engines_look_for,
     a_backtrace_variable_changes_nothing,
     a_closed_stdout_or_stderr_does_not_confuse_us,
     state_and_list_do_not_need_a_state_directory,
     two_roots_may_hold_the_same_id,
     the_umask_of_the_caller_does_not_change_what_we_make,
-    a_hook_phrase_never_contains_dockers_words_by_accident,
+    a_hook_phrase_never_contains_dockers_words_by_accident
 ];
 
 fn the_file_is_static_without_interpreter_or_dynamic_section() {
@@ -375,144 +372,6 @@ fn the_pid_file_is_decimal_without_newline_and_renamed_into_place() {
     b.delete(&["--force"]).ok();
     b.launch("create", &["--pid-file", "here"]).dir(&b.dir).ok();
     assert_eq!(b.read("here"), b.pid().to_string());
-}
-
-fn the_spec_command_writes_the_default_config() {
-    let b = Bundle::empty();
-    b.call(&["spec"]).dir(b.path()).ok().prints("");
-    let text = fs::read_to_string(b.path().join("config.json")).unwrap();
-    let spec: Value = serde_json::from_str(&text).unwrap();
-    assert!(spec["ociVersion"].as_str().unwrap().starts_with("1."));
-    assert_eq!(spec["process"]["terminal"], true);
-    assert_eq!(spec["process"]["user"], json!({"uid": 0, "gid": 0}));
-    assert_eq!(spec["process"]["args"], json!(["sh"]));
-    assert_eq!(
-        spec["process"]["env"],
-        json!([
-            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "TERM=xterm"
-        ])
-    );
-    assert_eq!(spec["process"]["cwd"], "/");
-    let capabilities = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
-    assert_eq!(
-        spec["process"]["capabilities"],
-        json!({"bounding": capabilities, "effective": capabilities, "permitted": capabilities})
-    );
-    assert_eq!(
-        spec["process"]["rlimits"],
-        json!([{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}])
-    );
-    assert_eq!(spec["process"]["noNewPrivileges"], true);
-    assert_eq!(spec["root"], json!({"path": "rootfs", "readonly": true}));
-    let destinations: Vec<&str> = spec["mounts"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|m| m["destination"].as_str().unwrap())
-        .collect();
-    assert_eq!(
-        destinations,
-        [
-            "/proc",
-            "/dev",
-            "/dev/pts",
-            "/dev/shm",
-            "/dev/mqueue",
-            "/sys",
-            "/sys/fs/cgroup"
-        ]
-    );
-    assert_eq!(
-        spec["linux"]["resources"],
-        json!({"devices": [{"allow": false, "access": "rwm"}]})
-    );
-    let kinds: Vec<&str> = spec["linux"]["namespaces"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|n| n["type"].as_str().unwrap())
-        .collect();
-    // A cgroup namespace is written on a pure-v2 host only.
-    assert_eq!(
-        kinds
-            .iter()
-            .copied()
-            .filter(|k| *k != "cgroup")
-            .collect::<Vec<_>>(),
-        ["pid", "network", "ipc", "uts", "mount"]
-    );
-    assert_eq!(kinds.contains(&"cgroup"), host::hierarchies().len() == 1);
-    for masked in [
-        "/proc/acpi",
-        "/proc/kcore",
-        "/proc/keys",
-        "/proc/latency_stats",
-        "/proc/timer_list",
-        "/proc/sched_debug",
-        "/proc/scsi",
-        "/sys/firmware",
-    ] {
-        assert!(
-            spec["linux"]["maskedPaths"]
-                .as_array()
-                .unwrap()
-                .contains(&json!(masked)),
-            "{masked}"
-        );
-    }
-    for path in [
-        "/proc/bus",
-        "/proc/fs",
-        "/proc/irq",
-        "/proc/sys",
-        "/proc/sysrq-trigger",
-    ] {
-        assert!(
-            spec["linux"]["readonlyPaths"]
-                .as_array()
-                .unwrap()
-                .contains(&json!(path)),
-            "{path}"
-        );
-    }
-}
-
-fn the_spec_command_does_not_overwrite() {
-    let b = Bundle::empty();
-    fs::write(b.path().join("config.json"), "mine").unwrap();
-    b.call(&["spec", "--bundle"])
-        .arg(b.path())
-        .output()
-        .fails(&["config.json", "exist"]);
-    assert_eq!(
-        fs::read_to_string(b.path().join("config.json")).unwrap(),
-        "mine"
-    );
-}
-
-fn the_default_bundle_runs_on_a_busybox_root() {
-    use runtime_tests::terminal::Terminal;
-    for pure_v2 in [false, true] {
-        let mut b = Bundle::new();
-        if pure_v2 {
-            b.in_pure_v2();
-        }
-        b.call(&["spec", "--bundle"]).arg(b.path()).ok();
-        let (mut terminal, slave) = Terminal::open();
-        let run = b.call(&["run", "--bundle"]).arg(b.path()).arg(&b.id);
-        let running = run
-            .through(["setsid", "--ctty", "--wait"])
-            .stdio(&slave)
-            .spawn();
-        drop(slave);
-        terminal.expect("# ");
-        terminal.send("echo $((6 * 7)) $(id -u) $(hostname); exit 9\n");
-        let text = terminal.read_all();
-        assert!(text.contains("42 0 "), "{text:?}");
-        running.wait().ends(9);
-        b.left_nothing();
-    }
 }
 
 fn features_say_what_engines_look_for() {

@@ -1,5 +1,5 @@
-//! Attacks on exec by a hostile container, and mistakes of its caller: terminals that are not the container's own,
-//! the caller's keyring and terminal. Attacks through descriptors, capabilities and the binary are in exec.rs.
+//! What a hostile container or a careless caller could make of exec: terminals that are not the container's own, the
+//! caller's keyring and terminal. Capabilities are in exec_identity.rs; descriptors and the binary itself in exec.rs.
 
 use runtime_tests::terminal::Terminal;
 use runtime_tests::{Bundle, Cmd, Running, host, json};

@@ -2,14 +2,18 @@
 //! Run as root with `cargo test -p runtime-tests`. `RUNTIME=/path` tests another binary than the release build.
 //! `RUNTIME_ONLY` is a list of prefixes, separated by spaces: only tests whose names start with one of them run.
 
+mod answers;
 mod apparmor_systemd;
 mod attacks;
+mod attacks_paths;
+mod binds;
 mod callers;
 mod cgroup;
 mod checkpoint;
 mod checkpoint_systemd;
 mod containerd;
 mod contract;
+mod device_rules;
 mod devices;
 mod docker;
 mod docker_systemd;
@@ -17,13 +21,18 @@ mod engines;
 mod errors;
 mod exec;
 mod exec_attacks;
+mod exec_identity;
+mod exec_joins;
 mod exec_places;
+mod exec_terminal;
 mod faults;
 mod golden;
 mod habits;
 mod hooks;
 mod interrupts;
 mod lifecycle;
+mod limits_systemd;
+mod manage;
 mod mounts;
 mod namespaces;
 mod notify;
@@ -34,10 +43,12 @@ mod program;
 mod relay;
 mod resources;
 mod rootless;
+mod rootless_cgroup;
 mod rootless_ids;
 mod roots;
 mod seccomp;
 mod seccomp_command;
+mod spec_command;
 mod swarm;
 mod systemd;
 mod terminal;
@@ -57,12 +68,15 @@ fn tests() -> Vec<Trial> {
         notify::tests(),
         namespaces::tests(),
         mounts::tests(),
+        binds::tests(),
         devices::tests(),
         cgroup::tests(),
         apparmor_systemd::tests(),
         checkpoint::tests(),
         checkpoint_systemd::tests(),
         resources::tests(),
+        device_rules::tests(),
+        manage::tests(),
         hooks::tests(),
         interrupts::tests(),
         seccomp::tests(),
@@ -71,12 +85,18 @@ fn tests() -> Vec<Trial> {
         trust::tests(),
         relay::tests(),
         exec::tests(),
+        exec_identity::tests(),
+        exec_joins::tests(),
+        exec_terminal::tests(),
         exec_attacks::tests(),
         exec_places::tests(),
         errors::tests(),
         contract::tests(),
+        spec_command::tests(),
         callers::tests(),
+        answers::tests(),
         attacks::tests(),
+        attacks_paths::tests(),
         faults::tests(),
         engines::tests(),
         containerd::tests(),
@@ -89,8 +109,10 @@ fn tests() -> Vec<Trial> {
         habits::tests(),
         roots::tests(),
         rootless::tests(),
+        rootless_cgroup::tests(),
         rootless_ids::tests(),
         systemd::tests(),
+        limits_systemd::tests(),
     ]
     .map(Vec::into_iter);
     let mut tests: Vec<_> = areas[0].by_ref().collect();

@@ -89,14 +89,19 @@ struct Assembler {
 }
 
 impl Assembler {
-    fn push(&mut self, code: u8, to: u8, from: u8, offset: i16, value: u32) {
-        self.program
-            .push(instruction(code, to, from, offset, value));
+    fn push(&mut self, code: u8, to: u8, from: u8, value: u32) {
+        self.program.push(instruction(code, to, from, 0, value));
+    }
+
+    /// Loads a word of struct bpf_cgroup_dev_ctx.
+    fn load(&mut self, to: u8, offset: i16) {
+        let load = instruction(LOAD_WORD, to, CONTEXT, offset, 0);
+        self.program.push(load);
     }
 
     fn jump(&mut self, code: u8, register: u8, value: u32, label: Label) {
         self.jumps[label as usize].push(self.program.len());
-        self.push(code, register, 0, 0, value);
+        self.push(code, register, 0, value);
     }
 
     /// Places the label here. Returns false if a jump to it is too long.
@@ -118,13 +123,13 @@ impl Assembler {
 /// Compiles the rules in the order of config.json. Returns `None` if they do not fit into one program.
 pub fn compile_devices(rules: &[DeviceRule]) -> Option<Vec<Instruction>> {
     let mut asm = Assembler::default();
-    // struct bpf_cgroup_dev_ctx: access_type (requested bits above 16 bits of kind), major, minor.
-    asm.push(LOAD_WORD, KIND, CONTEXT, 0, 0);
-    asm.push(MOVE_REGISTER, ACCESS, KIND, 0, 0);
-    asm.push(SHIFT_RIGHT, ACCESS, 0, 0, 16);
-    asm.push(AND, KIND, 0, 0, 0xffff);
-    asm.push(LOAD_WORD, MAJOR, CONTEXT, 4, 0);
-    asm.push(LOAD_WORD, MINOR, CONTEXT, 8, 0);
+    // access_type (what is asked for above 16 bits of kind), major, minor.
+    asm.load(KIND, 0);
+    asm.push(MOVE_REGISTER, ACCESS, KIND, 0);
+    asm.push(SHIFT_RIGHT, ACCESS, 0, 16);
+    asm.push(AND, KIND, 0, 0xffff);
+    asm.load(MAJOR, 4);
+    asm.load(MINOR, 8);
     let mut decided = false;
     for rule in rules.iter().rev() {
         if let Some(kind) = rule.kind {
@@ -140,7 +145,7 @@ pub fn compile_devices(rules: &[DeviceRule]) -> Option<Vec<Instruction>> {
             (true, EVERYTHING) => asm.jump(JUMP, 0, 0, Label::Allow),
             (false, EVERYTHING) => asm.jump(JUMP, 0, 0, Label::Refuse),
             (true, access) => {
-                asm.push(AND, ACCESS, 0, 0, u32::from(EVERYTHING & !access));
+                asm.push(AND, ACCESS, 0, u32::from(EVERYTHING & !access));
                 asm.jump(JUMP_IF_EQUAL, ACCESS, 0, Label::Allow);
             }
             (false, access) => {
@@ -162,8 +167,8 @@ pub fn compile_devices(rules: &[DeviceRule]) -> Option<Vec<Instruction>> {
             return None;
         }
         if reached {
-            asm.push(MOVE, RESULT, 0, 0, result);
-            asm.push(EXIT, 0, 0, 0, 0);
+            asm.push(MOVE, RESULT, 0, result);
+            asm.push(EXIT, 0, 0, 0);
         }
     }
     Some(asm.program)

@@ -4,7 +4,7 @@
 use crate::arch::{Arch, X32_BIT};
 use crate::profile::{Action, Condition, Error, Operator, Profile};
 use crate::program::Data;
-use crate::rules::{FOREIGN, NEWER, Rules, architectures, through};
+use crate::rules::{Clause, FOREIGN, NEWER, Rules, architectures, through};
 use crate::tables::{self, Multiplexer};
 
 /// An action and the reason for it.
@@ -104,32 +104,23 @@ fn verdict(rules: &Rules, arch: Arch, call: &Data) -> Verdict {
         }
     }
     for multiplexer in Multiplexer::ALL {
-        let of_this = rules
+        let used = rules
             .multiplexed
             .iter()
-            .filter(|(its, ..)| *its == multiplexer);
-        let Some(number) = number(multiplexer.row()).filter(|_| of_this.clone().count() > 0) else {
+            .any(|(its, ..)| *its == multiplexer);
+        let Some(number) = number(multiplexer.row()).filter(|_| used) else {
             continue;
         };
         largest = largest.max(Some(number));
         if number != call.nr {
             continue;
         }
-        let inside = call.args[0] & multiplexer.mask();
-        let of_this = of_this.filter(|(_, call, _)| u64::from(*call) == inside);
-        let clauses =
-            of_this.flat_map(|(.., rule)| &rules.clauses[rules.rules[*rule].clauses.clone()]);
-        if let Some(clause) = through(rules.default, clauses)
+        if let Some(clause) = multiplexed(rules, multiplexer, call)
             && first.is_none_or(|(rule, _)| clause.rule < rule)
         {
             let reason = Reason::Multiplexed(clause.rule);
-            first = Some((
-                clause.rule,
-                Verdict {
-                    action: clause.action,
-                    reason,
-                },
-            ));
+            let action = clause.action;
+            first = Some((clause.rule, Verdict { action, reason }));
         }
     }
     if let Some((_, verdict)) = first {
@@ -145,6 +136,17 @@ fn verdict(rules: &Rules, arch: Arch, call: &Data) -> Verdict {
             reason: Reason::Default,
         },
     }
+}
+
+/// The clause about the call that a multiplexer is asked for.
+fn multiplexed<'r>(rules: &'r Rules, multiplexer: Multiplexer, call: &Data) -> Option<&'r Clause> {
+    let inside = call.args[0] & multiplexer.mask();
+    let of_this = rules
+        .multiplexed
+        .iter()
+        .filter(|(its, call, _)| *its == multiplexer && u64::from(*call) == inside);
+    let clauses = of_this.flat_map(|(.., rule)| &rules.clauses[rules.rules[*rule].clauses.clone()]);
+    through(rules.default, clauses)
 }
 
 fn holds(condition: &Condition, arch: Arch, call: &Data) -> bool {

@@ -12,6 +12,7 @@ use bpf::{Action, Arch, Data, Instruction};
 use std::arch::asm;
 use std::sync::atomic::{AtomicI64, Ordering};
 use support::OwnedProfile;
+use support::evaluator::Evaluator;
 use support::random::Random;
 
 /// The errno with which the first filter answers calls that the profile allows. No profile here uses it.
@@ -226,6 +227,28 @@ fn probes(profile: &OwnedProfile, random: &mut Random, int80: bool) -> Vec<Probe
     probes
 }
 
+fn dies(evaluator: &Evaluator, probe: &Probe) -> bool {
+    matches!(
+        evaluator.verdict(&probe.data()),
+        Action::KillThread | Action::KillProcess | Action::Trap
+    )
+}
+
+/// How many of the probes passed the filter. Each returned what the rules say.
+fn passed(evaluator: &Evaluator, probes: &[Probe], shared: &Shared, what: &str) -> usize {
+    let mut passed = 0;
+    for (at, probe) in probes.iter().enumerate() {
+        let expected = match evaluator.verdict(&probe.data()) {
+            Action::Errno(errno) => -i64::from(errno),
+            _ => PASSED,
+        };
+        let found = shared.at(at + 1).load(Ordering::SeqCst);
+        assert_eq!(found, expected, "{probe:x?}, {what}");
+        passed += usize::from(found == PASSED);
+    }
+    passed
+}
+
 #[test]
 fn the_kernel_agrees_with_the_evaluator() {
     let shared = Shared::new();
@@ -261,15 +284,10 @@ fn the_kernel_agrees_with_the_evaluator() {
     for (name, profile) in engines.into_iter().chain(random_profiles).take(200) {
         let mut random = Random::new(77);
         let program = profile.compile();
-        let evaluator = support::evaluator::Evaluator::new(&profile);
+        let evaluator = Evaluator::new(&profile);
         let probes = probes(&profile, &mut random, int80);
-        let dies = |probe: &&Probe| {
-            matches!(
-                evaluator.verdict(&probe.data()),
-                Action::KillThread | Action::KillProcess | Action::Trap
-            )
-        };
-        let (deadly, harmless): (Vec<&Probe>, Vec<&Probe>) = probes.iter().partition(dies);
+        let (deadly, harmless): (Vec<&Probe>, Vec<&Probe>) =
+            probes.iter().partition(|probe| dies(&evaluator, probe));
         let harmless: Vec<Probe> = harmless.into_iter().copied().collect();
         match probe(&program, &harmless, &shared) {
             End::Finished => {}
@@ -278,16 +296,13 @@ fn the_kernel_agrees_with_the_evaluator() {
                 harmless.get(at)
             ),
         }
-        for (at, probe) in harmless.iter().enumerate() {
-            let expected = match evaluator.verdict(&probe.data()) {
-                Action::Errno(errno) => -i64::from(errno),
-                _ => PASSED,
-            };
-            let found = shared.at(at + 1).load(Ordering::SeqCst);
-            assert_eq!(found, expected, "{name}: {probe:x?}\n{profile:#?}");
-            executed += usize::from(found == PASSED);
-        }
-        // Each death takes a process of its own, so a few have to do.
+        executed += passed(
+            &evaluator,
+            &harmless,
+            &shared,
+            &format!("{name}: {profile:#?}"),
+        );
+        // Each death takes a process, so a few of them will do.
         for _ in 0..deadly.len().min(12) {
             let deadly = **random.pick(&deadly);
             match probe(&program, &[deadly], &shared) {

@@ -25,7 +25,31 @@ fn numbers() -> Vec<u32> {
         .collect()
 }
 
-/// Compares the program with the evaluator. Returns the number of calls compared.
+/// The names of the calls whose answer may depend on their arguments.
+fn conditional(profile: &OwnedProfile) -> Vec<&str> {
+    let rules = profile.rules.iter();
+    let mut names: Vec<&str> = rules
+        .filter(|rule| !rule.conditions.is_empty())
+        .flat_map(|rule| &rule.names)
+        .map(String::as_str)
+        .collect();
+    names.extend(["socketcall", "ipc"]);
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn assert_explained(profile: &OwnedProfile, data: &Data, expected: Action) {
+    let explained = profile
+        .with(|profile| bpf::explain(profile, data))
+        .expect("a valid profile");
+    assert_eq!(
+        explained.action, expected,
+        "{data:x?} is explained by {explained}\n{profile:#?}"
+    );
+}
+
+/// Compares the program with the evaluator and gives back how many calls were asked about.
 fn compare(what: &str, profile: &OwnedProfile, random: &mut Random, numbers: &[u32]) -> u64 {
     let program = profile.compile();
     let evaluator = Evaluator::new(profile);
@@ -36,13 +60,7 @@ fn compare(what: &str, profile: &OwnedProfile, random: &mut Random, numbers: &[u
         let found = Action::from_value(bpf::run(&program, &data));
         assert_eq!(found, Some(expected), "{what}: {data:x?}\n{profile:#?}");
         if calls % 4999 == 0 {
-            let explained = profile
-                .with(|profile| bpf::explain(profile, &data))
-                .expect("a valid profile");
-            assert_eq!(
-                explained.action, expected,
-                "{what}: {data:x?} is explained by {explained}\n{profile:#?}"
-            );
+            assert_explained(profile, &data, expected);
         }
     };
     let call = |arch: u32, nr: u32, args: [u64; 6]| Data {
@@ -78,18 +96,8 @@ fn compare(what: &str, profile: &OwnedProfile, random: &mut Random, numbers: &[u
             ask(call(token, *random.pick(numbers), *random.pick(&arguments)));
         }
     }
-    // The calls with conditions, with every argument that could make a difference.
-    let conditional = profile
-        .rules
-        .iter()
-        .filter(|rule| !rule.conditions.is_empty());
-    let mut names: Vec<&str> = conditional
-        .flat_map(|rule| &rule.names)
-        .map(String::as_str)
-        .collect();
-    names.extend(["socketcall", "ipc"]);
-    names.sort();
-    names.dedup();
+    // The calls with conditions, with everything that could matter to them.
+    let names = conditional(profile);
     for arch in Arch::ALL
         .into_iter()
         .filter(|arch| tokens.contains(&arch.token()))

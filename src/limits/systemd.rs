@@ -204,18 +204,21 @@ fn values(limits: &[Limit], current: &Current<'_>) -> Vec<(String, Value)> {
         }
     }
     if let (Some(quota), period @ 1..) = (quota.0, quota.1.unwrap_or(100_000)) {
-        // Per second, in steps of 10 ms, rounded up.
-        let by_second = match quota {
-            u64::MAX => u64::MAX,
-            quota => quota
-                .saturating_mul(1_000_000)
-                .div_euclid(period)
-                .next_multiple_of(10_000),
-        };
-        add("CPUQuotaPerSecUSec", Value::U64(by_second));
+        add("CPUQuotaPerSecUSec", Value::U64(by_second(quota, period)));
         add("CPUQuotaPeriodUSec", Value::U64(period));
     }
     all
+}
+
+/// Converts a quota to microseconds per second, in steps of 10 ms, rounded up.
+fn by_second(quota: u64, period: u64) -> u64 {
+    match quota {
+        u64::MAX => u64::MAX,
+        quota => quota
+            .saturating_mul(1_000_000)
+            .div_euclid(period)
+            .next_multiple_of(10_000),
+    }
 }
 
 /// The device rules, as far as systemd can express them. On v1 systemd rewrites the lists on every reload, and would

@@ -6,7 +6,7 @@ use super::namespaces::Kind;
 use super::options::{self, Options};
 use super::{Builder, leak, leak_text};
 use crate::error::Result;
-use crate::facts::{CGROUPS, Cgroups, join};
+use crate::facts::{CGROUPS, Cgroups, Hierarchy, join};
 use crate::spec::Mount as SpecMount;
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -44,8 +44,7 @@ impl Builder<'_> {
     /// the host's (CVE-2023-25809).
     pub fn cgroup_view(
         &mut self,
-        field: &str,
-        mount: &SpecMount<'_>,
+        (field, mount): (&str, &SpecMount<'_>),
         options: &Options<'_>,
         after: Attributes,
         cgroup: Option<&str>,
@@ -71,7 +70,7 @@ impl Builder<'_> {
             options.own.clear &= !options.own.set;
             return self.bind_host(field, c"/sys/fs/cgroup", &options, target, after);
         }
-        let cgroup2 = |target| Mount {
+        let base = Mount {
             fstype: c"cgroup2",
             source: Some(c"cgroup"),
             options: &[],
@@ -84,19 +83,34 @@ impl Builder<'_> {
             inherit_mode: false,
             keep: None,
         };
-        let hierarchies = match &self.facts.cgroups {
+        match &self.facts.cgroups {
             // A new mount from the host's cgroup namespace would reset the options of the host's own, `nsdelegate`
             // among them, and from a user namespace is refused.
             Cgroups::V2 if !own_namespace => {
-                return self.bind_cgroup(field, CGROUPS, None, target, attr, after);
+                let path = leak_text(CGROUPS, field)?;
+                self.bind_cgroup(field, path, target, (attr, after))
             }
             Cgroups::V2 => {
-                self.steps.push(Step::Mount(cgroup2(target)));
-                return Ok(());
+                self.steps.push(Step::Mount(base));
+                Ok(())
             }
-            Cgroups::V1(hierarchies) => hierarchies,
-        };
-        // v1: a directory of mounts, one for each hierarchy, and links for those that have several controllers.
+            Cgroups::V1(hierarchies) => {
+                self.cgroups_of_v1((field, mount), hierarchies, base, cgroup)
+            }
+        }
+    }
+
+    /// A directory of mounts, one for each hierarchy, and links for those that have several controllers.
+    fn cgroups_of_v1(
+        &mut self,
+        (field, mount): (&str, &SpecMount<'_>),
+        hierarchies: &[Hierarchy],
+        base: Mount<'static>,
+        cgroup: Option<&str>,
+    ) -> Result<()> {
+        let own_namespace = self.namespaces.has(Kind::Cgroup);
+        let (attr, target) = (base.attr, base.target);
+        let cgroup2 = |target| Mount { target, ..base };
         let keep = (attr & RDONLY != 0).then(|| self.slot());
         self.steps.push(Step::Mount(Mount {
             fstype: c"tmpfs",
@@ -104,7 +118,7 @@ impl Builder<'_> {
             options: &[FsOption::Value(c"mode", c"755")],
             attr: attr & !RDONLY,
             keep,
-            ..cgroup2(target)
+            ..base
         }));
         for hierarchy in hierarchies {
             let name = hierarchy.mountpoint.rsplit('/').next().unwrap_or_default();
@@ -112,23 +126,14 @@ impl Builder<'_> {
             if own_namespace && hierarchy.is_v2() {
                 self.steps.push(Step::Mount(cgroup2(below)));
             } else if own_namespace {
-                let mut data = Vec::new();
-                for controller in &hierarchy.controllers {
-                    data.push(match controller.split_once('=') {
-                        Some((key, value)) => {
-                            FsOption::Value(leak_text(key, field)?, leak_text(value, field)?)
-                        }
-                        None => FsOption::Flag(leak_text(controller, field)?),
-                    });
-                }
                 self.steps.push(Step::Mount(Mount {
                     fstype: c"cgroup",
-                    options: leak(data),
+                    options: controllers(hierarchy, field)?,
                     ..cgroup2(below)
                 }));
-            } else if cgroup.is_some() {
-                let none = Attributes::NONE;
-                self.bind_cgroup(field, &hierarchy.mountpoint, cgroup, below, attr, none)?;
+            } else if let Some(cgroup) = cgroup {
+                let path = leak_text(&join(&hierarchy.mountpoint, cgroup), field)?;
+                self.bind_cgroup(field, path, below, (attr, Attributes::NONE))?;
             }
             if name.contains(',') {
                 for controller in &hierarchy.controllers {
@@ -153,20 +158,14 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// The container's own cgroup of one hierarchy, or all of it, from the host's mount.
+    /// A cgroup from the host's mount of a hierarchy.
     fn bind_cgroup(
         &mut self,
         field: &str,
-        hierarchy: &str,
-        cgroup: Option<&str>,
+        path: &'static CStr,
         target: &'static CStr,
-        attr: u64,
-        after: Attributes,
+        (attr, after): (u64, Attributes),
     ) -> Result<()> {
-        let path = match cgroup {
-            Some(cgroup) => leak_text(&join(hierarchy, cgroup), field)?,
-            None => leak_text(hierarchy, field)?,
-        };
         let own = MountAttr {
             set: attr | NOSUID_NODEV_NOEXEC,
             ..MountAttr::NONE
@@ -189,4 +188,16 @@ impl Builder<'_> {
         }));
         Ok(())
     }
+}
+
+/// The controllers of a v1 hierarchy, as its mount takes them.
+fn controllers(hierarchy: &Hierarchy, field: &str) -> Result<&'static [FsOption<'static>]> {
+    let mut data = Vec::new();
+    for controller in &hierarchy.controllers {
+        data.push(match controller.split_once('=') {
+            Some((key, value)) => FsOption::Value(leak_text(key, field)?, leak_text(value, field)?),
+            None => FsOption::Flag(leak_text(controller, field)?),
+        });
+    }
+    Ok(leak(data))
 }

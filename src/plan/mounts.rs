@@ -89,7 +89,7 @@ impl Builder<'_> {
             None => {
                 fail!("config.json: {field}.type: required for a mount that is not a bind mount")
             }
-            Some("cgroup" | "cgroup2") => self.cgroup_view(field, mount, &options, after, cgroup),
+            Some("cgroup" | "cgroup2") => self.cgroup_view((field, mount), &options, after, cgroup),
             Some(fs_type) => {
                 let source = mount
                     .source

@@ -3,7 +3,7 @@
 
 use super::{Builder, leak, leak_text};
 use crate::error::{Error, Result, fail};
-use crate::spec::{Process, Seccomp, Spec};
+use crate::spec::{Process, Scheduler, Seccomp, Spec};
 use crate::state::Agent;
 use alloc::borrow::Cow;
 use alloc::format;
@@ -145,50 +145,9 @@ impl Builder<'_> {
 
     /// Scheduling policy, I/O priority, personality.
     pub fn scheduling(&mut self, process: &Process<'_>) -> Result<()> {
-        if let Some(scheduler) = &process.scheduler {
-            const POLICIES: [(&str, u32); 7] = [
-                ("SCHED_OTHER", 0),
-                ("SCHED_FIFO", 1),
-                ("SCHED_RR", 2),
-                ("SCHED_BATCH", 3),
-                ("SCHED_ISO", 4),
-                ("SCHED_IDLE", 5),
-                ("SCHED_DEADLINE", 6),
-            ];
-            const FLAGS: [(&str, u64); 7] = [
-                ("SCHED_FLAG_RESET_ON_FORK", 0x01),
-                ("SCHED_FLAG_RECLAIM", 0x02),
-                ("SCHED_FLAG_DL_OVERRUN", 0x04),
-                ("SCHED_FLAG_KEEP_POLICY", 0x08),
-                ("SCHED_FLAG_KEEP_PARAMS", 0x10),
-                ("SCHED_FLAG_UTIL_CLAMP_MIN", 0x20),
-                ("SCHED_FLAG_UTIL_CLAMP_MAX", 0x40),
-            ];
-            let Some((_, policy)) = POLICIES.iter().find(|(name, _)| *name == scheduler.policy)
-            else {
-                fail!(
-                    "config.json: process.scheduler.policy: expected SCHED_OTHER, SCHED_FIFO, …, found {:?}",
-                    scheduler.policy
-                );
-            };
-            let mut flags = 0;
-            for (n, flag) in scheduler.flags.iter().enumerate() {
-                let Some((_, bit)) = FLAGS.iter().find(|(name, _)| name == flag) else {
-                    fail!("config.json: process.scheduler.flags[{n}]: unknown flag {flag:?}");
-                };
-                flags |= bit;
-            }
-            let attr = SchedAttr {
-                size: 0,
-                policy: *policy,
-                flags,
-                nice: scheduler.nice.unwrap_or(0),
-                priority: scheduler.priority.unwrap_or(0) as u32,
-                runtime: scheduler.runtime.unwrap_or(0),
-                deadline: scheduler.deadline.unwrap_or(0),
-                period: scheduler.period.unwrap_or(0),
-            };
-            self.steps.push(Step::Set(Setting::Scheduler(attr)));
+        if let Some(given) = &process.scheduler {
+            self.steps
+                .push(Step::Set(Setting::Scheduler(scheduler(given)?)));
         }
         if let Some(io) = &process.io_priority {
             const CLASSES: [(&str, u32); 3] = [
@@ -228,6 +187,51 @@ impl Builder<'_> {
         }
         Ok(())
     }
+}
+
+const POLICIES: [(&str, u32); 7] = [
+    ("SCHED_OTHER", 0),
+    ("SCHED_FIFO", 1),
+    ("SCHED_RR", 2),
+    ("SCHED_BATCH", 3),
+    ("SCHED_ISO", 4),
+    ("SCHED_IDLE", 5),
+    ("SCHED_DEADLINE", 6),
+];
+const SCHEDULER_FLAGS: [(&str, u64); 7] = [
+    ("SCHED_FLAG_RESET_ON_FORK", 0x01),
+    ("SCHED_FLAG_RECLAIM", 0x02),
+    ("SCHED_FLAG_DL_OVERRUN", 0x04),
+    ("SCHED_FLAG_KEEP_POLICY", 0x08),
+    ("SCHED_FLAG_KEEP_PARAMS", 0x10),
+    ("SCHED_FLAG_UTIL_CLAMP_MIN", 0x20),
+    ("SCHED_FLAG_UTIL_CLAMP_MAX", 0x40),
+];
+
+fn scheduler(scheduler: &Scheduler<'_>) -> Result<SchedAttr> {
+    let Some((_, policy)) = POLICIES.iter().find(|(name, _)| *name == scheduler.policy) else {
+        fail!(
+            "config.json: process.scheduler.policy: expected SCHED_OTHER, SCHED_FIFO, …, found {:?}",
+            scheduler.policy
+        );
+    };
+    let mut flags = 0;
+    for (n, flag) in scheduler.flags.iter().enumerate() {
+        let Some((_, bit)) = SCHEDULER_FLAGS.iter().find(|(name, _)| name == flag) else {
+            fail!("config.json: process.scheduler.flags[{n}]: unknown flag {flag:?}");
+        };
+        flags |= bit;
+    }
+    Ok(SchedAttr {
+        size: 0,
+        policy: *policy,
+        flags,
+        nice: scheduler.nice.unwrap_or(0),
+        priority: scheduler.priority.unwrap_or(0) as u32,
+        runtime: scheduler.runtime.unwrap_or(0),
+        deadline: scheduler.deadline.unwrap_or(0),
+        period: scheduler.period.unwrap_or(0),
+    })
 }
 
 const SECCOMP: &str = "config.json: linux.seccomp";

@@ -5,7 +5,7 @@ use crate::calls::{self, Arg, Birth};
 use crate::report::{At, Call, Fault, Text};
 use core::ffi::CStr;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, SeekFrom};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
@@ -39,16 +39,7 @@ pub fn run<const N: usize>(
     stop: Option<BorrowedFd<'_>>,
     output: &mut Text<N>,
 ) -> Result<(), Fault> {
-    // A file, not a pipe: a hook that does not read it can block or signal nobody.
-    let stdin = rustix::fs::memfd_create(c"state", MemfdFlags::CLOEXEC).at(Call::hook)?;
-    for piece in state {
-        let mut rest = *piece;
-        while !rest.is_empty() {
-            let n = rustix::io::write(&stdin, rest).at(Call::hook)?;
-            rest = &rest[n..];
-        }
-    }
-    rustix::fs::seek(&stdin, SeekFrom::Start(0)).at(Call::hook)?;
+    let stdin = file_of(state)?;
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).at(Call::hook)?;
     let (exec_reader, exec_writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).at(Call::hook)?;
 
@@ -102,6 +93,20 @@ pub fn run<const N: usize>(
         (_, Some(n)) => failed(Call::hook_signal, n),
         _ => failed(Call::hook_status, 1),
     }
+}
+
+/// The state as a file, not a pipe: a hook that does not read it can block or signal nobody.
+fn file_of(state: &[&[u8]]) -> Result<OwnedFd, Fault> {
+    let file = rustix::fs::memfd_create(c"state", MemfdFlags::CLOEXEC).at(Call::hook)?;
+    for piece in state {
+        let mut rest = *piece;
+        while !rest.is_empty() {
+            let n = rustix::io::write(&file, rest).at(Call::hook)?;
+            rest = &rest[n..];
+        }
+    }
+    rustix::fs::seek(&file, SeekFrom::Start(0)).at(Call::hook)?;
+    Ok(file)
 }
 
 /// In the hook's process: stdio, a process group of its own, default signals, then the program.

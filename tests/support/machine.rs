@@ -87,6 +87,40 @@ pub fn image() -> &'static Path {
     })
 }
 
+/// What may be left of an engine's containers: parts of command lines, parents of cgroups, mount points, directories.
+type Places = (Words, Words, Words, Words);
+type Words = &'static [&'static str];
+
+fn places(engine: Engine) -> Places {
+    match engine {
+        Engine::Containerd => (
+            &["-namespace default"],
+            &["default"],
+            &["/run/containerd/io.containerd.runtime.v2.task/default"],
+            &[
+                "/run/engines/ctr/default",
+                "/run/containerd/io.containerd.runtime.v2.task/default",
+            ],
+        ),
+        Engine::Docker => (
+            &["-namespace moby", "docker-proxy"],
+            &["docker"],
+            &["/var/lib/docker/overlay2", "/run/docker/netns"],
+            &[
+                "/run/docker/runtime-runc/moby",
+                "/run/containerd/io.containerd.runtime.v2.task/moby",
+                "/run/docker/containerd",
+            ],
+        ),
+        Engine::Podman => (
+            &["conmon", "/podman", "buildah"],
+            &["libpod_parent"],
+            &["/var/lib/containers", "/run/netns"],
+            &["/run/runtime", "/run/runc"],
+        ),
+    }
+}
+
 impl Machine {
     /// Starts a machine called `name` in which `runtime` is the only runtime.
     pub fn start(name: &str, runtime: &Path) -> Machine {
@@ -178,34 +212,7 @@ impl Machine {
 
     /// What the containers of an engine left behind: processes, cgroups, mounts, state directories.
     fn left(&self, engine: Engine) -> Vec<String> {
-        let (processes, cgroups, mounts, states): (&[&str], &[&str], &[&str], &[&str]) =
-            match engine {
-                Engine::Containerd => (
-                    &["-namespace default"],
-                    &["default"],
-                    &["/run/containerd/io.containerd.runtime.v2.task/default"],
-                    &[
-                        "/run/engines/ctr/default",
-                        "/run/containerd/io.containerd.runtime.v2.task/default",
-                    ],
-                ),
-                Engine::Docker => (
-                    &["-namespace moby", "docker-proxy"],
-                    &["docker"],
-                    &["/var/lib/docker/overlay2", "/run/docker/netns"],
-                    &[
-                        "/run/docker/runtime-runc/moby",
-                        "/run/containerd/io.containerd.runtime.v2.task/moby",
-                        "/run/docker/containerd",
-                    ],
-                ),
-                Engine::Podman => (
-                    &["conmon", "/podman", "buildah"],
-                    &["libpod_parent"],
-                    &["/var/lib/containers", "/run/netns"],
-                    &["/run/runtime", "/run/runc"],
-                ),
-            };
+        let (processes, cgroups, mounts, states) = places(engine);
         let mut left = Vec::new();
         for (pid, command) in self.processes() {
             if processes.iter().any(|p| command.contains(p)) {

@@ -121,3 +121,28 @@ pub fn read(json: &str) -> OwnedProfile {
             .collect(),
     }
 }
+
+pub fn condition(index: u32, op: Operator, value: u64) -> Condition {
+    Condition {
+        index,
+        value,
+        value_two: 0,
+        op,
+    }
+}
+
+pub fn rule<'a>(names: &'a [&'a str], action: Action, conditions: &'a [Condition]) -> Rule<'a> {
+    Rule {
+        names,
+        action,
+        conditions,
+    }
+}
+
+pub fn profile<'a>(default: Action, rules: &'a [Rule<'a>]) -> Profile<'a> {
+    Profile {
+        default,
+        architectures: &[],
+        rules,
+    }
+}

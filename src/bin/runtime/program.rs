@@ -41,6 +41,9 @@ pub fn run(name: &str, args: &[&str], path: Option<&str>, stream: Stream) -> Res
     run_with(name, args, path, stream, &Needs::default())
 }
 
+/// The exit status that means that no candidate could be executed.
+const NOT_THERE: i32 = 127;
+
 /// The same for a program that needs more; `name` may be a path.
 pub fn run_with(
     name: &str,
@@ -49,39 +52,23 @@ pub fn run_with(
     stream: Stream,
     needs: &Needs<'_>,
 ) -> Result<String> {
-    let c_string = |text: &str| {
-        CString::new(text)
-            .map_err(|_| Error::new(format!("an argument of {name} holds a zero byte")))
-    };
     let path = path.filter(|path| !path.is_empty()).unwrap_or(PATH);
-    let candidates = match name.contains('/') {
-        true => Vec::from([c_string(name)?]),
-        false => path
-            .split(':')
-            .map(|directory| c_string(&format!("{directory}/{name}")))
-            .collect::<Result<Vec<_>>>()?,
-    };
-    let args = [name]
-        .iter()
-        .chain(args)
-        .map(|arg| c_string(arg))
-        .collect::<Result<Vec<_>>>()?;
-    let argv: Vec<Arg<'_>> = args
-        .iter()
-        .map(|arg| Arg::new(arg))
-        .chain([Arg::END])
-        .collect();
-    let path = c_string(&format!("PATH={path}"))?;
+    let candidates = candidates(name, path)?;
+    let words = [name].into_iter().chain(args.iter().copied());
+    let args: Vec<CString> = words
+        .map(|word| c_string(word, name))
+        .collect::<Result<_>>()?;
+    let argv = args.iter().map(|arg| Arg::new(arg));
+    let argv: Vec<Arg<'_>> = argv.chain([Arg::END]).collect();
+    let path = c_string(&format!("PATH={path}"), name)?;
     let envp = [Arg::new(&path), Arg::END];
-
     let what = || format!("cannot run {name}");
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).during(what)?;
     // Where something is to be done first, it waits until we hang up, and begins only if it has heard a byte before.
     let gate = needs
         .before
-        .map(|_| rustix::pipe::pipe_with(PipeFlags::CLOEXEC))
-        .transpose()
-        .during(what)?;
+        .map(|_| rustix::pipe::pipe_with(PipeFlags::CLOEXEC));
+    let gate = gate.transpose().during(what)?;
     let birth = Birth {
         flags: match needs.bound {
             Some(_) => u64::from(linux_raw_sys::general::CLONE_NEWNS),
@@ -89,19 +76,9 @@ pub fn run_with(
         },
         cgroup: needs.cgroup,
     };
-    const NOT_THERE: i32 = 127;
     let child = |gate: Option<(OwnedFd, OwnedFd)>| {
         let wait = gate.map(|(wait, _)| wait);
-        let taken = match stream {
-            Stream::Stdout => rustix::stdio::dup2_stdout(&writer),
-            Stream::Stderr => rustix::stdio::dup2_stderr(&writer),
-        };
-        let ready = taken
-            .and_then(|()| close_all_but(needs.descriptors))
-            .and_then(|()| match needs.bound {
-                Some((from, to)) => bind(from, to),
-                None => Ok(()),
-            });
+        let ready = make_ready(stream, writer.as_fd(), needs);
         if let Err(errno) = ready {
             let text = format!("cannot make it ready: {}", Reason(errno));
             let _ = files::write_all(calls::stderr(), text.as_bytes());
@@ -123,18 +100,45 @@ pub fn run_with(
     }
     drop(writer);
     let output = files::read_open(&reader).during(what)?;
-    let output = String::from_utf8_lossy(&output).into_owned();
+    let output = String::from_utf8_lossy(&output);
+    let status = crate::process::reap(pidfd.as_fd());
+    before?;
     let said = match output.trim() {
         text if stream == Stream::Stderr && !text.is_empty() => format!(": {text}"),
         _ => String::new(),
     };
-    let status = crate::process::reap(pidfd.as_fd());
-    before?;
     match status.and_then(|status| status.exit_status()) {
-        Some(0) => Ok(output),
+        Some(0) => Ok(output.into_owned()),
         Some(NOT_THERE) => fail!("cannot run {name}: there is none in PATH"),
         Some(status) => fail!("{name} failed: exit status {status}{said}"),
         None => fail!("{name} was killed"),
+    }
+}
+
+fn c_string(text: &str, name: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| Error::new(format!("an argument of {name} holds a zero byte")))
+}
+
+/// Where the program may lie.
+fn candidates(name: &str, path: &str) -> Result<Vec<CString>> {
+    if name.contains('/') {
+        return Ok(Vec::from([c_string(name, name)?]));
+    }
+    path.split(':')
+        .map(|directory| c_string(&format!("{directory}/{name}"), name))
+        .collect()
+}
+
+/// In the process of the program: its output is what we read, it has the descriptors it needs, and its root is bound.
+fn make_ready(stream: Stream, writer: BorrowedFd<'_>, needs: &Needs<'_>) -> rustix::io::Result<()> {
+    match stream {
+        Stream::Stdout => rustix::stdio::dup2_stdout(writer)?,
+        Stream::Stderr => rustix::stdio::dup2_stderr(writer)?,
+    }
+    close_all_but(needs.descriptors)?;
+    match needs.bound {
+        Some((from, to)) => bind(from, to),
+        None => Ok(()),
     }
 }
 

@@ -142,6 +142,16 @@ impl Path {
         }
         CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c".")
     }
+
+    /// Where the next name at or behind `from` begins and ends.
+    fn next(&self, from: usize) -> (usize, usize) {
+        let until = |from: usize, is_end: fn(&u8) -> bool| {
+            let found = self.bytes[from..self.len].iter().position(is_end);
+            found.map_or(self.len, |n| from + n)
+        };
+        let start = until(from, |byte| *byte != b'/');
+        (start, until(start, |byte| *byte == b'/'))
+    }
 }
 
 /// Walks `path` by hand: `done` holds no link and no dots, `rest` is still to be walked.
@@ -152,17 +162,12 @@ fn make_path(root: BorrowedFd<'_>, path: &CStr, make: Make) -> Walked<OwnedFd> {
     rest.push(path.to_bytes())?;
     let in_root = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
     let mut from = 0;
-    let mut here = openat2(root, c".", OFlags::PATH | OFlags::DIRECTORY, in_root)?;
+    let directory = |path: &CStr| openat2(root, path, OFlags::PATH | OFlags::DIRECTORY, in_root);
+    let mut here = directory(c".")?;
     loop {
-        while from < rest.len && rest.bytes[from] == b'/' {
-            from += 1;
-        }
-        let end = rest.bytes[from..rest.len]
-            .iter()
-            .position(|b| *b == b'/')
-            .map_or(rest.len, |n| from + n);
+        let (start, end) = rest.next(from);
         let mut name_buffer = [0u8; 256];
-        let name = &rest.bytes[from..end];
+        let name = &rest.bytes[start..end];
         if name.is_empty() {
             return Ok(here);
         }
@@ -177,12 +182,7 @@ fn make_path(root: BorrowedFd<'_>, path: &CStr, make: Make) -> Walked<OwnedFd> {
         }
         if name == b".." {
             done.pop();
-            here = openat2(
-                root,
-                done.c_str(),
-                OFlags::PATH | OFlags::DIRECTORY,
-                in_root,
-            )?;
+            here = directory(done.c_str())?;
             continue;
         }
         let last = rest.bytes[from..rest.len].iter().all(|b| *b == b'/');
@@ -192,11 +192,10 @@ fn make_path(root: BorrowedFd<'_>, path: &CStr, make: Make) -> Walked<OwnedFd> {
             Err(Fault {
                 errno: Errno::NOENT,
                 ..
-            }) => make_one(
-                here.as_fd(),
-                c_name,
-                if last { make } else { Make::Directory },
-            )?,
+            }) => {
+                let make = if last { make } else { Make::Directory };
+                make_one(here.as_fd(), c_name, make)?
+            }
             other => other?,
         };
         if file_type(found.as_fd())? != FileType::Symlink {
@@ -220,12 +219,7 @@ fn make_path(root: BorrowedFd<'_>, path: &CStr, make: Make) -> Walked<OwnedFd> {
         } else {
             done.pop();
         }
-        here = openat2(
-            root,
-            done.c_str(),
-            OFlags::PATH | OFlags::DIRECTORY,
-            in_root,
-        )?;
+        here = directory(done.c_str())?;
     }
 }
 

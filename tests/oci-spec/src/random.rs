@@ -230,14 +230,15 @@ fn scheduler(dice: &mut Dice) -> Result<Scheduler, OciSpecError> {
     }
 }
 
+fn mount(to: &str, kind: &str, from: &str, options: Vec<&str>) -> Result<Mount, OciSpecError> {
+    let mount = MountBuilder::default()
+        .destination(to)
+        .typ(kind)
+        .source(from);
+    mount.options(strings(options)).build()
+}
+
 fn mounts(dice: &mut Dice, user: bool) -> Result<Vec<Mount>, OciSpecError> {
-    let mount = |to: &str, kind: &str, from: &str, options: Vec<&str>| {
-        let mount = MountBuilder::default()
-            .destination(to)
-            .typ(kind)
-            .source(from);
-        mount.options(strings(options)).build()
-    };
     let secure = ["nosuid", "noexec", "nodev"];
     let mut mounts = vec![
         mount("/proc", "proc", "proc", dice.some(&secure))?,
@@ -301,16 +302,20 @@ fn mounts(dice: &mut Dice, user: bool) -> Result<Vec<Mount>, OciSpecError> {
     ];
     mounts.extend(dice.some(&others));
     if !user && dice.coin() {
-        let mapped = MountBuilder::default()
-            .destination("/mapped")
-            .typ("bind")
-            .source("/usr")
-            .options(strings(vec!["bind", dice.pick(&["idmap", "ridmap"])]))
-            .uid_mappings(mapping(dice)?)
-            .gid_mappings(mapping(dice)?);
-        mounts.push(mapped.build()?);
+        mounts.push(mapped(dice)?);
     }
     Ok(mounts)
+}
+
+fn mapped(dice: &mut Dice) -> Result<Mount, OciSpecError> {
+    MountBuilder::default()
+        .destination("/mapped")
+        .typ("bind")
+        .source("/usr")
+        .options(strings(vec!["bind", dice.pick(&["idmap", "ridmap"])]))
+        .uid_mappings(mapping(dice)?)
+        .gid_mappings(mapping(dice)?)
+        .build()
 }
 
 fn mapping(dice: &mut Dice) -> Result<Vec<LinuxIdMapping>, OciSpecError> {
@@ -505,6 +510,16 @@ fn resources(dice: &mut Dice) -> Result<LinuxResources, OciSpecError> {
     resources.build()
 }
 
+const NAMES: [&str; 7] = [
+    "ptrace",
+    "mount",
+    "clone",
+    "personality",
+    "no_such_call",
+    "socket",
+    "ioctl",
+];
+
 fn seccomp(dice: &mut Dice) -> Result<LinuxSeccomp, OciSpecError> {
     use {Arch::*, LinuxSeccompAction::*, LinuxSeccompFilterFlag::*, LinuxSeccompOperator::*};
     let actions = [
@@ -527,25 +542,17 @@ fn seccomp(dice: &mut Dice) -> Result<LinuxSeccomp, OciSpecError> {
     ];
     let mut syscalls = Vec::new();
     for _ in 0..dice.up_to(6) {
-        let mut args = Vec::new();
-        for index in 0..dice.up_to(3) as usize {
+        let args = (0..dice.up_to(3) as usize).map(|index| {
             let mut arg = LinuxSeccompArgBuilder::default()
                 .index(index)
                 .value(dice.pick(&[0, 1, u64::from(u32::MAX), 1 << 32, u64::MAX]))
                 .op(dice.pick(&operators));
             maybe!(dice, arg.value_two(dice.pick(&[0, 1, u64::MAX])));
-            args.push(arg.build()?);
-        }
+            arg.build()
+        });
+        let args: Vec<_> = args.collect::<Result<_, _>>()?;
         let action = dice.pick(&actions);
-        let names = dice.some(&[
-            "ptrace",
-            "mount",
-            "clone",
-            "personality",
-            "no_such_call",
-            "socket",
-            "ioctl",
-        ]);
+        let names = dice.some(&NAMES);
         let mut syscall = LinuxSyscallBuilder::default()
             .names(strings(if names.is_empty() {
                 vec!["kexec_load"]

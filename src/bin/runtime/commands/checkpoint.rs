@@ -7,6 +7,7 @@ use crate::criu::{self, External, Places, Running};
 use crate::files;
 use crate::program::Needs;
 use crate::{host, log};
+use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -14,7 +15,7 @@ use runtime::cli::Checkpoint;
 use runtime::error::{During, Error, Result, fail};
 use runtime::facts::{CGROUPS, Cgroups, join};
 use runtime::limits::Driver;
-use runtime::plan::{Options, plan};
+use runtime::plan::{Options, Plan, plan};
 use runtime::spec::Spec;
 use runtime::state::{PAUSED, RUNNING, State};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
@@ -58,22 +59,8 @@ pub fn run(context: &Context<'_>, args: &Checkpoint<'_>) -> Result<i32> {
     if plan.console.is_some() {
         fail!("cannot checkpoint container {id:?}: {}", criu::NO_TERMINAL);
     }
-    let root = open(&format!("/proc/{}/root", state.pid))?;
-    let mut mounts = Vec::new();
-    for external in criu::externals(&plan) {
-        if let Some(point) = mount_point(root.as_fd(), &external)? {
-            mounts.push((point, criu::image_name(&external)));
-        }
-    }
-    let mut namespaces = Vec::new();
-    for name in plan.joins.iter().map(|join| join.name) {
-        if let Some((kind, _)) = criu::outer_namespace(name) {
-            let path = format!("/proc/{}/ns/{kind}", state.pid);
-            let stat =
-                rustix::fs::stat(path.as_str()).during(|| format!("cannot inspect {path}"))?;
-            namespaces.push((name, stat.st_ino));
-        }
-    }
+    let mounts = external_mounts(&plan, state)?;
+    let namespaces = outer_namespaces(&plan, state)?;
     let places = Places::of(&args.images, "dump.log");
     Places::make(places.images)?;
     Places::make(places.work)?;
@@ -103,6 +90,32 @@ pub fn run(context: &Context<'_>, args: &Checkpoint<'_>) -> Result<i32> {
     container.kill_and_wait()?;
     container.remove(context.start)?;
     Ok(0)
+}
+
+/// The mounts that are not in the image, each with the name that it has there.
+fn external_mounts<'p>(plan: &'p Plan, state: &State) -> Result<Vec<(String, Cow<'p, str>)>> {
+    let root = open(&format!("/proc/{}/root", state.pid))?;
+    let mut mounts = Vec::new();
+    for external in criu::externals(plan) {
+        if let Some(point) = mount_point(root.as_fd(), &external)? {
+            mounts.push((point, criu::image_name(&external)));
+        }
+    }
+    Ok(mounts)
+}
+
+/// The namespaces that the container has joined, with their inodes.
+fn outer_namespaces(plan: &Plan, state: &State) -> Result<Vec<(&'static str, u64)>> {
+    let mut namespaces = Vec::new();
+    for name in plan.joins.iter().map(|join| join.name) {
+        if let Some((kind, _)) = criu::outer_namespace(name) {
+            let path = format!("/proc/{}/ns/{kind}", state.pid);
+            let stat =
+                rustix::fs::stat(path.as_str()).during(|| format!("cannot look at {path}"))?;
+            namespaces.push((name, stat.st_ino));
+        }
+    }
+    Ok(namespaces)
 }
 
 fn open(path: &str) -> Result<OwnedFd> {

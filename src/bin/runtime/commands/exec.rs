@@ -14,7 +14,7 @@ use runtime::cli::Exec;
 use runtime::error::{During, Error, Result, Why, fail};
 use runtime::facts::Facts;
 use runtime::limits::Driver;
-use runtime::plan::{Options, plan_exec};
+use runtime::plan::{Options, Plan, plan_exec};
 use runtime::spec::{Capabilities, Process, Spec};
 use runtime::state::{CREATED, PAUSED, RUNNING, State};
 use rustix::event::Timespec;
@@ -71,32 +71,9 @@ fn enter(
         .process
         .map(|path| files::read(CWD, path))
         .transpose()?;
-    let mut spec = Spec::read(&config)?;
-    spec.process = Some(match &file {
-        Some(text) => Process::parse(args.process.unwrap_or_default(), text)?,
-        None => described(args, spec.process.take())?,
-    });
-    let terminal = spec
-        .process
-        .as_ref()
-        .is_some_and(|process| process.terminal);
-    let detach = args.detach;
-    let console_socket = args.console_socket;
-    if !terminal && console_socket.is_some() {
-        fail!("--console-socket: the process has no terminal to send");
-    }
-    if terminal && detach && console_socket.is_none() {
-        fail!("a terminal needs --console-socket, unless the process runs in the foreground");
-    }
+    let spec = asked(args, &config, file.as_deref())?;
     let facts = host::probe(context.start, spec.names_labels())?;
-    let is_paused = || Ok::<_, Error>(container.status(&facts.cgroups)? == PAUSED);
-    if is_paused()? && !args.ignore_paused {
-        fail!("cannot exec in a paused container ({id:?}; --ignore-paused waits for resume)");
-    }
-    if !facts.privileged && container.process()?.0 == CREATED {
-        // Its process is still ours, and nobody but root may look into it; not even we.
-        fail!("cannot exec in container {id:?}: an ordinary user can only once it is started");
-    }
+    check_status(args, container, &facts)?;
     // An ordinary user may not move a process out of the session that he is in; his systemd has it done.
     let manager = match &state.unit {
         Some(_) if !facts.privileged => Some(Manager::find(context.start)?),
@@ -115,7 +92,7 @@ fn enter(
         preserve_fds,
         listen_fds: listen_fds(context),
         relays: args.console_socket.is_none(),
-        console_size: if detach { None } else { console::size() },
+        console_size: if args.detach { None } else { console::size() },
         cgroups: &cgroups,
         // It is written into the state of a new container alone.
         created: "",
@@ -129,28 +106,6 @@ fn enter(
     };
     let plan = plan_exec(&spec, &facts, &options, cgroup.is_some())?;
 
-    let slots = Slots::new(usize::from(plan.slots) + 1);
-    slots.fill(
-        0,
-        init.try_clone()
-            .during(|| "cannot duplicate a descriptor".into())?,
-    );
-    let pidfd_socket = args.pidfd_socket.map(PidfdSocket::connect).transpose()?;
-    let console = connect_console(&plan, &slots, console_socket)?;
-    let stop = signal::hold()?;
-    let start = Start {
-        plan: &plan,
-        facts: &facts,
-        stop: stop.as_fd(),
-        in_cgroup: cgroup.is_some(),
-        birthplace: match (&manager, &cgroup) {
-            (None, Some(cgroup)) => cgroup.birthplace()?,
-            _ => None,
-        },
-        pid_file: args.pid_file,
-        pidfd_socket: pidfd_socket.as_ref(),
-        oom_score_adj: "process.oomScoreAdj",
-    };
     let mut one_more = OneMore {
         container,
         facts: &facts,
@@ -158,13 +113,41 @@ fn enter(
         cgroup,
         follows: below.is_empty(),
     };
-    let pidfd = bring_up(start, slots, &mut one_more)?;
-    drop(stop);
+    let (pidfd, console) = one_more.start(args, &plan, init)?;
     told(&plan, context);
-    if detach {
+    if args.detach {
         return Ok(0);
     }
     console::supervise(pidfd.as_fd(), console, None, true)
+}
+
+/// The container's config.json with the process that is asked for.
+fn asked<'a>(args: &Exec<'a>, config: &'a [u8], file: Option<&'a [u8]>) -> Result<Spec<'a>> {
+    let mut spec = Spec::read(config)?;
+    let process = match file {
+        Some(text) => Process::parse(args.process.unwrap_or_default(), text)?,
+        None => described(args, spec.process.take())?,
+    };
+    if !process.terminal && args.console_socket.is_some() {
+        fail!("--console-socket: the process has no terminal to send");
+    }
+    if process.terminal && args.detach && args.console_socket.is_none() {
+        fail!("a terminal needs --console-socket, unless the process runs in the foreground");
+    }
+    spec.process = Some(process);
+    Ok(spec)
+}
+
+fn check_status(args: &Exec<'_>, container: &Container, facts: &Facts) -> Result<()> {
+    let id = args.id;
+    if container.status(&facts.cgroups)? == PAUSED && !args.ignore_paused {
+        fail!("cannot exec in a paused container ({id:?}; --ignore-paused waits for resume)");
+    }
+    if !facts.privileged && container.process()?.0 == CREATED {
+        // Its process is still ours, and nobody but root may look into it; not even we.
+        fail!("cannot exec in container {id:?}: an ordinary user can only once it is started");
+    }
+    Ok(())
 }
 
 /// One more process in a container.
@@ -175,6 +158,37 @@ struct OneMore<'a> {
     cgroup: Option<Cgroup<'a>>,
     /// It goes where the first process has gone, since no cgroup is named on the command line.
     follows: bool,
+}
+
+impl OneMore<'_> {
+    /// Returns its pidfd and our end of the socket that the terminal comes over.
+    fn start(
+        &mut self,
+        args: &Exec<'_>,
+        plan: &Plan,
+        init: &OwnedFd,
+    ) -> Result<(OwnedFd, Option<OwnedFd>)> {
+        let slots = Slots::new(usize::from(plan.slots) + 1);
+        let init = init.try_clone();
+        slots.fill(0, init.during(|| "cannot duplicate a descriptor".into())?);
+        let pidfd_socket = args.pidfd_socket.map(PidfdSocket::connect).transpose()?;
+        let console = connect_console(plan, &slots, args.console_socket)?;
+        let stop = signal::hold()?;
+        let start = Start {
+            plan,
+            facts: self.facts,
+            stop: stop.as_fd(),
+            in_cgroup: self.cgroup.is_some(),
+            birthplace: match (self.manager, &self.cgroup) {
+                (None, Some(cgroup)) => cgroup.birthplace()?,
+                _ => None,
+            },
+            pid_file: args.pid_file,
+            pidfd_socket: pidfd_socket.as_ref(),
+            oom_score_adj: "process.oomScoreAdj",
+        };
+        Ok((bring_up(start, slots, self)?, console))
+    }
 }
 
 impl Role for OneMore<'_> {

@@ -103,8 +103,7 @@ fn bring_back<'a>(
     let inherited = inherited(plan, &places)?;
     Places::make(places.work)?;
 
-    let mut cgroup = None;
-    let mut birthplace = None;
+    let (mut cgroup, mut birthplace) = (None, None);
     if let Some(planned) = &plan.cgroup {
         cgroup = made.make_cgroup(planned)?;
         if let (Some(cgroup), None) = (&cgroup, &planned.unit) {
@@ -112,8 +111,7 @@ fn bring_back<'a>(
             birthplace = cgroup.birthplace()?;
         }
     }
-    let manager = made.manager;
-    let scope = Cell::new(None);
+    let (manager, scope) = (made.manager, Cell::new(None));
     let before = |pid| {
         if let (Some(cgroup), Some(planned)) = (&cgroup, &plan.cgroup) {
             enter(cgroup, planned, manager, pid, &scope)?;
@@ -126,12 +124,10 @@ fn bring_back<'a>(
     let (pid_file, root) = (join(&own, PID), join(&own, ROOT));
     let bound = criu::NEW_MOUNTS & plan.namespaces != 0;
     if bound {
-        make_mount_points(plan)?;
-        let mode = FsMode::from_raw_mode(0o700);
-        rustix::fs::mkdirat(CWD, root.as_str(), mode).during(|| format!("cannot make {root}"))?;
+        make_mount_points(plan, &root)?;
     }
+    let inherited = inherited.iter();
     let descriptors: Vec<(RawFd, String)> = inherited
-        .iter()
         .map(|(fd, key)| (fd.as_raw_fd(), key.clone()))
         .collect();
     let restored = Restored {
@@ -154,7 +150,19 @@ fn bring_back<'a>(
     made.cgroup |= made.unit.is_some();
     result?;
 
-    let text = files::read(CWD, pid_file.as_str())?;
+    let (pid, process) = restored_process(&pid_file)?;
+    let _ = rustix::fs::unlink(pid_file.as_str());
+    let _ = rustix::fs::unlinkat(CWD, root.as_str(), AtFlags::REMOVEDIR);
+    write_down(made, pid, arguments.pid_file).inspect_err(|_| {
+        process::kill(process.as_fd());
+        process::reap(process.as_fd());
+    })?;
+    Ok(process)
+}
+
+/// The process that criu has restored and written the pid of.
+fn restored_process(pid_file: &str) -> Result<(i32, OwnedFd)> {
+    let text = files::read(CWD, pid_file)?;
     let pid = core::str::from_utf8(&text)
         .ok()
         .and_then(|text| text.trim().parse().ok())
@@ -165,22 +173,24 @@ fn bring_back<'a>(
     // Our child, so the pid cannot have been reused.
     let process = rustix::process::pidfd_open(pid, PidfdFlags::empty())
         .during(|| format!("cannot open the process {pid}"))?;
-    let copy = process.try_clone();
-    made.child = Some(copy.during(|| "cannot duplicate a descriptor".into())?);
-    let _ = rustix::fs::unlink(pid_file.as_str());
-    let _ = rustix::fs::unlinkat(CWD, root.as_str(), AtFlags::REMOVEDIR);
-    made.state.pid = pid.as_raw_nonzero().get();
-    made.state.start_time = process::stat(made.state.pid)?.map_or(0, |stat| stat.started);
+    Ok((pid.as_raw_nonzero().get(), process))
+}
+
+/// Writes the state and the pid file.
+fn write_down(made: &mut Made<'_>, pid: i32, pid_file: Option<&str>) -> Result<()> {
+    made.state.pid = pid;
+    made.state.start_time = process::stat(pid)?.map_or(0, |stat| stat.started);
     made.directory.write(&made.state)?;
-    if let Some(path) = arguments.pid_file {
-        files::replace(CWD, path, made.state.pid.to_string().as_bytes(), 0o644)?;
+    match pid_file {
+        Some(path) => files::replace(CWD, path, pid.to_string().as_bytes(), 0o644),
+        None => Ok(()),
     }
-    Ok(process)
 }
 
 /// Creates missing mount points. The root may be a new one, which is not part of the checkpoint, and criu requires
 /// them. Mount points inside another mount come with that mount.
-fn make_mount_points(plan: &Plan) -> Result<()> {
+fn make_mount_points(plan: &Plan, bound: &str) -> Result<()> {
+    rustix::fs::mkdirat(CWD, bound, FsMode::RWXU).during(|| format!("cannot make {bound}"))?;
     let what = |path| {
         format!(
             "cannot make the mount point {path} in {}",

@@ -1,17 +1,15 @@
-//! What a start has made so far: its directory, its cgroup or unit, its process. Whatever fails, all of it goes again.
+//! What a start has made so far: its directory, its cgroup or unit. Whatever fails, all of it goes again.
 
 use crate::cgroup::systemd::Manager;
 use crate::cgroup::{self, Cgroup};
 use crate::container::{Container, Directory};
 use crate::hooks;
-use crate::process;
 use core::cell::Cell;
 use runtime::error::{Result, fail};
 use runtime::facts::Facts;
 use runtime::limits;
 use runtime::limits::systemd::Unit;
 use runtime::state::State;
-use rustix::fd::{AsFd, OwnedFd};
 
 /// What has been made so far, so that it can be undone.
 pub struct Made<'a> {
@@ -22,7 +20,6 @@ pub struct Made<'a> {
     pub cgroup: bool,
     /// The scope that systemd has started.
     pub unit: Option<&'a Unit>,
-    pub child: Option<OwnedFd>,
     pub hooks_ran: bool,
 }
 
@@ -40,7 +37,6 @@ impl<'a> Made<'a> {
             manager,
             cgroup: false,
             unit: None,
-            child: None,
             hooks_ran: false,
         }
     }
@@ -69,11 +65,8 @@ impl<'a> Made<'a> {
         }
     }
 
+    /// Removes all of it. Its process must have ended.
     pub fn undo(self) {
-        if let Some(child) = &self.child {
-            process::kill(child.as_fd());
-            process::reap(child.as_fd());
-        }
         if self.hooks_ran {
             hooks::run_poststop(&self.state);
         }

@@ -24,18 +24,24 @@ pub fn failure(report: &Report, text: &Text<1016>, steps: Option<usize>) -> Erro
         Some(steps) => format!(" (step {} of {steps})", report.step + 1),
         None => String::new(),
     };
-    let reason = match report.call {
-        Call::hook | Call::hook_status | Call::hook_signal | Call::hook_timeout => {
-            let fault = Fault {
-                call: report.call,
-                errno,
-            };
-            // Which hook it was stands before what it wrote.
-            let (hook, output) = output.split_once('\0').unwrap_or((output, ""));
-            let how = hooks::failure(fault, None, output);
-            return Error::new(format!("error running {hook}: {how}"));
-        }
-        // First the words that engines look for, then the cause.
+    if let Call::hook | Call::hook_status | Call::hook_signal | Call::hook_timeout = report.call {
+        let call = report.call;
+        // Which hook it was stands before what it wrote.
+        let (hook, output) = output.split_once('\0').unwrap_or((output, ""));
+        let how = hooks::failure(Fault { call, errno }, None, output);
+        return Error::new(format!("error running {hook}: {how}"));
+    }
+    let reason = reason(report.call, errno, output);
+    Error::new(match step.strip_prefix("execute ") {
+        // As runc says it.
+        Some(program) => format!("exec {program}: {reason}"),
+        None => format!("cannot {step}{place}: {reason}"),
+    })
+}
+
+/// Why a call of the child failed. The words that engines look for come first, then the cause.
+fn reason(call: Call, errno: Errno, output: &str) -> String {
+    match call {
         Call::not_in_path => format!("executable file not found in $PATH: {}", Reason(errno)),
         Call::interpreter if output.is_empty() => {
             format!(
@@ -81,12 +87,7 @@ pub fn failure(report: &Report, text: &Text<1016>, steps: Option<usize>) -> Erro
         Call::not_a_terminal => "/dev/pts/ptmx of the container is not of a devpts".into(),
         call if errno == Errno::NOSYS => format!("{} is missing: {}", call.name(), Reason(errno)),
         _ => Reason(errno).to_string(),
-    };
-    Error::new(match step.strip_prefix("execute ") {
-        // As runc says it.
-        Some(program) => format!("exec {program}: {reason}"),
-        None => format!("cannot {step}{place}: {reason}"),
-    })
+    }
 }
 
 /// The machine of an ELF file (elf.h, EM_*).
