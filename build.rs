@@ -1,7 +1,7 @@
-//! Links the program without libc: no start files, no dynamic section, no relocation of any kind, and no tables
-//! for an unwinder that is not there. The command line needs no RUSTFLAGS for it.
+//! Links the program without libc: no start files, no dynamic section, no relocations, and no unwind tables, since
+//! nothing unwinds. RUSTFLAGS are not needed.
 
-/// A tenth of the file, which precompiled core brings along.
+/// The unwind tables come with the precompiled core library and would be a tenth of the file.
 const WITHOUT_UNWIND_TABLES: &str = "SECTIONS { /DISCARD/ : { *(.eh_frame) *(.eh_frame.*) *(.gcc_except_table) *(.gcc_except_table.*) *(.comment) } } INSERT AFTER .rodata;";
 
 fn main() {
@@ -26,7 +26,7 @@ fn main() {
     }
 }
 
-/// What `--version` names; a copy of the sources without their history has none.
+/// The commit for `--version`, or `unknown` if the sources come without their history.
 fn commit() -> String {
     let git = std::process::Command::new("git")
         .args(["rev-parse", "--short=12", "HEAD"])

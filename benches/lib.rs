@@ -1,13 +1,13 @@
-//! What the benches share: the program to time, medians, and ratios that noise cannot easily turn.
-//! A sample that a round could not take is `None`, so that two series stay aligned by round.
+//! Shared by the benches: the program to time, medians, and ratios that are robust against noise.
+//! A sample that a round could not take is `None`, so two series stay aligned by round.
 
 use std::path::{Path, PathBuf};
 
-/// Samples of one command, one per round, in nanoseconds.
+/// The samples of one command, one per round, in nanoseconds.
 pub type Series = Vec<Option<u64>>;
 
-/// `$RUNTIME`, else where `cargo build --release` leaves the program: beside this bench's own target
-/// directory when that is another one, else in the workspace's.
+/// `$RUNTIME`, or the output of `cargo build --release`: in this bench's target directory if it has its own, otherwise
+/// in the workspace's.
 pub fn default_runtime() -> PathBuf {
     if let Some(path) = std::env::var_os("RUNTIME") {
         return path.into();
@@ -26,7 +26,7 @@ pub fn default_runtime() -> PathBuf {
     }
 }
 
-/// The middle of `values`, or the mean of the two in the middle.
+/// The median of `values`. For an even number it is the mean of the two values in the middle.
 pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let half = values.len() / 2;

@@ -1,4 +1,4 @@
-//! The bounds of files and functions, as a test that reads the sources of all packages.
+//! Tests the length limits of files and functions, in the sources of all packages.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ const EXCEPTIONS: &[&str] = &[
     "tests/bad_specs.rs",
 ];
 
-/// Every file of Rust below a directory.
+/// Every Rust source file below a directory.
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
@@ -48,7 +48,7 @@ fn is_flat_match(body: &Block) -> bool {
         && whole.arms.iter().all(|arm| lines(arm) <= LINES_OF_AN_ARM)
 }
 
-/// What is beyond a bound in one file.
+/// The limits that one file exceeds.
 struct Beyond(Vec<String>);
 
 impl Visit<'_> for Beyond {
@@ -80,7 +80,7 @@ impl Beyond {
     }
 }
 
-/// What is beyond a bound in the file.
+/// Returns the limits that the file exceeds.
 fn beyond(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap();
     let mut beyond = Beyond(Vec::new());

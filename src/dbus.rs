@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_is_read() {
+    fn a_reply_is_parsed() {
         let (head, rest) = reply();
         let head = Head::parse(&head).unwrap();
         assert_eq!(head.rest(), rest.len());
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn no_part_of_a_reply_is_a_reply_and_no_byte_makes_us_panic() {
+    fn a_truncated_reply_is_refused_and_a_damaged_one_does_not_panic() {
         let (head, rest) = reply();
         for n in 0..rest.len() {
             let cut = Head::parse(&head).unwrap();
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_of_another_byte_order_or_of_endless_length_is_refused() {
+    fn a_head_with_another_byte_order_or_excessive_length_is_refused() {
         let (mut head, _) = reply();
         head[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
         assert!(Head::parse(&head).is_none());
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_written_as_the_specification_has_it() {
+    fn a_call_is_encoded_as_specified() {
         let mut body = Body::default();
         body.text("hi");
         let bytes = method_call(1, &OBJECT, "Go", "s", body);
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn values_stand_at_multiples_of_their_size() {
+    fn values_are_aligned_to_their_size() {
         let mut body = Body::default();
         body.properties(&[("A".into(), Value::U64(5)), ("B".into(), Value::Bool(true))]);
         assert_eq!(

@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_says_what_failed_and_why_in_the_words_that_docker_looks_for() {
+    fn an_error_uses_the_words_that_docker_matches() {
         let error = Error::from_errno("cannot open /x", Errno::NOENT);
         assert_eq!(
             error.to_string(),
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lack_of_rights_is_told_from_other_errors() {
+    fn a_denial_is_distinguished_from_other_errors() {
         for (errno, denied) in [
             (Errno::ACCESS, true),
             (Errno::PERM, true),
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_call_is_described_only_when_it_failed() {
+    fn a_call_is_described_only_if_it_fails() {
         let what = || -> String { unreachable!() };
         assert_eq!(Ok::<_, Errno>(7).during(what).unwrap(), 7);
         let failed = Err::<(), _>(Errno::IO).during(|| "cannot".into());

@@ -188,7 +188,7 @@ not a line
 ";
 
     #[test]
-    fn hierarchies_are_found_once_each_below_the_mount_point() {
+    fn each_hierarchy_is_found_once() {
         let found = Cgroups::of_mountinfo(HYBRID);
         let Cgroups::V1(hierarchies) = &found else {
             panic!("{found:?}");
@@ -210,7 +210,7 @@ not a line
     }
 
     #[test]
-    fn only_v2_beside_nothing_has_no_v1() {
+    fn v2_alone_has_no_v1() {
         let line = "30 25 0:26 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
         assert!(!Cgroups::of_mountinfo(line).has_v1());
         assert!(!Cgroups::of_mountinfo("").has_v1());
@@ -231,7 +231,7 @@ not a line
     }
 
     #[test]
-    fn pseudo_mounts_are_found_with_their_blanks() {
+    fn pseudo_mounts_may_have_blanks_in_their_path() {
         assert_eq!(pseudo_mounts(HYBRID), ["/proc x", "/sys"]);
         assert_eq!(unescaped(r"/a\134b\011c\012"), "/a\\b\tc\n");
     }

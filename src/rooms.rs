@@ -1,4 +1,5 @@
-//! The rule of the rooms, as a test: imports point down and never in a circle, and what decides does not act.
+//! Tests the layering of the crates: imports point down and never form a circle, and the library makes no system
+//! call.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::string::String;
 use std::vec::Vec;
 
-/// From the bottom up: a room may name those before it.
+/// From the bottom up: a module may import those before it.
 const LIBRARY: &[&str] = &[
     "error", "cli", "signal", "dbus", "stats", "facts", "spec", "state", "limits", "plan",
 ];
@@ -35,7 +36,7 @@ const PROGRAM: &[&str] = &[
     "commands",
 ];
 
-/// What the library may name of rustix: types and numbers, none of which is a system call.
+/// The parts of rustix that the library may import: types and numbers, none of which makes a system call.
 const TYPES: &[&str] = &[
     "rustix::fs::makedev",
     "rustix::io::Errno",
@@ -51,7 +52,7 @@ fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// Every file below a directory, except the program in the library's.
+/// Every file below a directory, except the program's in the library's directory.
 fn files(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
@@ -63,7 +64,7 @@ fn files(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The text without comments.
+/// The source without comments.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let lines = text
@@ -72,7 +73,7 @@ fn code(path: &Path) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// What stands behind each `PREFIX::`, the members of a list in braces one by one.
+/// The names after each `PREFIX::`. The members of a list in braces count one by one.
 fn named(code: &str, prefix: &str) -> BTreeSet<String> {
     let word = |text: &str| -> String {
         let text = text.trim_start();
@@ -93,7 +94,7 @@ fn named(code: &str, prefix: &str) -> BTreeSet<String> {
     names
 }
 
-/// The rooms that each room of a crate names; a room is a file or a directory at the crate's top.
+/// The modules that each module of a crate imports. A module is a file or a directory at the top of the crate.
 fn graph(top: &Path) -> BTreeMap<String, BTreeSet<String>> {
     let mut found = Vec::new();
     files(top, &mut found);
@@ -115,9 +116,10 @@ fn points_down(top: &Path, order: &[&str]) {
             continue;
         }
         let level = |name: &str| order.iter().position(|known| *known == name);
-        let own = level(&room).unwrap_or_else(|| panic!("{room}: give this room its place"));
+        let own =
+            level(&room).unwrap_or_else(|| panic!("{room}: add this module to the list of layers"));
         for name in names {
-            // What is no room is a macro or a type of the crate's root.
+            // Other names are macros or types of the crate's root.
             if let Some(other) = level(&name) {
                 assert!(other < own, "{room} imports {name}, which is not below it");
             }
@@ -136,7 +138,7 @@ fn imports_of_the_program_point_down() {
 }
 
 #[test]
-fn the_library_names_types_of_rustix_and_no_call() {
+fn the_library_uses_types_of_rustix_but_no_calls() {
     let mut found = Vec::new();
     files(&source(), &mut found);
     for path in found.iter().filter(|path| !path.ends_with("rooms.rs")) {
@@ -155,7 +157,7 @@ fn the_library_names_types_of_rustix_and_no_call() {
 }
 
 #[test]
-fn the_library_acts_through_no_other_crate() {
+fn the_library_makes_system_calls_through_no_other_crate() {
     let mut found = Vec::new();
     files(&source(), &mut found);
     for path in found {

@@ -1,10 +1,10 @@
-//! Signals by name, as `kill` and its callers write them: `KILL`, `SIGKILL`, `9`, `RTMIN+3`, in any letter case.
+//! Signal names as callers of `kill` write them: `KILL`, `SIGKILL`, `9`, `RTMIN+3`. Case is ignored.
 
 use crate::cli::integer;
 use crate::error::{Error, Result};
 use alloc::format;
 
-/// By number (signal(7)), which the architectures we run on share; the first is signal 1.
+/// By number (signal(7)), starting with signal 1. The supported architectures share these numbers.
 const NAMES: [&str; 31] = [
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
     "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
@@ -13,11 +13,11 @@ const NAMES: [&str; 31] = [
 
 const ALIASES: [(&str, u32); 4] = [("IOT", 6), ("CLD", 17), ("POLL", 29), ("UNUSED", 31)];
 
-/// The first two real-time signals belong to the C library, so that callers count from here.
+/// The C library reserves the first two real-time signals, so callers count from here.
 const RTMIN: u32 = 34;
 const RTMAX: u32 = 64;
 
-/// Errors: `unknown signal "FOO"`. 0 is no signal, but kill(2) takes it to ask whether the process exists.
+/// Error: `unknown signal "FOO"`. 0 is accepted, because kill(2) uses it to test whether the process exists.
 pub fn parse(text: &str) -> Result<u32> {
     number(text).ok_or_else(|| Error::new(format!("unknown signal {text:?}")))
 }
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signals_are_read_by_name_and_by_number() {
+    fn signals_are_parsed_by_name_and_by_number() {
         for (text, number) in [
             ("KILL", 9),
             ("SIGKILL", 9),
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_signal_is_an_error() {
+    fn an_unknown_signal_is_an_error() {
         for text in [
             "",
             "FOO",

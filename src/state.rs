@@ -74,7 +74,7 @@ object! {
 /// The state as defined by the OCI spec, for `state`, `list` and the stdin of hooks (runtime.md, State).
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Shown<'a> {
+pub struct OciState<'a> {
     pub oci_version: &'a str,
     pub id: &'a str,
     pub pid: i32,
@@ -96,8 +96,8 @@ impl State {
         crate::spec::json::read(file, json)
     }
 
-    pub fn shown<'a>(&'a self, status: &'a str) -> Shown<'a> {
-        Shown {
+    pub fn oci_state<'a>(&'a self, status: &'a str) -> OciState<'a> {
+        OciState {
             oci_version: &self.oci_version,
             id: &self.id,
             pid: if status == STOPPED { 0 } else { self.pid },
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_is_written_is_read_again() {
+    fn a_state_survives_writing_and_reading() {
         let state = State::parse("state.json", OLD.as_bytes()).unwrap();
         let text = serde_json::to_string(&state).unwrap();
         let again = State::parse("state.json", text.as_bytes()).unwrap();
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn no_part_of_a_state_is_a_state() {
+    fn a_truncated_state_is_an_error() {
         for n in 0..OLD.len() {
             assert!(
                 State::parse("state.json", &OLD.as_bytes()[..n]).is_err(),
@@ -272,14 +272,14 @@ mod tests {
     fn a_stopped_container_has_pid_0() {
         let state = State::parse("state.json", OLD.as_bytes()).unwrap();
         assert_eq!(
-            serde_json::to_string(&state.shown(STOPPED)).unwrap(),
+            serde_json::to_string(&state.oci_state(STOPPED)).unwrap(),
             r#"{"ociVersion":"1.2.0","id":"box","pid":0,"status":"stopped","bundle":"/b","rootfs":"/b/r","created":"t"}"#
         );
-        assert_eq!(state.shown(RUNNING).pid, 7);
+        assert_eq!(state.oci_state(RUNNING).pid, 7);
     }
 
     #[test]
-    fn a_stat_is_read_whatever_the_name_of_the_process() {
+    fn a_stat_is_parsed_with_any_process_name() {
         let line = |name: &str, state: char, flags: u32, pending: u64| {
             format!(
                 "7 ({name}) {state} 1 7 7 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0 0 0 0 0 0 0 {pending} 0 0 0"
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_of_the_gregorian_calendar() {
+    fn times_use_the_gregorian_calendar() {
         for (seconds, text) in [
             (0, "1970-01-01T00:00:00.000000005Z"),
             (951_782_400, "2000-02-29T00:00:00.000000005Z"),

@@ -114,7 +114,7 @@ fn a_container_and_an_exec_can_have_a_terminal() {
         terminal.expect("/dev/pts/0\r");
         terminal.send("\n");
         running.wait().ends(6);
-        s.tell(terminal.read_all());
+        s.record(terminal.read_all());
     });
 }
 

@@ -228,7 +228,7 @@ fn stats_top_and_logs_describe_a_running_container() {
         s.wait("docker logs c1 2>&1", |o| o.lines().len() == 2);
         s.run("docker logs c1").prints("one\n").says(&["two"]);
         let follower = s.start("docker logs -f c1");
-        wait_for("the follower's line", || follower.out() == "one\n");
+        wait_for("the follower prints the line", || follower.out() == "one\n");
         s.run("docker rm -f c1").ok();
         follower.wait().ok().prints("one\n");
     });

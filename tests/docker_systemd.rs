@@ -31,14 +31,14 @@ const PRELUDE: &str = "
     properties() { systemctl show $scope -p $1 | sort; }
     inspect() { docker inspect -f \"$1\" $id; }
     shm() { cat /proc/$(head -n 1 $cgroup/cgroup.procs)/root/dev/shm/$1; }
-    # Waits until a command says this, and says what it says instead.
-    until_it_says() {
+    # Waits until a command prints this text. After a timeout, prints its actual output.
+    wait_until() {
         local end=$(($(date +%s) + PATIENCE))
         while [ $(date +%s) -lt $end ]; do
             said=$($2 2> /dev/null); [ \"$said\" != \"$1\" ] || return 0
             sleep 0.1
         done
-        echo \"$2: not $1 but $said\"
+        echo \"$2: expected $1, found $said\"
     }
     end() { docker rm -f -v $id > /dev/null; }
 ";
@@ -133,7 +133,7 @@ fn dockers_run_passes_output_and_status_on() {
     );
     alone(|| {
         let said = docker("tested", "run --rm bb echo out");
-        assert_eq!(said, "out\n", "asked for by name");
+        assert_eq!(said, "out\n", "with the runtime named explicitly");
     });
 }
 
@@ -175,7 +175,7 @@ fn dockers_execs_are_in_the_scope_confined_and_counted() {
         docker exec -u 1000 -w /tmp -e A=b $id sh -c 'echo $(id -u) $PWD $A; cat /proc/self/cgroup; exit 9'; echo $?
         docker exec -d $id sleep 500
         processes() { wc -l < $cgroup/cgroup.procs; }
-        until_it_says 2 processes
+        wait_until 2 processes
         for pid in $(cat $cgroup/cgroup.procs); do cat /proc/$pid/attr/current; done
         properties TasksCurrent
         docker stats --no-stream --format '{{.PIDs}} {{.MemUsage}}' $id | sed 's/ [1-9][0-9.]*[KM]iB / some /'
@@ -219,8 +219,8 @@ fn docker_reports_an_out_of_memory_kill() {
         "begin --memory 16m --memory-swap 16m bb sleep 1000
         docker exec $id tail -c 64m /dev/zero; echo $?
         files memory.events | grep oom_kill
-        told() { docker events --since 0 --until $(date +%s) --filter event=oom --filter container=$id --format '{{.Action}}'; }
-        until_it_says oom told
+        events() { docker events --since 0 --until $(date +%s) --filter event=oom --filter container=$id --format '{{.Action}}'; }
+        wait_until oom events
         docker kill $id > /dev/null; inspect '{{.State.OOMKilled}}'
         end",
         "137\noom_kill 1\ntrue\n",
@@ -232,16 +232,16 @@ fn docker_pauses_stops_restarts_and_kills_a_scope() {
         "begin bb sh -c 'trap \"exit 3\" TERM; echo up > /dev/shm/up; while :; do sleep 0.1; done'
         up() { shm up; }
         unit() { echo $(systemctl show --value -p LoadState,ActiveState $scope); }
-        until_it_says up up; unit
+        wait_until up up; unit
         docker pause $id > /dev/null; files cgroup.freeze cgroup.events
         docker exec $id true 2>&1 | grep -o 'is paused'
         docker unpause $id > /dev/null; files cgroup.freeze cgroup.events
-        docker stop $id > /dev/null; until_it_says 'not-found inactive' unit
+        docker stop $id > /dev/null; wait_until 'not-found inactive' unit
         inspect '{{.State.ExitCode}}'
-        docker start $id > /dev/null; until_it_says up up; unit
-        docker restart $id > /dev/null; until_it_says up up; unit
+        docker start $id > /dev/null; wait_until up up; unit
+        docker restart $id > /dev/null; wait_until up up; unit
         docker pause $id > /dev/null
-        docker kill $id > /dev/null; until_it_says 'not-found inactive' unit
+        docker kill $id > /dev/null; wait_until 'not-found inactive' unit
         inspect '{{.State.ExitCode}}'
         end",
         "loaded active\n\
@@ -269,9 +269,9 @@ fn dockers_health_checks_distinguish_sick_from_healthy_containers() {
         "begin --health-interval 0.3s --health-retries 2 --health-timeout 30s \
             --health-cmd 'test ! -e /dev/shm/sick' bb sleep 1000
         health() { inspect '{{.State.Health.Status}}'; }
-        until_it_says healthy health; health
+        wait_until healthy health; health
         : > /proc/$(head -n 1 $cgroup/cgroup.procs)/root/dev/shm/sick
-        until_it_says unhealthy health; health
+        wait_until unhealthy health; health
         end",
         "healthy\nunhealthy\n",
     );

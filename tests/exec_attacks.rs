@@ -11,7 +11,7 @@ runtime_tests::tests![
     a_console_that_is_a_link_is_not_followed,
     without_a_tty_the_callers_terminal_is_out_of_reach,
     the_session_keyring_is_not_the_callers,
-    invalid_ids_in_a_process_file_are_refused,
+    ids_of_a_process_file_that_are_none_are_refused,
 ];
 
 #[track_caller]
@@ -99,7 +99,7 @@ fn the_session_keyring_is_not_the_callers() {
         .prints(&host);
 }
 
-fn invalid_ids_in_a_process_file_are_refused() {
+fn ids_of_a_process_file_that_are_none_are_refused() {
     let (b, _running) = up_with(|_| ());
     for (field, value) in [
         ("uid", json!(4_294_967_295u64)),

@@ -398,11 +398,12 @@ fn debug_logs_each_step() {
         let call = b.call(globals).args(["run", "--bundle"]);
         call.arg(&path).arg(&b.id).ok()
     };
-    let told = run(&["--debug"]);
-    told.prints("up\n")
+    let output = run(&["--debug"]);
+    output
+        .prints("up\n")
         .says(&["level=debug", "mount proc on /proc"]);
-    let told = run(&["--debug", "--log", &log, "--log-format", "json"]);
-    assert_eq!(told.err, "");
+    let output = run(&["--debug", "--log", &log, "--log-format", "json"]);
+    assert_eq!(output.err, "");
     let lines: Vec<Value> = b
         .read("log")
         .lines()

@@ -251,7 +251,7 @@ fn state_has_every_field_of_the_specification() {
     let pid = state["pid"].as_i64().unwrap();
     assert!(
         fs::exists(format!("/proc/{pid}/ns/pid")).unwrap(),
-        "pid {pid} does not live"
+        "process {pid} is not alive"
     );
     is_rfc3339_in_utc(&text("created"));
     let created = text("created");

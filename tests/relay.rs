@@ -166,13 +166,13 @@ fn a_reader_that_does_not_read_does_not_delay_signals() {
     });
     assert!(runtime_tests::host::children_of(running.pid()).contains(&(init, 'Z')));
     // What it wrote before can still be read, then end-of-file.
-    let lay_there = rustix::io::ioctl_fionread(&reader).unwrap();
+    let in_pipe = rustix::io::ioctl_fionread(&reader).unwrap();
     let mut text = Vec::new();
     reader.read_to_end(&mut text).unwrap();
     let came = text.len() as u64;
     assert!(
-        came > lay_there,
-        "{came} bytes came, and {lay_there} lay in the pipe"
+        came > in_pipe,
+        "{came} bytes arrived, {in_pipe} of them from the pipe"
     );
     running.wait().ends(7);
     b.left_nothing();

@@ -142,7 +142,7 @@ fn the_console_socket_gets_one_message_with_one_descriptor() {
             rustix::pty::ptsname(&fds[0], Vec::new()).is_ok(),
             "not a pty's master"
         );
-        assert!(closed, "the connection stays open");
+        assert!(closed, "the sender left the connection open");
         b.delete(&["--force"]).ok();
         b.left_nothing();
     }

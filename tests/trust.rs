@@ -48,7 +48,7 @@ fn delete_without_descriptors_fails_and_leaves_the_container_running() {
         refused += u32::from(output.err.contains("too many open files"));
         assert_eq!(b.status(), "running", "{descriptors} descriptors");
     }
-    assert!(refused >= 2, "no lack of descriptors was met");
+    assert!(refused >= 2, "no call failed for lack of descriptors");
     b.delete(&["--force"]).ok();
     b.left_nothing();
 }
@@ -66,7 +66,7 @@ fn state_without_descriptors_fails_instead_of_saying_stopped() {
             _ => refused += 1,
         }
     }
-    assert!(refused >= 2, "no lack of descriptors was met");
+    assert!(refused >= 2, "no call failed for lack of descriptors");
     b.delete(&["--force"]).ok();
 }
 
@@ -174,7 +174,7 @@ fn a_cgroup_with_an_empty_cgroup_below_is_refused_and_stays() {
     b.create()
         .fails(&["cgroup is not empty", "holds the cgroup \"below\""]);
     b.delete(&["--force"]).ok();
-    assert!(below.exists(), "a cgroup of somebody else was removed");
+    assert!(below.exists(), "someone else's cgroup was removed");
 }
 
 fn delete_of_a_container_left_half_made_touches_nothing_below_its_cgroup() {
@@ -225,7 +225,7 @@ fn a_failure_to_release_the_child_ends_create_run_and_start() {
         let output = command.through(words).deadline(20).output();
         assert!(
             b.read("strace").contains("INJECTED"),
-            "nothing was injected"
+            "strace injected no fault"
         );
         assert_ne!(output.status, 0, "{output}");
         output.says(&["no buffer space available"]);

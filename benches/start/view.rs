@@ -157,13 +157,13 @@ pub fn measure_inside(options: &Options, view: View, stop: &Stop) -> Result<bool
         .args(options.for_view(view))
         .spawn()
         .map_err(failed)?;
-    let mut told = false;
+    let mut stop_sent = false;
     loop {
         if let Some(status) = copy.try_wait().map_err(failed)? {
             return Ok(status.success());
         }
-        if stop.asked() && !told {
-            told = true;
+        if stop.asked() && !stop_sent {
+            stop_sent = true;
             if let Some(pid) = Pid::from_raw(copy.id() as i32) {
                 let _ = kill_process(pid, Signal::TERM); // it may just have exited
             }

@@ -16,9 +16,9 @@ const REACH: u32 = 254;
 pub(crate) struct Assembler {
     /// Instructions, last one first.
     code: Vec<Instruction>,
-    /// One return of each value, by the value.
+    /// One return for each value, with the value.
     returns: Vec<(u32, Label)>,
-    /// For labels that were out of reach, their stand-ins (a copy of the return, or a long jump), oldest first.
+    /// Labels that were out of reach, each with its stand-in: a copy of the return, or a long jump. Oldest first.
     near: Vec<(Label, Label)>,
 }
 
@@ -83,7 +83,7 @@ impl Assembler {
     }
 
     fn stand_in(&mut self, label: Label) -> Label {
-        // The newest come last, so the first that is out of reach ends the search.
+        // The newest stand-ins come last, so the search ends at the first one out of reach.
         let in_reach = |near: &&(Label, Label)| self.distance(near.1) <= REACH;
         let mut newest = self.near.iter().rev().take_while(in_reach);
         if let Some((_, near)) = newest.find(|(far, _)| *far == label) {

@@ -22,7 +22,7 @@ pub(crate) struct Check<'a> {
     pub then: Label,
 }
 
-/// The values for which a check's condition holds, or some of them.
+/// A range of values for which the condition of a check holds.
 struct Span {
     start: u64,
     /// Inclusive.
@@ -30,7 +30,7 @@ struct Span {
     then: Label,
 }
 
-/// From `start` up to the next range's start, an argument's value leads to `label`.
+/// Values from `start` up to the start of the next range lead to `label`.
 #[derive(Clone, Copy)]
 struct Range {
     start: u64,
@@ -114,19 +114,19 @@ fn values(assembler: &mut Assembler, layout: Layout, checks: &[Check], otherwise
     argument(assembler, layout, index, mask, &ranges)
 }
 
-/// The ranges into which the spans divide all values; where several spans lie, the first one decides.
-/// Takes n log n steps. A sort of one type serves all, numbers of 128 bits: a value and a span's place.
+/// Divides all values into ranges at the ends of the spans. Where spans overlap, the first one decides.
+/// Takes n log n steps. All sorts share one type, to keep the code small: 128 bits, a value and the index of a span.
 fn ranges(spans: &[Span], otherwise: Label) -> Vec<Range> {
     let sorted =
         |numbers: &mut dyn Iterator<Item = u128>| BinaryHeap::from_iter(numbers).into_sorted_vec();
     let starts = spans.iter().map(|span| u128::from(span.start));
     let ends = spans.iter().map(|span| u128::from(span.end) + 1);
-    // Every value at which another span can decide, and one behind the last value.
+    // Every value at which the deciding span can change, and one past the last value.
     let places = sorted(&mut starts.clone().chain(ends).chain([0]));
     let by_start = sorted(&mut starts.zip(0..).map(|(start, n): (_, u128)| start << 64 | n));
     let mut by_start = by_start.into_iter().peekable();
     let mut ranges: Vec<Range> = Vec::with_capacity(places.len());
-    // The spans that have begun; the first one is the largest.
+    // The spans that have begun. Indices are inverted, so that the first span is the largest.
     let mut begun: BinaryHeap<u128> = BinaryHeap::new();
     let place = |n: u128| (u128::MAX - n) as usize;
     for start in places {

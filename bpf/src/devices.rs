@@ -84,7 +84,7 @@ enum Label {
 #[derive(Default)]
 struct Assembler {
     program: Vec<Instruction>,
-    /// Where the jumps to each label stand, by the label.
+    /// The positions of the jumps to each label, by label.
     jumps: [Vec<usize>; 3],
 }
 

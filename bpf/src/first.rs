@@ -1,12 +1,12 @@
-//! Finds duplicates in a list from outside without comparing every entry with every other.
+//! Finds duplicates in lists of the config without comparing all pairs of entries.
 
 use alloc::collections::BinaryHeap;
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// For each entry, whether it is the first of its name. Takes n log n steps.
+/// Whether each entry is the first one with its name. Takes n log n steps.
 pub fn first_of_each<'a>(names: impl Iterator<Item = &'a str>) -> Vec<bool> {
-    // The standard sorts are made for speed, and 5 KB each.
+    // A heap, because each standard sort adds 5 KB of code.
     let sorted = BinaryHeap::from_iter(names.zip(0usize..)).into_sorted_vec();
     let mut first = vec![true; sorted.len()];
     for pair in sorted.windows(2) {

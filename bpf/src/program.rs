@@ -91,7 +91,7 @@ impl core::fmt::Display for Fault {
             Fault::TooLong => write!(f, "more than {MAX_INSTRUCTIONS} instructions"),
             Fault::Operation { at } => write!(f, "unknown operation at instruction {at}"),
             Fault::Load { at } => write!(f, "load outside the call's data at instruction {at}"),
-            Fault::Leaves { at } => write!(f, "the program's end is passed at instruction {at}"),
+            Fault::Leaves { at } => write!(f, "control leaves the program at instruction {at}"),
         }
     }
 }

@@ -68,7 +68,7 @@ impl Rules {
             multiplexed: Vec::new(),
         };
         let mut unknown = Vec::new();
-        // The last rule, counted from one, that named each row: a name that a rule repeats adds nothing.
+        // The last rule to name each row, counted from one. A name repeated within a rule adds nothing.
         let mut named_by = alloc::vec![0; tables::ROWS];
         for (at, rule) in profile.rules.iter().enumerate() {
             let rows = rules.rows.len();

@@ -193,7 +193,7 @@ fn rootless_is_accepted_and_ignored() {
 }
 
 #[test]
-fn the_global_flags_before_a_mistake_are_known() {
+fn an_error_keeps_the_global_flags_before_it() {
     let mut globals = Globals::default();
     let result = parse(&["--log", "/l", "--nope", "--debug"], &mut globals);
     assert_eq!(
@@ -204,7 +204,7 @@ fn the_global_flags_before_a_mistake_are_known() {
 }
 
 #[test]
-fn the_command_before_a_mistake_is_known() {
+fn an_error_keeps_the_command_before_it() {
     let mut globals = Globals::default();
     let result = parse(&["exec", "--user=-1", "box", "true"], &mut globals);
     assert_eq!(
@@ -238,7 +238,7 @@ fn two_dashes_end_the_flags() {
 }
 
 #[test]
-fn the_last_of_several_values_counts() {
+fn the_last_value_of_a_repeated_flag_applies() {
     let expected = Spec {
         bundle: Some("b"),
         ..Spec::default()
@@ -285,7 +285,7 @@ fn the_call_of_seccomp_follows_its_flags() {
 }
 
 #[test]
-fn an_empty_limit_is_not_given() {
+fn an_empty_limit_counts_as_unset() {
     let Command::Update(update) = command(&["update", "--memory", "5", "--memory=", "box"]) else {
         panic!("no update");
     };

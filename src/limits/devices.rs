@@ -135,7 +135,7 @@ pub struct Line {
 fn lines(rules: &[bpf::DeviceRule]) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     let wide = Wide::new(rules);
-    // In a list that allows all but what it names, the kernel keeps the refusals.
+    // In a list whose default is to allow, the kernel keeps the denials.
     let (mut keeps_refusals, mut since) = (true, 0);
     for (n, rule) in rules.iter().enumerate() {
         if rule.is_about_everything() {
@@ -164,7 +164,7 @@ fn lines(rules: &[bpf::DeviceRule]) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
-/// The rules that allow every major or every minor number, as sorted keys, for a search among many.
+/// The rules that allow every major or every minor number, as sorted keys for a binary search.
 struct Wide(Vec<u128>);
 
 impl Wide {
@@ -176,11 +176,11 @@ impl Wide {
                 keys.push(key((rule.major, rule.minor), rule.kind, access, n));
             }
         }
-        // The standard sorts are made for speed, and 5 KB each.
+        // A heap, because each standard sort adds 5 KB of code.
         Wide(keys.into_sorted_vec())
     }
 
-    /// The last of the rules in `among` that allows some of what `refusal` refuses, and more devices than it names.
+    /// The last rule in `among` that allows some of what `refusal` denies, and more devices than it names.
     fn last(&self, refusal: &bpf::DeviceRule, among: Range<usize>) -> Option<usize> {
         let named = (refusal.major, refusal.minor);
         let kinds = match refusal.kind {
@@ -202,7 +202,7 @@ impl Wide {
     }
 }
 
-/// Devices and one access as a number that sorts by them, then by the rule's place.
+/// A sort key: the devices and one access bit, then the index of the rule.
 fn key(
     (major, minor): (Option<u32>, Option<u32>),
     kind: Option<DeviceKind>,
@@ -258,7 +258,7 @@ pub fn difference(now: &str, lines: &[Line]) -> Vec<Line> {
     if !begins_with_nothing || !only_allows || now.starts_with('a') {
         return lines.to_vec();
     }
-    // What stands in the new list as well stays.
+    // Lines that are in both lists stay.
     let wanted = lines.iter().skip(1).map(|line| line.text.as_str());
     let first = first_of_each(wanted.chain(now.lines()));
     let gone = now.lines().zip(&first[lines.len() - 1..]);

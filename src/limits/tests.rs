@@ -34,13 +34,13 @@ fn error(cgroups: &Cgroups, json: &str) -> String {
 }
 
 #[test]
-fn no_resources_are_no_values() {
+fn no_resources_give_no_values() {
     assert_eq!(values(&Cgroups::V2, "{}", &[]), [""; 0]);
     assert_eq!(values(&v1(), "{}", &[]), [""; 0]);
 }
 
 #[test]
-fn shares_become_the_weight_that_runc_computes() {
+fn shares_convert_to_the_weight_that_runc_computes() {
     // 10 ^ ((log2(shares)² + 125 · log2(shares)) / 612 − 7 / 34), rounded up.
     for (shares, weight) in [
         (2, 1),
@@ -76,7 +76,7 @@ fn shares_of_0_are_unset() {
 }
 
 #[test]
-fn a_weight_for_an_idle_cgroup_ends_its_idleness_first() {
+fn a_weight_ends_idle_first() {
     let now = [("cpu.idle", "1\n")];
     assert_eq!(
         values(&Cgroups::V2, r#"{"cpu":{"shares":1024}}"#, &now),
@@ -103,7 +103,7 @@ fn quota_and_period_are_one_line_on_v2() {
 }
 
 #[test]
-fn an_update_keeps_the_half_of_cpu_max_that_it_does_not_name() {
+fn an_update_keeps_the_part_of_cpu_max_that_it_does_not_set() {
     let now = [("cpu.max", "5000 20000\n")];
     assert_eq!(
         values(&Cgroups::V2, r#"{"cpu":{"quota":-1}}"#, &now),
@@ -116,7 +116,7 @@ fn an_update_keeps_the_half_of_cpu_max_that_it_does_not_name() {
 }
 
 #[test]
-fn a_burst_goes_before_a_lower_quota_and_after_a_higher_one() {
+fn a_burst_is_written_before_a_lower_quota_and_after_a_higher_one() {
     let now = [("cpu.max", "5000 10000\n")];
     assert_eq!(
         values(&Cgroups::V2, r#"{"cpu":{"quota":4000,"burst":100}}"#, &now),
@@ -129,7 +129,7 @@ fn a_burst_goes_before_a_lower_quota_and_after_a_higher_one() {
 }
 
 #[test]
-fn a_longer_period_goes_before_the_quota_on_v1() {
+fn a_longer_period_is_written_before_the_quota_on_v1() {
     assert_eq!(
         values(&v1(), r#"{"cpu":{"quota":5000,"period":200000}}"#, &[]),
         ["cpu.cfs_period_us=200000", "cpu.cfs_quota_us=5000"]
@@ -191,7 +191,7 @@ fn memory_and_swap_are_counted_together_on_v1() {
 }
 
 #[test]
-fn on_the_way_up_both_together_go_first_on_v1() {
+fn memory_plus_swap_is_raised_first_on_v1() {
     let now = [
         ("memory.limit_in_bytes", "100\n"),
         ("memory.memsw.limit_in_bytes", "150\n"),
@@ -206,7 +206,7 @@ fn on_the_way_up_both_together_go_first_on_v1() {
 }
 
 #[test]
-fn an_update_of_the_memory_keeps_the_sum_with_the_swap() {
+fn an_update_of_memory_keeps_the_sum_of_memory_and_swap() {
     let now = [("memory.max", "100\n"), ("memory.swap.max", "50\n")];
     assert_eq!(
         values(&Cgroups::V2, r#"{"memory":{"limit":120}}"#, &now),
@@ -215,7 +215,7 @@ fn an_update_of_the_memory_keeps_the_sum_with_the_swap() {
 }
 
 #[test]
-fn pids_of_0_and_of_minus_1_are_two_things() {
+fn pids_0_and_minus_1_differ() {
     for (limit, value) in [("-1", "max"), ("0", "1"), ("1", "1"), ("77", "77")] {
         let json = format!(r#"{{"pids":{{"limit":{limit}}}}}"#);
         for cgroups in [Cgroups::V2, v1()] {
@@ -259,7 +259,7 @@ fn io_limits_name_the_device() {
 }
 
 #[test]
-fn an_io_weight_has_another_file_where_bfq_is_missing() {
+fn an_io_weight_uses_another_file_without_bfq() {
     let limits = fitted(&Cgroups::V2, r#"{"blockIO":{"weight":1000}}"#, &[]).unwrap();
     assert_eq!(limits.values[0].file, "io.bfq.weight");
     assert_eq!(limits.values[0].value, "1000");
@@ -283,7 +283,7 @@ fn unified_files_are_written_line_by_line() {
 }
 
 #[test]
-fn what_a_version_lacks_is_an_error_that_names_the_field() {
+fn a_limit_that_a_version_lacks_is_an_error_that_names_the_field() {
     for (json, text) in [
         (
             r#"{"memory":{"swappiness":10}}"#,
@@ -323,7 +323,7 @@ fn what_a_version_lacks_is_an_error_that_names_the_field() {
 }
 
 #[test]
-fn values_that_cannot_be_are_errors_on_both_versions() {
+fn invalid_values_are_errors_on_both_versions() {
     for cgroups in [Cgroups::V2, v1()] {
         for (json, text) in [
             (
@@ -424,7 +424,7 @@ fn lists_of_devices_change_only_where_they_differ() {
 }
 
 #[test]
-fn a_cgroups_path_is_cleaned_and_never_leads_out() {
+fn a_cgroups_path_is_normalized_and_never_leads_out() {
     for (path_, clean) in [
         (None, "/box"),
         (Some("a/b"), "/a/b"),
@@ -447,7 +447,7 @@ fn unit(path: Option<&str>) -> Result<Unit> {
 }
 
 #[test]
-fn a_unit_has_its_cgroup_in_its_slice() {
+fn the_cgroup_of_a_unit_is_in_its_slice() {
     for (path, cgroup) in [
         (None, "/system.slice/runtime-box.scope"),
         (Some("a-b.slice:cri:x"), "/a.slice/a-b.slice/cri-x.scope"),
@@ -488,7 +488,7 @@ fn a_unit_that_systemd_would_refuse_is_an_error() {
 }
 
 #[test]
-fn systemd_is_told_the_limits_as_properties() {
+fn limits_become_properties_of_the_unit() {
     let json = r#"{"memory":{"limit":100},"pids":{"limit":-1},"cpu":{"shares":1024,"quota":5001,"period":10000,"cpus":"0-2,9"}}"#;
     let limits = fitted(&Cgroups::V2, json, &[]).unwrap();
     let properties = systemd::properties(&limits, &Current(None), "");
@@ -510,7 +510,7 @@ fn systemd_is_told_the_limits_as_properties() {
 }
 
 #[test]
-fn systemd_is_told_of_devices_by_number_and_by_driver() {
+fn devices_are_passed_to_systemd_by_number_and_by_driver() {
     let json = r#"{"devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":136,"access":"rw"}]}"#;
     let limits = fitted(&Cgroups::V2, json, &[]).unwrap();
     let drivers = "Character devices:\n  1 mem\n136 pts\n\nBlock devices:\n  8 sd\n";
@@ -550,7 +550,7 @@ fn annotations_become_properties_of_the_unit() {
 }
 
 #[test]
-fn what_undoes_a_limit_is_what_was_there() {
+fn undoing_a_limit_restores_the_previous_value() {
     let plain = Limit::new("pids.max", "7".into(), "pids.limit");
     assert_eq!(plain.undoing("7", "max\n"), "max");
     assert_eq!(plain.undoing("7", "default 100\n"), "100");

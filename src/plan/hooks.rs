@@ -86,7 +86,7 @@ impl Builder<'_> {
     fn state_around_pid(&self) -> Result<[&'static [u8]; 2]> {
         let annotations = owned_pairs(&self.spec.annotations);
         let root = self.spec.root.as_ref().map_or("", |root| &root.path);
-        let state = state::Shown {
+        let state = state::OciState {
             oci_version: state::OCI_VERSION,
             id: self.options.id,
             pid: 0,

@@ -184,8 +184,8 @@ static int scan(char **known) {
     return 0;
 }
 
-// The attack on the host's binary: finds executables of `size` bytes that other processes run, keeps them open, reports them
-// and tries to write to them until stdin closes.
+// Catches executables of `size` bytes that other processes run, says so, holds them, and tries to write to them until
+// stdin closes: the attack on the host's binary.
 static int overwrite(char **a) {
     char path[64];
     int held[64], n = 0, wrote = 0, last = 0;

@@ -292,14 +292,14 @@ impl Machine {
 /// One machine's side of a case. The output of `run` is compared between the machines.
 pub struct Shell<'m> {
     pub machine: &'m Machine,
-    told: RefCell<Vec<String>>,
+    transcript: RefCell<Vec<String>>,
 }
 
 impl Shell<'_> {
     /// Runs a shell command. Its status and its stdout (without ids) must be the same as with runc.
     pub fn run(&self, line: &str) -> Output {
         let output = self.see(line);
-        self.tell(format!(
+        self.record(format!(
             "$ {line}\n{}status {}",
             without_ids(&output.out),
             output.status
@@ -322,8 +322,8 @@ impl Shell<'_> {
     }
 
     /// Adds a line that must be the same as with runc.
-    pub fn tell(&self, text: String) {
-        self.told.borrow_mut().push(text);
+    pub fn record(&self, text: String) {
+        self.transcript.borrow_mut().push(text);
     }
 
     /// Repeats a command until its output is as expected.
@@ -460,7 +460,7 @@ pub fn compare_clusters(case: fn(&Shell, &Shell)) {
     let case = |first: &Shell, side: usize| {
         let second = Shell {
             machine: workers[side],
-            told: RefCell::default(),
+            transcript: RefCell::default(),
         };
         let result = attempt(|| case(first, &second));
         if let Err(why) = result {
@@ -469,9 +469,9 @@ pub fn compare_clusters(case: fn(&Shell, &Shell)) {
         }
         clean(workers[side], Engine::Docker);
         first
-            .told
+            .transcript
             .borrow_mut()
-            .append(&mut second.told.into_inner());
+            .append(&mut second.transcript.into_inner());
     };
     judge(play_on_both(machines, Engine::Docker, case), None);
 }
@@ -488,7 +488,7 @@ fn play_on_both(
     let play = |side: usize| {
         let shell = Shell {
             machine: machines[side],
-            told: RefCell::default(),
+            transcript: RefCell::default(),
         };
         let result = attempt(|| {
             case(&shell, side);
@@ -498,7 +498,7 @@ fn play_on_both(
             // Remove what the failed case left, so that the next one starts clean.
             shell.see(engine.tidy());
         }
-        (result, shell.told.into_inner())
+        (result, shell.transcript.into_inner())
     };
     std::thread::scope(|scope| {
         let theirs = scope.spawn(|| play(0));
@@ -522,13 +522,13 @@ fn clean(machine: &Machine, engine: Engine) {
 
 #[track_caller]
 fn judge(played: [Played; 2], limit: Option<&str>) {
-    let [(theirs, theirs_told), (ours, ours_told)] = played;
+    let [(theirs, their_lines), (ours, our_lines)] = played;
     match (theirs, ours) {
         (Ok(()), Ok(())) => {
-            for (theirs, ours) in theirs_told.iter().zip(&ours_told) {
+            for (theirs, ours) in their_lines.iter().zip(&our_lines) {
                 assert!(theirs == ours, "with runc:\n{theirs}\nwith ours:\n{ours}");
             }
-            let (theirs, ours) = (theirs_told.len(), ours_told.len());
+            let (theirs, ours) = (their_lines.len(), our_lines.len());
             assert!(theirs == ours, "{theirs} lines with runc, {ours} with ours");
         }
         (Ok(()), Err(why)) => panic!("works with runc, fails with ours: {why}"),

@@ -1,5 +1,5 @@
-//! The container's cgroup: made at its path in every hierarchy, limited, joined, frozen and removed. What
-//! differs between the versions is in v1.rs and v2.rs.
+//! The container's cgroup: creates it at its path in every hierarchy, limits it, moves processes into it, freezes and
+//! removes it. The differences between the cgroup versions are in v1.rs and v2.rs.
 
 pub mod stats;
 pub mod systemd;
@@ -21,19 +21,19 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-/// A cgroup that was made, and is removed again unless the container comes to be.
+/// A cgroup that was created. Dropping it removes the cgroup, unless the container has been started.
 pub struct Cgroup<'h> {
     cgroups: &'h Cgroups,
     pub path: String,
-    /// Paths that exec goes by in the v1 hierarchies of these controllers instead.
+    /// The paths that exec uses instead in the v1 hierarchies of these controllers.
     apart: Vec<(String, String)>,
-    /// Where there is cgroup v2, the directory to be born in.
+    /// The v2 directory into which processes are cloned, if there is cgroup v2.
     directory: Option<OwnedFd>,
 }
 
 impl<'h> Cgroup<'h> {
-    /// One that is there already. `below` leads to cgroups below it, in all hierarchies or in those of some
-    /// controllers: `[CONTROLLER[,CONTROLLER]:]PATH`.
+    /// An existing cgroup. `below` selects cgroups below it, in all hierarchies or in those of some controllers:
+    /// `[CONTROLLER[,CONTROLLER]:]PATH`.
     pub fn existing(cgroups: &'h Cgroups, path: &str, below: &[&str]) -> Result<Self> {
         let mut cgroup = Self {
             cgroups,
@@ -45,22 +45,18 @@ impl<'h> Cgroup<'h> {
             let Some((controllers, name)) = given.split_once(':') else {
                 if below.len() > 1 {
                     fail!(
-                        "--cgroup {given}: of several, each needs its controllers before a colon"
+                        "--cgroup {given}: if repeated, each needs its controllers before a colon"
                     );
                 }
                 cgroup.path = format!("{path}{}", limits::clean(given, "--cgroup")?);
                 continue;
             };
             let Cgroups::V1(hierarchies) = cgroups else {
-                fail!(
-                    "--cgroup {given}: on cgroup v2 all controllers are in one place: leave them out"
-                );
+                fail!("--cgroup {given}: cgroup v2 has a single hierarchy: omit the controllers");
             };
             for controller in controllers.split(',') {
                 if !hierarchies.iter().any(|h| h.has(controller)) {
-                    fail!(
-                        "--cgroup {given}: there is no hierarchy of the controller {controller:?}"
-                    );
+                    fail!("--cgroup {given}: no hierarchy has the controller {controller:?}");
                 }
                 if cgroup.apart.iter().any(|(known, _)| known == controller) {
                     fail!("--cgroup {given}: the controller {controller:?} is given twice");
@@ -73,10 +69,10 @@ impl<'h> Cgroup<'h> {
         Ok(cgroup)
     }
 
-    /// Makes the cgroup that the plan wants and sets its limits. On failure nothing of it is left, and a cgroup of others
-    /// that was in the way is as it was.
+    /// Creates the planned cgroup and sets its limits. After a failure nothing of it is left, and an existing cgroup
+    /// of others is unchanged.
     ///
-    /// `None`: whoever is not the host's root may not make one, and has not asked for a limit either.
+    /// Returns `None` if the caller is not the host's root, may not create the cgroup, and needs no limit.
     pub fn make(facts: &'h Facts, planned: &limits::Cgroup) -> Result<Option<Self>> {
         let values = &planned.limits.values;
         let mut made = Vec::new();
@@ -100,8 +96,8 @@ impl<'h> Cgroup<'h> {
         }
     }
 
-    /// One that systemd is going to make. Directories of v1 are made all the same: it does not make those of every
-    /// hierarchy, and some are opened before there is a process to make the scope with.
+    /// A cgroup that systemd will create. The v1 directories are created here, because systemd does not create them
+    /// in every hierarchy, and some are opened before there is a process to create the scope with.
     pub fn of_scope(cgroups: &'h Cgroups, path: &str) -> Result<Self> {
         let mut made = Vec::new();
         match cgroups {
@@ -125,8 +121,8 @@ impl<'h> Cgroup<'h> {
         }
     }
 
-    /// What systemd leaves to us once the scope is there: limits that it has no word for, the other hierarchies of v1,
-    /// the device rules.
+    /// Sets what systemd does not handle, once the scope exists: limits that it has no property for, the other v1
+    /// hierarchies, the device rules.
     pub fn settle(&self, pid: i32, planned: &limits::Cgroup) -> Result<()> {
         let values = &planned.limits.values;
         match self.cgroups {
@@ -143,7 +139,7 @@ impl<'h> Cgroup<'h> {
         there.filter_devices(&planned.limits)
     }
 
-    /// `made` gets the directories that are ours.
+    /// `made` receives the directories that were created.
     fn build(
         cgroups: &'h Cgroups,
         path: &str,
@@ -163,7 +159,7 @@ impl<'h> Cgroup<'h> {
         })
     }
 
-    /// The directory to be born in.
+    /// The directory into which to clone the child.
     pub fn birthplace(&self) -> Result<Option<OwnedFd>> {
         let directory = self.directory.as_ref().map(OwnedFd::try_clone);
         directory
@@ -171,8 +167,8 @@ impl<'h> Cgroup<'h> {
             .map_err(|e| Error::from_errno("cannot duplicate a descriptor", e))
     }
 
-    /// Sets the device rules. Apart from `make`, because loading them takes its time and only has to be
-    /// done before the program begins: the child sets itself up meanwhile.
+    /// Sets the device rules. This is not part of `make`, because loading them takes time and only has to be done
+    /// before the program runs: the child sets itself up meanwhile.
     pub fn filter_devices(&self, limits: &Limits) -> Result<()> {
         match (self.cgroups, &limits.devices, &self.directory) {
             (Cgroups::V1(hierarchies), Some(Filter::Lines(lines)), _) => {
@@ -187,7 +183,8 @@ impl<'h> Cgroup<'h> {
         .map_err(of_config)
     }
 
-    /// Why no process can be born in it, if that is so: a v2 cgroup below one of threads takes none.
+    /// The reason why no process can be cloned into it, if there is one: a v2 cgroup below a threaded one accepts
+    /// none.
     pub fn refusal(&self) -> Option<Error> {
         match self.cgroups {
             Cgroups::V2 => v2::refusal(&self.path),
@@ -195,7 +192,7 @@ impl<'h> Cgroup<'h> {
         }
     }
 
-    /// Gives a v2 cgroup to this uid; on v1 that would not be safe.
+    /// Makes this uid the owner of a v2 cgroup. On v1 that would not be safe.
     pub fn delegate(&self, owner: u32) -> Result<()> {
         match self.cgroups {
             Cgroups::V2 => v2::delegate(&self.path, owner),
@@ -214,8 +211,9 @@ impl<'h> Cgroup<'h> {
         }
     }
 
-    /// Goes by the cgroup that this process is in now, if it is one below. A container's own manager may have moved
-    /// everybody further down, and a v2 cgroup that shares out controllers takes no process itself (EBUSY).
+    /// Switches to the cgroup that this process is in, if that is a descendant. A cgroup manager in the container may
+    /// have moved all processes down, and a v2 cgroup that enables controllers for its children accepts no processes
+    /// (EBUSY).
     pub fn follow(&mut self, pid: i32) -> Result<()> {
         let text = crate::files::read(CWD, format!("/proc/{pid}/cgroup").as_str())?;
         let text = String::from_utf8_lossy(&text);
@@ -233,7 +231,7 @@ fn below(path: &str, above: &str) -> bool {
         && !path.split('/').any(|name| name == "..")
 }
 
-/// Where there is cgroup v2, the directory to be born in.
+/// The v2 directory into which processes are cloned, if there is cgroup v2.
 fn birthplace(cgroups: &Cgroups, path: &str) -> Result<Option<OwnedFd>> {
     let mountpoint = match cgroups {
         Cgroups::V2 => Some(CGROUPS),
@@ -253,10 +251,10 @@ fn open(directory: &str) -> Result<OwnedFd> {
         .map_err(|e| Error::from_errno(format!("cannot open the cgroup {directory}"), e))
 }
 
-/// Sets new limits on a container that lives. What `resources` does not speak of stays as it is, and so does
-/// all of it when a part fails.
+/// Sets new limits on a running container. Values that `resources` does not set stay as they are, and so do all
+/// values if one fails.
 ///
-/// `unit`: the scope that it is, so that systemd knows of them, too.
+/// `unit` is the scope, so that systemd learns the new limits.
 pub fn update(
     cgroups: &Cgroups,
     path: &str,
@@ -278,7 +276,7 @@ pub fn update(
         v2::enable(path, &limits.values)?;
     }
     let undo = write::replace(&limits.values, directory)?;
-    // systemd rounds what it sets: ours is written again behind it.
+    // systemd rounds the values it sets, so ours are written again afterwards.
     if let Some((manager, name)) = unit {
         manager
             .update(name, &limits, &Current(Some(&read)))
@@ -295,7 +293,7 @@ pub fn update(
     .inspect_err(|_| undo.undo())
 }
 
-/// How many seconds a cgroup may take to freeze or thaw.
+/// The time limit for a cgroup to freeze or thaw, in seconds.
 const PATIENCE: u32 = 10;
 
 /// Stops every process of the cgroup where it is, or lets them go on; back when that is so.
@@ -306,7 +304,7 @@ pub fn freeze(cgroups: &Cgroups, path: &str, frozen: bool) -> Result<()> {
     }
 }
 
-/// A cgroup that is gone is not frozen.
+/// Whether the cgroup is frozen. A cgroup that no longer exists is not.
 pub fn is_frozen(cgroups: &Cgroups, path: &str) -> Result<bool> {
     let frozen = match cgroups {
         Cgroups::V2 => v2::is_frozen(path),
@@ -318,14 +316,14 @@ pub fn is_frozen(cgroups: &Cgroups, path: &str) -> Result<bool> {
     }
 }
 
-/// Lets what is frozen on v1 run again: there a frozen process does not even die of SIGKILL. On v2 it does.
+/// Thaws on v1, where a frozen process does not die of SIGKILL. On v2 it does.
 pub fn thaw(cgroups: &Cgroups, path: &str) {
     if let Cgroups::V1(hierarchies) = cgroups {
         v1::thaw(hierarchies, path);
     }
 }
 
-/// Makes a directory and those above it that are missing, below `mountpoint`; `made` gets it once it is ours.
+/// Creates a directory and its missing parents below `mountpoint`. `made` receives the paths that were created.
 fn make_directories(mountpoint: &str, path: &str, made: &mut Vec<String>) -> Result<()> {
     let directory = join(mountpoint, path);
     let make = |at: &str| rustix::fs::mkdirat(CWD, at, Mode::from_raw_mode(0o755));
@@ -364,8 +362,8 @@ fn parent(directory: &str) -> &str {
     directory.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 
-/// A cgroup that exists already is taken only when it is empty, so that nobody else's work is limited, killed or removed with
-/// the container: no process in it or anywhere below, no cgroup below, not frozen.
+/// Checks that an existing cgroup is empty, so that no one else's processes are limited, killed or removed with the
+/// container: no process in it or below, no cgroup below, not frozen.
 fn check_usable(directory: &str) -> Result<()> {
     let opened = open(directory)?;
     let below = subdirectories(opened.as_fd())?;
@@ -378,18 +376,18 @@ fn check_usable(directory: &str) -> Result<()> {
             "the container's cgroup is not empty: {directory} {what}; another one may use the same linux.cgroupsPath"
         );
     }
-    // Whoever is born there would wait for somebody to thaw it.
+    // A process in a frozen cgroup would wait for someone to thaw it.
     for (file, frozen) in [("freezer.state", "FROZEN"), ("cgroup.freeze", "1")] {
         let path = join(directory, file);
         if crate::files::read(CWD, &path).is_ok_and(|text| text.trim_ascii() == frozen.as_bytes()) {
-            fail!("the container's cgroup unexpectedly frozen: {path} says so");
+            fail!("the container's cgroup unexpectedly frozen (see {path})");
         }
     }
     Ok(())
 }
 
-/// Removes the cgroup at `path` from every hierarchy. The kernel may still be reaping its last
-/// processes: tries for a while, then says who is left.
+/// Removes the cgroup at `path` from every hierarchy. The kernel may still be reaping its last processes, so this
+/// retries for a while, then reports the remaining ones.
 pub fn remove(cgroups: &Cgroups, path: &str) -> Result<()> {
     cgroups
         .directories(path)
@@ -397,8 +395,8 @@ pub fn remove(cgroups: &Cgroups, path: &str) -> Result<()> {
         .try_for_each(|directory| remove_directory(directory))
 }
 
-/// The same for a container that was left before it had a process: hooks may have stayed in the cgroup itself, but it has no
-/// cgroup below. One that is there was made by somebody else, and is left alone with all that is in it.
+/// Like `remove`, for a container that never had a process. Hooks may have stayed in the cgroup itself, but any
+/// cgroup below it belongs to someone else and is not touched.
 pub fn remove_unborn(cgroups: &Cgroups, path: &str) -> Result<()> {
     for directory in cgroups.directories(path) {
         let opened = match open(&directory) {
@@ -432,7 +430,7 @@ fn remove_directory(directory: &str) -> Result<()> {
         match rustix::fs::unlinkat(CWD, directory, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
             Err(errno @ (Errno::BUSY | Errno::NOTEMPTY)) => {
-                // Cgroups that the container made below its own go first.
+                // Cgroups that the container created below its own go first.
                 if let Ok(opened) = open(directory) {
                     remove_below(opened.as_fd())?;
                 }
@@ -445,7 +443,7 @@ fn remove_directory(directory: &str) -> Result<()> {
                 ));
             }
         }
-        pause(100_000 << (attempt / 20).min(8));
+        sleep(100_000 << (attempt / 20).min(8));
     }
     let left = match open(directory).and_then(|opened| members(opened.as_fd())) {
         Ok(pids) if !pids.is_empty() => {
@@ -457,8 +455,8 @@ fn remove_directory(directory: &str) -> Result<()> {
     fail!("cannot remove the cgroup {directory}: {left}")
 }
 
-/// Removes the cgroups below one, deepest first, as far as they let themselves be removed now. By descriptors, since a path may be
-/// longer than the kernel takes.
+/// Removes the cgroups below one, deepest first, as far as possible at the moment. Uses descriptors, because a path
+/// may exceed PATH_MAX.
 fn remove_below(directory: BorrowedFd<'_>) -> Result<()> {
     for name in subdirectories(directory)? {
         if rustix::fs::unlinkat(directory, name.as_str(), AtFlags::REMOVEDIR).is_ok() {
@@ -466,14 +464,14 @@ fn remove_below(directory: BorrowedFd<'_>) -> Result<()> {
         }
         if let Some(below) = open_below(directory, &name)? {
             remove_below(below.as_fd())?;
-            // What is still busy is tried again from the top.
+            // If it is still busy, the caller retries from the top.
             let _ = rustix::fs::unlinkat(directory, name.as_str(), AtFlags::REMOVEDIR);
         }
     }
     Ok(())
 }
 
-/// A cgroup below another; `None` when it is gone.
+/// Opens a child cgroup. Returns `None` if it no longer exists.
 fn open_below(directory: BorrowedFd<'_>, name: &str) -> Result<Option<OwnedFd>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat(directory, name, flags, Mode::empty()) {
@@ -484,14 +482,14 @@ fn open_below(directory: BorrowedFd<'_>, name: &str) -> Result<Option<OwnedFd>> 
     }
 }
 
-fn pause(nanoseconds: i64) {
+fn sleep(nanoseconds: i64) {
     let _ = rustix::thread::nanosleep(&rustix::time::Timespec {
         tv_sec: 0,
         tv_nsec: nanoseconds,
     });
 }
 
-/// The names of the directories in one. A cgroup that is removed meanwhile has none.
+/// The names of the child cgroups. None if the cgroup is removed meanwhile.
 fn subdirectories(directory: BorrowedFd<'_>) -> Result<Vec<String>> {
     let what = || "cannot read the directory of a cgroup".into();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -517,7 +515,7 @@ fn subdirectories(directory: BorrowedFd<'_>) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// The processes in a cgroup itself. A cgroup that is removed meanwhile, and one of threads, has none.
+/// The processes in the cgroup itself. None if it is removed meanwhile, or threaded.
 fn members(directory: BorrowedFd<'_>) -> Result<Vec<i32>> {
     let text = match crate::files::read(directory, "cgroup.procs") {
         Err(error)
@@ -536,7 +534,7 @@ fn members(directory: BorrowedFd<'_>) -> Result<Vec<i32>> {
         .collect())
 }
 
-/// The processes in the cgroup and in those below it, once each; none when the cgroup is gone.
+/// The processes in the cgroup and below it, each once. None if the cgroup no longer exists.
 pub fn processes(cgroups: &Cgroups, path: &str) -> Result<Vec<i32>> {
     let mut pids = Vec::new();
     let Some(directory) = cgroups.directories(path).into_iter().next() else {
@@ -556,8 +554,8 @@ pub fn processes(cgroups: &Cgroups, path: &str) -> Result<Vec<i32>> {
     Ok(pids)
 }
 
-/// Sends SIGKILL to everything in the cgroup: at once where the kernel can (cgroup.kill, 5.14).
-/// Nobody there, or no cgroup, is success.
+/// Sends SIGKILL to all processes in the cgroup, atomically if the kernel supports it (cgroup.kill, 5.14). An empty
+/// or missing cgroup is not an error.
 pub fn kill(cgroups: &Cgroups, path: &str) -> Result<()> {
     use syscalls::calls::SIGKILL;
     let hierarchies = match cgroups {

@@ -95,7 +95,7 @@ pub fn supervise(
 ) -> Result<i32> {
     let watched = watch(pidfd, console, ready, jail);
     if watched.is_err() {
-        // Nobody would wait for it any more.
+        // With an error here nothing would supervise the process any more, so it is killed.
         kill(pidfd);
     }
     let status = reap(pidfd);

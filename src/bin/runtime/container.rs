@@ -1,5 +1,5 @@
-//! One container: its directory below the root with the state that is kept there, its status, and what is done to it as a
-//! whole: signal, kill, freeze, remove. Every command goes through here.
+//! One container: its directory with the stored state, its status, and the operations on it as a whole: signal, kill,
+//! freeze, remove. Every command uses this module.
 
 use crate::cgroup;
 use crate::cgroup::systemd::Manager;
@@ -28,7 +28,7 @@ use syscalls::calls::SIGKILL;
 const STATE: &str = "state.json";
 const CONFIG: &str = "config.json";
 const NEXT: &str = "state.json.next";
-/// The socket on which the child waits for `start`, and the file it keeps locked as long as it waits.
+/// The socket on which the child waits for `start`, and the file that it keeps locked while it waits.
 pub const START: &str = "start";
 const WAITING: &str = "waiting";
 
@@ -36,7 +36,7 @@ const WAITING: &str = "waiting";
 pub struct Directory {
     pub id: String,
     fd: OwnedFd,
-    /// The root directory it lies in.
+    /// The root directory that contains it.
     parent: OwnedFd,
 }
 
@@ -45,13 +45,13 @@ fn open_directory(dir: BorrowedFd<'_>, name: &str) -> rustix::io::Result<OwnedFd
     rustix::fs::openat(dir, name, flags, Mode::empty())
 }
 
-/// Opens the root directory of all containers, making it when it is missing.
+/// Opens the root directory of all containers. Creates it if it is missing and `make` is set.
 fn open_root(root: &str, make: bool) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let open = || rustix::fs::openat(CWD, root, flags, Mode::empty());
     match open() {
         Err(Errno::NOENT) if make => {
-            // The sticky bit keeps those away who clean up $XDG_RUNTIME_DIR.
+            // The sticky bit keeps programs that clean up $XDG_RUNTIME_DIR from removing it.
             if let Err((at, errno)) = files::make_directories(root, 0o1700) {
                 return Err(no_root(format!("cannot make the directory {at}"), errno));
             }
@@ -73,7 +73,7 @@ fn no_root(what: String, errno: Errno) -> Error {
 }
 
 impl Directory {
-    /// Makes the directory of a new container.
+    /// Creates the directory of a new container.
     pub fn make(root: &str, id: &str) -> Result<Self> {
         let parent = open_root(root, true)?;
         match rustix::fs::mkdirat(&parent, id, Mode::from_raw_mode(0o711)) {
@@ -97,7 +97,7 @@ impl Directory {
         })
     }
 
-    /// Opens the directory of a container; `None` when there is no such container.
+    /// Opens the directory of a container. Returns `None` if there is no such container.
     pub fn find(root: &str, id: &str) -> Result<Option<Self>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let parent = match rustix::fs::openat(CWD, root, flags, Mode::empty()) {
@@ -137,7 +137,7 @@ impl Directory {
                 ids.push(name.to_owned());
             }
         }
-        // The standard sorts are made for speed, and 5 KB each.
+        // A heap, because each standard sort adds 5 KB of code.
         Ok(BinaryHeap::from(ids).into_sorted_vec())
     }
 
@@ -145,18 +145,18 @@ impl Directory {
         self.fd.as_fd()
     }
 
-    /// Its path, absolute and without links.
+    /// The path, absolute and without links.
     pub fn path(&self) -> Result<String> {
         files::path_of(self.fd()).during(|| format!("cannot find the path of {}", self.id))
     }
 
-    /// Writes the state, all or nothing.
+    /// Replaces the state file atomically.
     pub fn write(&self, state: &State) -> Result<()> {
         self.prepare(state)?;
         self.commit()
     }
 
-    /// Writes the state beside the one there is; `commit` puts it in its place.
+    /// Writes the new state to a temporary file. `commit` renames it into place.
     pub fn prepare(&self, state: &State) -> Result<()> {
         let bytes = serde_json::to_vec(state)
             .map_err(|e| Error::new(format!("cannot write {STATE}: {e}")))?;
@@ -172,7 +172,7 @@ impl Directory {
             .during(|| format!("cannot write {STATE} of container {:?}", self.id))
     }
 
-    /// The state; `None` when none was ever written: then nothing else was made either.
+    /// The state. `None` if it was never written, in which case nothing else was created either.
     fn read(&self) -> Result<Option<State>> {
         let what = || format!("cannot read the state of container {:?}", self.id);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -186,7 +186,7 @@ impl Directory {
             .map_err(|error| Error::new(format!("{}: {error}", what())))
     }
 
-    /// Keeps config.json as it was when the container was created (runtime.md, Create).
+    /// Keeps a copy of config.json as of the creation of the container (runtime.md, Create).
     pub fn keep_config(&self, text: &[u8]) -> Result<()> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -195,12 +195,12 @@ impl Directory {
             .during(|| format!("cannot write {CONFIG} of container {:?}", self.id))
     }
 
-    /// The text of config.json that was kept.
+    /// The text of the kept config.json.
     pub fn config(&self) -> Result<Vec<u8>> {
         files::read(&self.fd, CONFIG)
     }
 
-    /// Makes the file that the waiting child keeps locked; the lock goes with the descriptor.
+    /// Creates the file that the waiting child keeps locked. Closing the descriptor releases the lock.
     pub fn lock_waiting(&self) -> Result<OwnedFd> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let what = || format!("cannot lock the file {WAITING} of container {:?}", self.id);
@@ -222,22 +222,22 @@ impl Directory {
         }
     }
 
-    /// Removes the directory with all it holds; done when it is gone already.
+    /// Removes the directory with its contents. Succeeds if it no longer exists.
     pub fn remove(&self) -> Result<()> {
         let what = || format!("cannot remove the state of container {:?}", self.id);
         let mut buffer = Vec::with_capacity(4096);
-        // The descriptor may have been read before: start over.
+        // The directory may have been read before, so start again at its beginning.
         rustix::fs::seek(&self.fd, rustix::fs::SeekFrom::Start(0)).during(what)?;
         let mut entries = rustix::fs::RawDir::new(&self.fd, buffer.spare_capacity_mut());
         let mut names = Vec::new();
         while let Some(entry) = entries.next() {
-            // Somebody else may be removing it, too, and be quicker.
+            // A concurrent command may be removing it as well.
             let Ok(entry) = entry else { break };
             if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
                 names.push(entry.file_name().to_owned());
             }
         }
-        // The state goes last: as long as it is there, `delete` finds what to remove.
+        // The state goes last: while it exists, `delete` knows what to remove.
         let is_state = |name: &CString| name.to_bytes() == STATE.as_bytes();
         if let Some(at) = names.iter().position(is_state) {
             let state = names.remove(at);
@@ -246,7 +246,7 @@ impl Directory {
         for name in names {
             match rustix::fs::unlinkat(&self.fd, &*name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
-                // The one directory there may be, with its one socket.
+                // The directory of the notify socket is the only one there may be.
                 Err(Errno::ISDIR) => {
                     let _ = rustix::fs::unlinkat(&self.fd, sd_notify::SOCKET, AtFlags::empty());
                     rustix::fs::unlinkat(&self.fd, &*name, AtFlags::REMOVEDIR).during(what)?;
@@ -261,7 +261,7 @@ impl Directory {
     }
 }
 
-/// A container whose state is known.
+/// A container with its stored state.
 pub struct Container {
     pub directory: Directory,
     pub state: State,
@@ -272,14 +272,14 @@ const MOMENT: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
-/// How long a killed process may take to end.
+/// How long to wait for a killed process to exit.
 const PATIENCE: Timespec = Timespec {
     tv_sec: 10,
     tv_nsec: 0,
 };
 
 impl Container {
-    /// Opens a container that exists. The words of the error are what engines look for.
+    /// Opens a container that must exist. Engines match on the wording of the error.
     pub fn open(root: &str, id: &str) -> Result<Self> {
         check_id(id)?;
         let Some(directory) = Directory::find(root, id)? else {
@@ -288,13 +288,13 @@ impl Container {
         match directory.read()? {
             Some(state) => Ok(Self { directory, state }),
             None => fail!(
-                "container {id:?} does not exist: it is being made or removed, or was left half-made"
+                "container {id:?} does not exist: it is being created or removed, or its creation did not finish"
             ),
         }
     }
 
-    /// The same for `delete --force`, which wants it gone: `None` when there is none. One that was left before its state was
-    /// written has nothing else, and is removed here.
+    /// Opens a container for `delete --force`. Returns `None` if it does not exist. A container without a state has
+    /// nothing else, so its directory is removed here.
     pub fn find(root: &str, id: &str) -> Result<Option<Self>> {
         check_id(id)?;
         let Some(directory) = Directory::find(root, id)? else {
@@ -314,7 +314,8 @@ impl Container {
         &self.state.id
     }
 
-    /// The status that the kernel's facts give, and the first process if it lives. A paused container runs here.
+    /// The status, from the kernel's facts, and a pidfd of the init if it is alive. A paused container counts as
+    /// running.
     pub fn process(&self) -> Result<(&'static str, Option<OwnedFd>)> {
         if self.state.pid == 0 {
             return Ok((CREATING, None));
@@ -328,7 +329,7 @@ impl Container {
         )
     }
 
-    /// The status, `paused` included, which only the cgroup knows.
+    /// The status including `paused`, which only the cgroup knows.
     pub fn status(&self, cgroups: &Cgroups) -> Result<&'static str> {
         Ok(match (self.process()?.0, &self.state.cgroup) {
             (RUNNING | CREATED, Some(path)) if cgroup::is_frozen(cgroups, path)? => PAUSED,
@@ -336,7 +337,7 @@ impl Container {
         })
     }
 
-    /// The path of the cgroup, which some commands cannot do without.
+    /// The path of the cgroup, for commands that require one.
     pub fn cgroup(&self) -> Result<&str> {
         match &self.state.cgroup {
             Some(path) => Ok(path),
@@ -352,10 +353,10 @@ impl Container {
         })
     }
 
-    /// Sends a signal to the first process; KILL ends every process of the cgroup.
+    /// Sends a signal to the init. SIGKILL goes to every process of the cgroup.
     pub fn signal(&self, number: i32) -> Result<()> {
         let (status, pidfd) = self.process()?;
-        // As runc: without a pid namespace of its own, the end of the first process ends nobody else.
+        // As in runc: without a pid namespace, the other processes survive the exit of the init.
         let kills = self
             .state
             .cgroup
@@ -377,10 +378,10 @@ impl Container {
         sent.and(killed)
     }
 
-    /// Sends a signal to every process of the cgroup, also when the container has stopped (as runc).
+    /// Sends a signal to every process of the cgroup, even if the container has stopped (as in runc).
     pub fn signal_all(&self, number: i32) -> Result<()> {
         let Some(path) = &self.state.cgroup else {
-            // Nobody knows the others without a cgroup; those of its pid namespace die with the first process.
+            // Without a cgroup, the other processes are unknown. In a pid namespace they die with the init.
             return match self.process()? {
                 (_, None) => Ok(()),
                 (_, Some(_)) => self.signal(number),
@@ -400,7 +401,7 @@ impl Container {
         Ok(())
     }
 
-    /// Kills the first process and waits, with a bound, until it has ended.
+    /// Kills the init and waits, for a limited time, until it has exited.
     pub fn kill_and_wait(&self) -> Result<()> {
         let (_, Some(pidfd)) = self.process()? else {
             return Ok(());
@@ -415,7 +416,7 @@ impl Container {
             cgroup::thaw(&cgroups, path);
         }
         let how = match &sent {
-            Ok(()) => String::from("was killed and is still there"),
+            Ok(()) => String::from("is still alive after SIGKILL"),
             Err(errno) => format!("cannot be killed: {}", Reason(*errno)),
         };
         if !process::ends_within(pidfd.as_fd(), &PATIENCE)? {
@@ -428,8 +429,8 @@ impl Container {
         Ok(())
     }
 
-    /// Whether it has ended, or does so now: one that was killed is waited for, one that was sent another signal for a moment.
-    /// Also the status that it has otherwise.
+    /// Whether the init has exited, or does so soon: waits for a killed one, and briefly after any other signal. Also
+    /// returns its status if it has not.
     pub fn has_ended(&self) -> Result<(bool, &'static str)> {
         let (status, pidfd) = self.process()?;
         let Some(pidfd) = pidfd else {
@@ -440,19 +441,21 @@ impl Container {
         Ok((process::ends_within(pidfd.as_fd(), time)?, status))
     }
 
-    /// Removes a stopped container: whoever is left in its cgroup, the cgroup, the state; poststop hooks last.
+    /// Removes a stopped container: the remaining processes in its cgroup, the cgroup, the state. Then runs the
+    /// poststop hooks.
     pub fn remove(&self, start: Start) -> Result<()> {
         if let Some(path) = &self.state.cgroup {
             let cgroups = host::cgroups()?;
             if self.state.pid == 0 {
-                // It never had a process, and perhaps not even this cgroup: what lies below is somebody else's.
+                // The container never had a process, and perhaps never created this cgroup, so what is below belongs
+                // to someone else.
                 return cgroup::remove_unborn(&cgroups, path).and_then(|()| self.forget());
             }
             cgroup::kill(&cgroups, path)?;
             if let Some(unit) = &self.state.unit
                 && let Err(error) = Manager::find(start).and_then(|manager| manager.stop(unit))
             {
-                // It goes away by itself with its last process.
+                // systemd removes the scope with its last process anyway.
                 log::warn(&error.to_string());
             }
             cgroup::remove(&cgroups, path)?;

@@ -1,10 +1,10 @@
-//! What every command gets.
+//! The arguments that every command receives.
 
 use crate::log::Log;
 use runtime::cli::Globals;
 use syscalls::Start;
 
-/// What every command gets: the command line and where containers are kept.
+/// The command line, and the directory of the containers.
 pub struct Context<'a> {
     pub start: Start,
     pub globals: &'a Globals<'a>,
@@ -25,7 +25,7 @@ impl Context<'_> {
     }
 }
 
-/// Where the flags before the command say that errors go.
+/// The log, as selected by the flags before the command.
 pub fn log<'a>(globals: &Globals<'a>) -> Log<'a> {
     Log {
         file: globals.log,

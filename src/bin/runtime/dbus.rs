@@ -153,7 +153,7 @@ impl Bus {
             }
             let n = rustix::io::retry_on_intr(|| rustix::io::read(&self.socket, &mut *bytes));
             match n.during(|| "D-Bus: cannot receive".into())? {
-                0 => fail!("D-Bus: the other end has closed the connection"),
+                0 => fail!("D-Bus: the peer closed the connection"),
                 n => bytes = &mut bytes[n..],
             }
         }

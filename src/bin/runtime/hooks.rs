@@ -19,7 +19,8 @@ pub fn run(kind: &str, hooks: &[Hook], state: &State, status: &str) -> Result<()
     if hooks.is_empty() {
         return Ok(());
     }
-    let json = serde_json::to_vec(&state.shown(status)).map_err(|e| Error::new(e.to_string()))?;
+    let json =
+        serde_json::to_vec(&state.oci_state(status)).map_err(|e| Error::new(e.to_string()))?;
     hooks
         .iter()
         .enumerate()
@@ -28,7 +29,7 @@ pub fn run(kind: &str, hooks: &[Hook], state: &State, status: &str) -> Result<()
 
 /// Runs all poststop hooks. A failure is logged, and the remaining hooks still run (runtime.md, Lifecycle).
 pub fn run_poststop(state: &State) {
-    let Ok(json) = serde_json::to_vec(&state.shown(runtime::state::STOPPED)) else {
+    let Ok(json) = serde_json::to_vec(&state.oci_state(runtime::state::STOPPED)) else {
         return;
     };
     for (n, hook) in state.poststop.iter().enumerate() {
@@ -93,9 +94,9 @@ pub fn failure(fault: Fault, timeout: Option<u32>, output: &str) -> String {
         Call::hook_signal => format!("killed by signal {number}"),
         Call::hook_timeout => match timeout {
             Some(seconds) => {
-                format!("killed, because it took longer than its timeout of {seconds} s")
+                format!("killed after its timeout of {seconds} s")
             }
-            None => "killed, because it took longer than its timeout".to_owned(),
+            None => "killed after its timeout".to_owned(),
         },
         _ => format!("cannot be run: {}", Reason(fault.errno)),
     };

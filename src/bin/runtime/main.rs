@@ -1,4 +1,4 @@
-//! The program: arguments, one command, an exit status. The only place that prints an error.
+//! The program: parses the arguments, runs one command, and returns its exit status. Errors are printed only here.
 #![no_std]
 #![no_main]
 
@@ -44,9 +44,9 @@ fn main(start: Start) -> i32 {
         Err(error) => {
             log_of(&globals).error(&error.to_string());
             match error.why() {
-                // As a shell has it.
+                // As in a shell.
                 Why::Interrupted(signal) => 128 + signal,
-                // One that programs do not use.
+                // A status that programs rarely use.
                 _ if globals.command == "exec" => 255,
                 _ => 1,
             }
@@ -55,7 +55,7 @@ fn main(start: Start) -> i32 {
 }
 
 fn run(start: Start, globals: &mut Globals<'static>) -> Result<i32> {
-    // What engines ask most often needs neither table nor memory.
+    // The most frequent call of engines needs neither the table nor the heap.
     if start.args().nth(1) == Some(c"--version") {
         return commands::print(commands::VERSION);
     }
@@ -84,8 +84,8 @@ fn run(start: Start, globals: &mut Globals<'static>) -> Result<i32> {
     }
 }
 
-/// `--root`, or where runc's users expect it: below /run for root, below $XDG_RUNTIME_DIR for others, to whom the
-/// root of a user namespace belongs unless $USER says otherwise.
+/// `--root`, or runc's default: below /run for root, below $XDG_RUNTIME_DIR for others. Root of a user namespace
+/// counts as one of the others unless $USER is root.
 fn root_directory(start: Start, globals: &Globals<'_>) -> String {
     if let Some(root) = globals.root {
         return root.into();

@@ -40,12 +40,12 @@ pub fn stat(pid: i32) -> Result<Option<Stat>> {
     }
 }
 
-/// Sends SIGKILL. It fails only where the process has ended or is not ours.
+/// Sends SIGKILL. This fails only if the process has exited or is not ours.
 pub fn kill(pidfd: BorrowedFd<'_>) {
     let _ = syscalls::calls::pidfd_send_signal(pidfd, syscalls::calls::SIGKILL);
 }
 
-/// Waits for a child to end.
+/// Waits for a child to exit.
 pub fn reap(pidfd: BorrowedFd<'_>) -> Option<WaitIdStatus> {
     loop {
         match rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {

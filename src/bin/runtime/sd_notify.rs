@@ -117,8 +117,7 @@ impl Ready {
         }
     }
 
-    /// Waits until the manager has handled all earlier messages. It then closes the descriptor sent with BARRIER=1
-    /// (sd_notify_barrier(3)).
+    /// The manager closes what it gets with BARRIER=1 when it has dealt with all that came before (sd_notify_barrier(3)).
     fn barrier(&self) -> rustix::io::Result<()> {
         const PATIENCE: Timespec = Timespec {
             tv_sec: 30,

@@ -6,7 +6,7 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use runtime::error::{During, Error, Result, fail};
-use runtime::state::{OCI_VERSION, Shown, State};
+use runtime::state::{OCI_VERSION, OciState, State};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::CWD;
 use rustix::io::Errno;
@@ -21,7 +21,7 @@ struct ProcessState<'a> {
     fds: [&'a str; 1],
     pid: i32,
     metadata: &'a str,
-    state: Shown<'a>,
+    state: OciState<'a>,
 }
 
 /// Takes the listener of process `pid` and sends it to the agent. The child has announced that it will be descriptor
@@ -44,7 +44,7 @@ pub fn deliver(
         fds: ["seccompFd"],
         pid,
         metadata: &agent.metadata,
-        state: state.shown(status),
+        state: state.oci_state(status),
     };
     let json = serde_json::to_vec(&process).map_err(|e| Error::new(e.to_string()))?;
     let what = || format!("cannot send the seccomp listener to {}", agent.path);
@@ -64,11 +64,11 @@ fn take(pidfd: BorrowedFd<'_>, number: i32) -> Result<OwnedFd> {
             Ok(_) | Err(Errno::BADF) => {}
             Err(errno) => return Err(Error::from_errno("cannot take the seccomp listener", errno)),
         }
-        let pause = rustix::time::Timespec {
+        let millisecond = rustix::time::Timespec {
             tv_sec: 0,
             tv_nsec: 1_000_000,
         };
-        let _ = rustix::thread::nanosleep(&pause);
+        let _ = rustix::thread::nanosleep(&millisecond);
     }
     fail!("cannot take the seccomp listener: the filter was not loaded in time")
 }

@@ -31,7 +31,7 @@ pub fn connect(path: &str, name: &str) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Creates a socket of the type used between `start` and the waiting process.
+/// A socket of the kind that `start` and the waiting process talk over.
 pub fn of_start() -> rustix::io::Result<OwnedFd> {
     let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
     rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)

@@ -58,7 +58,7 @@ impl Bundle {
     /// Runs `runtime --root STATE create`. stderr is a file, because the container inherits it and would keep a pipe
     /// open for as long as it exists.
     pub fn create(&self, id: &str) -> Result<(), String> {
-        let told = self.path().join("stderr");
+        let stderr = self.path().join("stderr");
         let mut command = runtime();
         command.arg("--root").arg(self.path().join("state"));
         command
@@ -67,11 +67,11 @@ impl Bundle {
             .arg(self.path())
             .arg(id);
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        command.stderr(fs::File::create(&told).expect("a file for stderr"));
+        command.stderr(fs::File::create(&stderr).expect("a file for stderr"));
         if command.status().expect("runtime is executable").success() {
             return Ok(());
         }
-        Err(fs::read_to_string(told).expect("stderr"))
+        Err(fs::read_to_string(stderr).expect("stderr"))
     }
 
     /// Plans a container from this config. Returns the error, if there is one.

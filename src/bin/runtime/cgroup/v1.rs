@@ -142,7 +142,7 @@ pub fn freeze(hierarchies: &[Hierarchy], path: &str, frozen: bool) -> Result<()>
         if frozen && attempt % 50 == 49 {
             set("THAWED")?;
         }
-        super::pause(1_000_000);
+        super::sleep(1_000_000);
     }
     let _ = set("THAWED");
     fail!(

@@ -10,13 +10,13 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use runtime::cli::List;
 use runtime::error::{Error, Result};
-use runtime::state::{STOPPED, Shown, State};
+use runtime::state::{OciState, STOPPED, State};
 use rustix::fs::{AtFlags, CWD};
 
 pub fn state(context: &Context<'_>, id: &str) -> Result<i32> {
     let container = Container::open(context.root, id)?;
     let status = container.status(&host::cgroups()?)?;
-    print(&(json(&container.state.shown(status))? + "\n"))
+    print(&(json(&container.state.oci_state(status))? + "\n"))
 }
 
 fn json<T: serde::Serialize>(value: &T) -> Result<String> {
@@ -27,7 +27,7 @@ fn json<T: serde::Serialize>(value: &T) -> Result<String> {
 #[derive(serde::Serialize)]
 struct Row<'a> {
     #[serde(flatten)]
-    state: Shown<'a>,
+    state: OciState<'a>,
     owner: &'a str,
 }
 
@@ -54,7 +54,7 @@ pub fn list(context: &Context<'_>, args: &List<'_>) -> Result<i32> {
         let rows: Vec<Row<'_>> = containers
             .iter()
             .map(|(state, status, owner)| Row {
-                state: state.shown(status),
+                state: state.oci_state(status),
                 owner,
             })
             .collect();
