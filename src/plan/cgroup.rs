@@ -71,17 +71,10 @@ impl Builder<'_> {
             return self.bind_host(field, c"/sys/fs/cgroup", &options, target, after);
         }
         let base = Mount {
-            fstype: c"cgroup2",
             source: Some(c"cgroup"),
-            options: &[],
-            data: None,
             attr,
             after,
-            target,
-            plain: false,
-            copy_up: false,
-            inherit_mode: false,
-            keep: None,
+            ..Mount::new(c"cgroup2", target)
         };
         match &self.facts.cgroups {
             // A new mount from the host's cgroup namespace would reset the options of the host's own, `nsdelegate`

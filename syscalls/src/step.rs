@@ -70,6 +70,25 @@ pub struct Mount<'a> {
     pub keep: Option<Slot>,
 }
 
+impl<'a> Mount<'a> {
+    /// A mount without options. Whoever makes one names only the fields that differ.
+    pub const fn new(fstype: &'a CStr, target: &'a CStr) -> Self {
+        Self {
+            fstype,
+            source: None,
+            options: &[],
+            data: None,
+            attr: 0,
+            after: Attributes::NONE,
+            target,
+            plain: false,
+            copy_up: false,
+            inherit_mode: false,
+            keep: None,
+        }
+    }
+}
+
 /// A tree of mounts to be attached elsewhere: copied, and given its attributes while it is detached.
 #[derive(Clone, Copy)]
 pub struct Tree<'a> {
