@@ -2,7 +2,7 @@
 //! properties. Source: systemd.scope(5), systemd.resource-control(5), org.freedesktop.systemd1(5).
 
 use super::limit::{Current, Limit};
-use super::{Limits, devices};
+use super::{Limits, devices, v1, v2};
 use crate::dbus::Value;
 use crate::error::{Result, fail};
 use alloc::borrow::{Cow, ToOwned};
@@ -156,22 +156,10 @@ fn values(limits: &[Limit], current: &Current<'_>) -> Vec<(String, Value)> {
     };
     for limit in limits {
         let number = || of(&limit.value);
-        let name = match limit.file.as_ref() {
-            "memory.max" => "MemoryMax",
-            "memory.high" => "MemoryHigh",
-            "memory.low" => "MemoryLow",
-            "memory.min" => "MemoryMin",
-            "memory.swap.max" => "MemorySwapMax",
-            "memory.limit_in_bytes" => "MemoryLimit",
-            "pids.max" => "TasksMax",
-            "cpu.weight" => "CPUWeight",
-            "cpu.shares" => "CPUShares",
-            "io.weight" => "IOWeight",
-            "blkio.weight" => "BlockIOWeight",
+        match limit.file.as_ref() {
             "cpu.idle" if limit.value == "1" => {
                 // The weight that means idle to systemd.
                 add("CPUWeight", Value::U64(0));
-                continue;
             }
             "cpuset.cpus" | "cpuset.mems" => {
                 let name = match limit.file.ends_with("cpus") {
@@ -181,26 +169,26 @@ fn values(limits: &[Limit], current: &Current<'_>) -> Vec<(String, Value)> {
                 if let Some(bits) = bits(&limit.value) {
                     add(name, Value::Bytes(bits));
                 }
-                continue;
             }
             "cpu.max" => {
                 let now = current.text("cpu.max");
                 let both = now.as_deref().unwrap_or(&limit.value);
                 let (max, period) = both.split_once(' ').unwrap_or((both, ""));
                 quota = (of(max), of(period));
-                continue;
             }
             file @ ("cpu.cfs_quota_us" | "cpu.cfs_period_us") => {
                 let here = |name| (name == file).then(number).flatten();
                 let now = |name| current.text(name).and_then(|text| of(&text)).or(here(name));
                 quota.0 = now("cpu.cfs_quota_us").or(quota.0);
                 quota.1 = now("cpu.cfs_period_us").or(quota.1);
-                continue;
             }
-            _ => continue,
-        };
-        if let Some(number) = number() {
-            add(name, Value::U64(number));
+            file => {
+                let mut known = v2::PROPERTIES.iter().chain(&v1::PROPERTIES);
+                let property = known.find(|(known, _)| *known == file);
+                if let (Some((_, property)), Some(number)) = (property, number()) {
+                    add(property, Value::U64(number));
+                }
+            }
         }
     }
     if let (Some(quota), period @ 1..) = (quota.0, quota.1.unwrap_or(100_000)) {

@@ -7,6 +7,13 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
+/// Properties of systemd for files that hold a number, which means the same there.
+pub const PROPERTIES: [(&str, &str); 3] = [
+    ("memory.limit_in_bytes", "MemoryLimit"),
+    ("cpu.shares", "CPUShares"),
+    ("blkio.weight", "BlockIOWeight"),
+];
+
 pub fn limits(resources: &Resources<'_>, current: &Current<'_>) -> Result<Vec<Limit>> {
     if let Some((file, _)) = resources.unified.first() {
         fail!("unified[{file:?}]: needs cgroup v2, and this host has v1");

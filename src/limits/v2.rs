@@ -8,6 +8,18 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+/// Properties of systemd for files that hold a number, which means the same there.
+pub const PROPERTIES: [(&str, &str); 8] = [
+    ("memory.max", "MemoryMax"),
+    ("memory.high", "MemoryHigh"),
+    ("memory.low", "MemoryLow"),
+    ("memory.min", "MemoryMin"),
+    ("memory.swap.max", "MemorySwapMax"),
+    ("pids.max", "TasksMax"),
+    ("cpu.weight", "CPUWeight"),
+    ("io.weight", "IOWeight"),
+];
+
 pub fn limits(resources: &Resources<'_>, current: &Current<'_>) -> Result<Vec<Limit>> {
     let mut limits = Vec::new();
     memory(&resources.memory, current, &mut limits)?;

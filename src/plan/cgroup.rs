@@ -155,17 +155,10 @@ impl Builder<'_> {
 /// A new mount of cgroup v2.
 fn cgroup2(entry: &Entry<'_>, target: &'static CStr) -> Mount<'static> {
     Mount {
-        fstype: c"cgroup2",
         source: Some(c"cgroup"),
-        options: &[],
-        data: None,
         attr: entry.options.own.set,
         after: entry.after,
-        target,
-        plain: false,
-        copy_up: false,
-        inherit_mode: false,
-        keep: None,
+        ..Mount::new(c"cgroup2", target)
     }
 }
 

@@ -1,6 +1,7 @@
 //! `linux.resources` in config.json, and the file of `update --resources`: the limits of the cgroup.
 //! Source: <https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config-linux.md#control-groups>
 
+use crate::cli::Update;
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
@@ -20,6 +21,32 @@ object! {
         rdma: Vec<(Cow<'a, str>, Rdma)> = "rdma",
         /// By file of cgroup v2.
         unified: Vec<(Cow<'a, str>, Cow<'a, str>)> = "unified",
+    }
+}
+
+impl<'a> Resources<'a> {
+    /// The limits of `update`'s flags.
+    pub fn from_flags(args: &Update<'a>) -> Self {
+        let unsigned = |value: Option<i64>| value.map(i64::unsigned_abs);
+        let given = |text: Option<&'a str>| text.filter(|text| !text.is_empty()).map(Cow::Borrowed);
+        let mut resources = Self::default();
+        let cpu = &mut resources.cpu;
+        cpu.period = unsigned(args.cpu_period);
+        cpu.quota = args.cpu_quota;
+        cpu.burst = unsigned(args.cpu_burst);
+        cpu.shares = unsigned(args.cpu_share);
+        cpu.realtime_period = unsigned(args.cpu_rt_period);
+        cpu.realtime_runtime = args.cpu_rt_runtime;
+        cpu.idle = args.cpu_idle;
+        cpu.cpus = given(args.cpuset_cpus);
+        cpu.mems = given(args.cpuset_mems);
+        let memory = &mut resources.memory;
+        memory.limit = args.memory;
+        memory.swap = args.memory_swap;
+        memory.reservation = args.memory_reservation;
+        resources.pids.limit = args.pids_limit;
+        resources.block_io.weight = args.blkio_weight.map(|weight| weight as u16);
+        resources
     }
 }
 

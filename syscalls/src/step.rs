@@ -73,6 +73,25 @@ pub struct Mount<'a> {
     pub keep: Option<Slot>,
 }
 
+impl<'a> Mount<'a> {
+    /// A mount without options. Whoever makes one names only the fields that differ.
+    pub const fn new(fstype: &'a CStr, target: &'a CStr) -> Self {
+        Self {
+            fstype,
+            source: None,
+            options: &[],
+            data: None,
+            attr: 0,
+            after: Attributes::NONE,
+            target,
+            plain: false,
+            copy_up: false,
+            inherit_mode: false,
+            keep: None,
+        }
+    }
+}
+
 /// A mount that is there already.
 #[derive(Clone, Copy)]
 pub enum Place<'a> {

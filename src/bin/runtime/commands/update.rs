@@ -6,7 +6,6 @@ use crate::container::Container;
 use crate::context::Context;
 use crate::files;
 use crate::host;
-use alloc::borrow::Cow;
 use alloc::format;
 use runtime::cli::Update;
 use runtime::error::{During, Error, Result, fail};
@@ -23,7 +22,7 @@ pub fn run(context: &Context<'_>, args: &Update<'_>) -> Result<i32> {
     let resources = match (&file, &text) {
         (Some("-"), Some(text)) => Resources::parse("stdin", text)?,
         (Some(file), Some(text)) => Resources::parse(file, text)?,
-        _ => from_flags(args),
+        _ => Resources::from_flags(args),
     };
     for schema in [args.l3_cache_schema, args.mem_bw_schema] {
         if schema.is_some_and(|text| !text.is_empty()) {
@@ -56,27 +55,4 @@ fn read(file: &str) -> Result<alloc::vec::Vec<u8>> {
     stdin
         .and_then(|stdin| files::read_open(&stdin))
         .during(|| "cannot read the resources from stdin".into())
-}
-
-fn from_flags<'a>(args: &Update<'a>) -> Resources<'a> {
-    let unsigned = |value: Option<i64>| value.map(i64::unsigned_abs);
-    let given = |text: Option<&'a str>| text.filter(|text| !text.is_empty()).map(Cow::Borrowed);
-    let mut resources = Resources::default();
-    let cpu = &mut resources.cpu;
-    cpu.period = unsigned(args.cpu_period);
-    cpu.quota = args.cpu_quota;
-    cpu.burst = unsigned(args.cpu_burst);
-    cpu.shares = unsigned(args.cpu_share);
-    cpu.realtime_period = unsigned(args.cpu_rt_period);
-    cpu.realtime_runtime = args.cpu_rt_runtime;
-    cpu.idle = args.cpu_idle;
-    cpu.cpus = given(args.cpuset_cpus);
-    cpu.mems = given(args.cpuset_mems);
-    let memory = &mut resources.memory;
-    memory.limit = args.memory;
-    memory.swap = args.memory_swap;
-    memory.reservation = args.memory_reservation;
-    resources.pids.limit = args.pids_limit;
-    resources.block_io.weight = args.blkio_weight.map(|weight| weight as u16);
-    resources
 }
