@@ -41,7 +41,7 @@
 //! the first argument there, so that a permission for one family of sockets becomes one for all.) Rules that
 //! name `socketcall` or `ipc` themselves are rules like any other; an unconditional one decides alone.
 //!
-//! **Names** that no table of any architecture knows have no effect and are listed in [`Program::unknown`]; a name that
+//! **Names** that no table of any architecture knows have no effect; the first 256 are listed in [`Program::unknown`]. A name that
 //! only other architectures know has no effect and is not listed. Unknown actions, operators and architectures are for
 //! the caller to report: their `from_name` finds none.
 //!

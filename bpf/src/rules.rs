@@ -14,6 +14,9 @@ pub(crate) const FOREIGN: Action = Action::KillThread;
 /// What a call newer than the profile gets: ENOSYS.
 pub(crate) const NEWER: Action = Action::Errno(38);
 
+/// As many unknown names as are listed: each is looked for among those before it.
+const UNKNOWN_MAX: usize = 256;
+
 /// Conditions that must all hold, and what then happens to the call. A rule is one clause, or one for each of its
 /// conditions where an argument's index repeats.
 pub(crate) struct Clause {
@@ -89,7 +92,7 @@ impl Rules {
                             name: place,
                         });
                     }
-                    None if unknown.contains(&name) => {}
+                    None if unknown.len() == UNKNOWN_MAX || unknown.contains(&name) => {}
                     None => unknown.push(name),
                 }
             }

@@ -35,6 +35,8 @@ const RESOURCES: [(&str, Resource); 16] = [
 
 /// setresuid(2)'s "no change" can be nobody's id.
 const NO_ID: u32 = u32::MAX;
+/// As many unknown capabilities as a warning names.
+const UNKNOWN_MAX: usize = 64;
 /// The kernel's NGROUPS_MAX.
 const GROUPS_MAX: usize = 65_536;
 
@@ -67,16 +69,16 @@ impl Builder<'_> {
                 "config.json: process.user.additionalGids: cannot set any additional groups: the user namespace forbids it where no gid but one's own is mapped"
             );
         }
-        check("uid".into(), user.uid, &linux.uid_mappings)?;
-        check("gid".into(), user.gid, &linux.gid_mappings)?;
-        for (n, gid) in groups {
-            check(format!("additionalGids[{n}]"), *gid, &linux.gid_mappings)?;
-        }
         if user.additional_gids.len() > GROUPS_MAX {
             fail!(
                 "config.json: process.user.additionalGids: expected at most {GROUPS_MAX}, found {}",
                 user.additional_gids.len()
             );
+        }
+        check("uid".into(), user.uid, &linux.uid_mappings)?;
+        check("gid".into(), user.gid, &linux.gid_mappings)?;
+        for (n, gid) in groups {
+            check(format!("additionalGids[{n}]"), *gid, &linux.gid_mappings)?;
         }
         let groups = user.additional_gids.iter();
         Ok(Identity {
@@ -106,7 +108,7 @@ impl Builder<'_> {
                 let plain = upper.strip_prefix("CAP_").unwrap_or(&upper);
                 match CAPABILITIES.iter().position(|known| *known == plain) {
                     Some(n) if n as u32 <= last => bits |= 1 << n,
-                    _ if unknown.contains(&upper) => {}
+                    _ if unknown.len() == UNKNOWN_MAX || unknown.contains(&upper) => {}
                     _ => unknown.push(upper),
                 }
             }

@@ -6,8 +6,11 @@ use super::{Builder, arguments, identity, leak, leak_text, notify_socket};
 use crate::error::{Result, fail};
 use crate::facts::join;
 use crate::spec::Process;
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
+use alloc::collections::BinaryHeap;
 use alloc::format;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 use syscalls::calls::Arg;
@@ -15,6 +18,9 @@ use syscalls::slots::Slot;
 use syscalls::step::{Execute, Home, Program, Step};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// As many bytes as the paths may take that a program is looked for at.
+const CANDIDATES_MAX: usize = 1 << 20;
 
 /// The entry of the environment that the child completes, and the user it is for.
 type HomeOf = (&'static Home, u32);
@@ -167,19 +173,15 @@ impl Builder<'_> {
                 fail!("config.json: process.env[{n}]: expected NAME=VALUE, found {entry:?}");
             }
         }
-        // The last of several wins, as in every shell, also for programs that take the first.
-        let env: Vec<&str> = process.env.iter().map(AsRef::as_ref).collect();
-        let last = |(n, entry): &(usize, &&str)| {
-            let name = entry.split_inclusive('=').next().unwrap_or(entry);
-            !env[n + 1..].iter().any(|later| later.starts_with(name))
-        };
-        let env: Vec<&str> = env
+        let kept = last_of_each(&process.env);
+        let env: Vec<&str> = process
+            .env
             .iter()
-            .enumerate()
-            .filter(last)
-            .map(|(_, entry)| *entry)
-            // As good as none.
-            .filter(|entry| *entry != "HOME=")
+            .map(AsRef::as_ref)
+            .zip(kept)
+            // An empty HOME is as good as none.
+            .filter(|(entry, kept)| *kept && *entry != "HOME=")
+            .map(|(entry, _)| entry)
             .collect();
         let mut envp = arguments(&env, "process.env")?.to_vec();
         if self.options.listen_fds > 0 {
@@ -213,6 +215,22 @@ impl Builder<'_> {
     }
 }
 
+/// Which entries of an environment count: the last of several of one name wins, as in every shell, also for programs that take
+/// the first.
+fn last_of_each(env: &[Cow<'_, str>]) -> Vec<bool> {
+    let names = env
+        .iter()
+        .map(|entry| entry.split('=').next().unwrap_or(entry));
+    let sorted = BinaryHeap::from_iter(names.zip(0..)).into_sorted_vec();
+    let mut kept = vec![false; env.len()];
+    for same in sorted.chunk_by(|a, b| a.0 == b.0) {
+        if let Some((_, last)) = same.last() {
+            kept[*last] = true;
+        }
+    }
+    kept
+}
+
 /// The value of a variable of the environment; of several the last.
 fn variable<'p>(process: &'p Process<'_>, name: &str) -> Option<&'p str> {
     let mut entries = process.env.iter().rev();
@@ -239,8 +257,13 @@ fn program(process: &Process<'_>, base: &str) -> Result<Program<'static>> {
     if name.contains('/') {
         add(name)?;
     } else {
+        let mut size = 0;
         for dir in variable(process, "PATH").unwrap_or(PATH).split(':') {
             let dir = if dir.is_empty() { "." } else { dir };
+            size += base.len() + dir.len() + name.len() + 16;
+            if size > CANDIDATES_MAX {
+                fail!("config.json: process.env: PATH names too many directories");
+            }
             add(&format!("{dir}/{name}"))?;
         }
     }

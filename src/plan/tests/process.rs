@@ -250,3 +250,50 @@ fn a_device_in_a_user_namespace_is_bound_and_a_fifo_made() {
         ]
     );
 }
+
+/// What took minutes or gigabytes: a megabyte of each.
+#[test]
+fn a_large_environment_is_read_in_no_time() {
+    let env: Vec<String> = (0..100_000).map(|n| format!("A{n}={n}")).collect();
+    // HOME is added.
+    assert_eq!(environment(json!(env)).len(), 100_001);
+}
+
+#[test]
+fn of_many_unknown_capabilities_64_are_named() {
+    let names: Vec<String> = (0..100_000).map(|n| format!("CAP_{n}")).collect();
+    let spec = with("/process/capabilities", json!({ "bounding": names }));
+    let warnings = planned(&spec, &facts(Cgroups::V2)).unwrap().warnings;
+    assert_eq!(warnings[0].matches("CAP_").count(), 64);
+}
+
+#[test]
+fn of_many_unknown_system_calls_256_are_named() {
+    let names: Vec<String> = (0..100_000).map(|n| format!("x{n}")).collect();
+    let rule = json!({ "names": names, "action": "SCMP_ACT_ERRNO" });
+    let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule] });
+    let spec = with("/linux/seccomp", profile);
+    let warnings = planned(&spec, &facts(Cgroups::V2)).unwrap().warnings;
+    assert_eq!(warnings[0].matches(" x").count(), 256);
+}
+
+#[test]
+fn a_path_of_too_many_directories_is_an_error() {
+    let process = |dirs: usize| json!({ "cwd": "/", "args": ["a"], "env": [format!("PATH={}", ":".repeat(dirs))] });
+    assert!(planned(&with("/process", process(1000)), &facts(Cgroups::V2)).is_ok());
+    assert_eq!(
+        error("/process", process(500_000)),
+        "config.json: process.env: PATH names too many directories"
+    );
+}
+
+#[test]
+fn too_many_groups_are_refused_before_each_is_looked_at() {
+    assert_eq!(
+        error(
+            "/process/user/additionalGids",
+            json!(vec![u32::MAX; 65_537])
+        ),
+        "config.json: process.user.additionalGids: expected at most 65536, found 65537"
+    );
+}
