@@ -150,10 +150,14 @@ fn enlarge(random: &mut Rng, document: &mut Value) {
     let at = node(random, document);
     match at {
         Value::Array(list) => {
-            let one = random
+            let mut one = random
                 .choice(&*list)
                 .cloned()
                 .unwrap_or_else(|| word(random).into());
+            // The shortest that is taken costs most.
+            if let (Value::Object(map), true) = (&mut one, random.bool()) {
+                map.retain(|_, _| random.u8(..3) != 0);
+            }
             for n in 0..spare / (one.to_string().len() + 8) {
                 list.push(if numbered {
                     with_number(&one, n)

@@ -60,7 +60,6 @@ fn supervise(target: &Target, deadline: Instant) -> bool {
         let left = deadline.saturating_duration_since(Instant::now()).as_secs();
         if left == 0 && processes > 0 {
             let _ = fs::remove_file(kept(target));
-            println!("{}: {processes} processes found no fault", target.name);
             return true;
         }
         let seed = fastrand::u64(..);
@@ -91,6 +90,7 @@ fn supervise(target: &Target, deadline: Instant) -> bool {
 
 fn run(target: &Target, seed: u64, deadline: Instant) {
     let mut random = fastrand::Rng::with_seed(seed);
+    let (mut inputs, mut slowest, mut largest) = (0, 0.0f64, 0);
     while Instant::now() < deadline && MEMORY.current_usage() < HELD_MAX {
         let input = (target.input)(&mut random);
         let path = kept(target);
@@ -110,6 +110,7 @@ fn run(target: &Target, seed: u64, deadline: Instant) {
             cpu_seconds() - begin,
             MEMORY.peak_usage().saturating_sub(held),
         );
+        (inputs, slowest, largest) = (inputs + 1, slowest.max(taken), largest.max(peak));
         assert!(
             taken < SECONDS_MAX,
             "{} bytes take {taken:.1} s",
@@ -121,6 +122,12 @@ fn run(target: &Target, seed: u64, deadline: Instant) {
             input.len()
         );
     }
+    println!(
+        "{}: {inputs} inputs, at most {:.2} s and {} MB each",
+        target.name,
+        slowest,
+        largest >> 20
+    );
 }
 
 /// Where an input is kept that fails.
