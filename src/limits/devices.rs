@@ -29,6 +29,9 @@ const DEFAULTS: [(DeviceKind, Option<u32>, Option<u32>, u8); 10] = {
     ]
 };
 
+/// More than a program of v2 holds; on v1 each rule is held against those before it.
+const RULES_MAX: usize = 10_000;
+
 const NOTHING: bpf::DeviceRule = bpf::DeviceRule {
     allow: false,
     kind: None,
@@ -39,6 +42,12 @@ const NOTHING: bpf::DeviceRule = bpf::DeviceRule {
 
 /// The rules in order, with the defaults last.
 pub fn rules(spec: &[DeviceRule<'_>]) -> Result<Vec<bpf::DeviceRule>> {
+    if spec.len() > RULES_MAX {
+        fail!(
+            "devices: expected at most {RULES_MAX} rules, found {}",
+            spec.len()
+        );
+    }
     let mut rules = Vec::with_capacity(spec.len() + DEFAULTS.len() + 1);
     for (n, rule) in spec.iter().enumerate() {
         rules.push(checked(rule, &format!("devices[{n}]"))?);

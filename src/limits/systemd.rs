@@ -253,7 +253,7 @@ fn driver<'d>(drivers: &'d str, kind: &str, major: u32) -> Option<&'d str> {
 
 /// A list such as `0-2,5` as a bitmap.
 fn bits(list: &str) -> Option<Vec<u8>> {
-    let mut bits = Vec::new();
+    let (mut bits, mut left) = (Vec::new(), 1usize << 18);
     for range in list.trim().split(',').filter(|range| !range.is_empty()) {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (first, last): (usize, usize) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
@@ -261,6 +261,8 @@ fn bits(list: &str) -> Option<Vec<u8>> {
         if last >= 1 << 16 {
             return None;
         }
+        // Nor does anybody name each so often.
+        left = left.checked_sub(last.saturating_sub(first) + 1)?;
         for n in first..=last {
             if bits.len() <= n / 8 {
                 bits.resize(n / 8 + 1, 0);

@@ -563,3 +563,36 @@ fn undoing_a_limit_restores_the_previous_value() {
     assert_eq!(keyed.undoing("8:0 rbps=1", "8:16 rbps=9\n"), "8:0 rbps=max");
     assert_eq!(keyed.undoing("8:0 100", ""), "8:0 0");
 }
+
+#[test]
+fn too_many_device_rules_are_refused() {
+    let rules = |n: usize| {
+        let rule = |n| format!(r#"{{"allow":false,"type":"c","major":{n},"access":"r"}}"#);
+        let rules: Vec<String> = (0..n).map(rule).collect();
+        format!(r#"{{"devices":[{}]}}"#, rules.join(","))
+    };
+    assert!(fitted(&v1(), &rules(10_000), &[]).is_ok());
+    for cgroups in [v1(), Cgroups::V2] {
+        assert_eq!(
+            error(&cgroups, &rules(10_001)),
+            "devices: expected at most 10000 rules, found 10001"
+        );
+    }
+}
+
+#[test]
+fn a_sum_of_memory_and_swap_never_overflows() {
+    let most = "9223372036854775807";
+    let now = [("memory.max", most), ("memory.swap.max", most)];
+    assert_eq!(
+        values(&Cgroups::V2, r#"{"memory":{"limit":7}}"#, &now),
+        ["memory.swap.max=9223372036854775800", "memory.max=7"]
+    );
+}
+
+#[test]
+fn a_list_that_names_every_cpu_again_and_again_is_no_property() {
+    let json = format!(r#"{{"cpu":{{"cpus":"{}"}}}}"#, "0-65535,".repeat(100_000));
+    let limits = fitted(&Cgroups::V2, &json, &[]).unwrap();
+    assert_eq!(systemd::properties(&limits, &Current(None), ""), []);
+}

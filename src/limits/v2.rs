@@ -58,7 +58,10 @@ fn memory(memory: &Memory, current: &Current<'_>, limits: &mut Vec<Limit>) -> Re
         && let Some(usage) = current.number("memory.current")
     {
         let swapped = current.number("memory.swap.current").unwrap_or(0);
-        for (field, limit, usage) in [("limit", limit, usage), ("swap", total, usage + swapped)] {
+        for (field, limit, usage) in [
+            ("limit", limit, usage),
+            ("swap", total, usage.saturating_add(swapped)),
+        ] {
             if let Some(limit) = limit.filter(|n| (0..=usage).contains(n)) {
                 fail!("memory.{field}: {limit} is not above the {usage} bytes in use");
             }
@@ -81,11 +84,10 @@ fn memory(memory: &Memory, current: &Current<'_>, limits: &mut Vec<Limit>) -> Re
             current.number("memory.max"),
             current.number("memory.swap.max"),
         ) {
-            (Some(memory), Some(swap)) if memory + swap >= limit => Some(memory + swap - limit),
-            (Some(memory), Some(swap)) => fail!(
-                "memory.limit: {limit} is more than memory.swap, which is {}",
-                memory + swap
-            ),
+            (Some(memory), Some(swap)) => match memory.saturating_add(swap) {
+                both if both >= limit => Some(both - limit),
+                both => fail!("memory.limit: {limit} is more than memory.swap, which is {both}"),
+            },
             _ => None,
         },
         (None, None) => None,

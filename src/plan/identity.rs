@@ -68,16 +68,16 @@ impl Builder<'_> {
                 "config.json: process.user.additionalGids: cannot set any additional groups: the user namespace forbids it where no gid but one's own is mapped"
             );
         }
-        check("uid".into(), user.uid, &linux.uid_mappings)?;
-        check("gid".into(), user.gid, &linux.gid_mappings)?;
-        for (n, gid) in groups {
-            check(format!("additionalGids[{n}]"), *gid, &linux.gid_mappings)?;
-        }
         if user.additional_gids.len() > GROUPS_MAX {
             fail!(
                 "config.json: process.user.additionalGids: expected at most {GROUPS_MAX}, found {}",
                 user.additional_gids.len()
             );
+        }
+        check("uid".into(), user.uid, &linux.uid_mappings)?;
+        check("gid".into(), user.gid, &linux.gid_mappings)?;
+        for (n, gid) in groups {
+            check(format!("additionalGids[{n}]"), *gid, &linux.gid_mappings)?;
         }
         let groups = user.additional_gids.iter();
         Ok(Identity {

@@ -18,6 +18,9 @@ use syscalls::step::{Console, Execute, Home, LastStep, Node, Program, Setting, S
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The limit on the bytes of all paths at which a program is searched for.
+const CANDIDATES_MAX: usize = 1 << 20;
+
 impl Builder<'_> {
     /// process.cwd, made when it is missing, as runc does.
     pub fn working_directory_made(&mut self) -> Result<()> {
@@ -238,8 +241,13 @@ fn program(process: &Process<'_>, base: &str) -> Result<Program<'static>> {
     if name.contains('/') {
         add(name)?;
     } else {
+        let mut size = 0;
         for dir in variable(process, "PATH").unwrap_or(PATH).split(':') {
             let dir = if dir.is_empty() { "." } else { dir };
+            size += base.len() + dir.len() + name.len() + 16;
+            if size > CANDIDATES_MAX {
+                fail!("config.json: process.env: PATH names too many directories");
+            }
             add(&format!("{dir}/{name}"))?;
         }
     }

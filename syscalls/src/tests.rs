@@ -3,8 +3,11 @@
 use crate::calls::{Arg, Birth, MountAttr, fork};
 use crate::report::{Call, Kind, Report, Text};
 use crate::slots::Slots;
-use crate::step::{Attributes, Detailed, Device, Execute, Home, Lossy, Program, Step};
+use crate::step::{
+    Attributes, Device, Execute, Home, LastStep, Lossy, Node, Program, Setting, Step,
+};
 use crate::words;
+use alloc::format;
 use core::fmt::Write;
 use linux_raw_sys::general::{
     CLONE_FILES, CLONE_SETTLS, CLONE_VM, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_RDONLY,
@@ -120,19 +123,19 @@ fn an_entry_says_what_it_holds_when_it_is_read() {
 
 #[test]
 fn steps_are_said_in_words_and_in_detail_with_their_numbers() {
-    let device = Step::Device(Device {
-        path: c"/dev/null",
+    let device = Device {
         mode: linux_raw_sys::general::S_IFCHR | 0o666,
         rdev: rustix::fs::makedev(1, 3),
         uid: 0,
         gid: 5,
-    });
+    };
+    let device = Step::Make(c"/dev/null", Node::Device(device));
     assert_eq!(device.to_string(), "make the device /dev/null");
     assert_eq!(
-        Detailed(&device).to_string(),
+        format!("{device:#}"),
         "make the device /dev/null 20666 1:3 of 0:5"
     );
-    let execute = Step::Execute(Execute {
+    let execute = LastStep::Execute(Execute {
         program: Program {
             name: c"sh",
             candidates: &[c"/bin/sh"],
@@ -144,11 +147,13 @@ fn steps_are_said_in_words_and_in_detail_with_their_numbers() {
             Arg::END,
         ],
         envp: &[Arg::END],
-        filter: None,
     });
     assert_eq!(execute.to_string(), "execute sh");
-    assert_eq!(Detailed(&execute).to_string(), "execute sh -c true");
-    assert_eq!(Step::Umask(0o22).to_string(), "set the umask 022");
+    assert_eq!(format!("{execute:#}"), "execute sh -c true");
+    assert_eq!(
+        Step::Set(Setting::Umask(0o22)).to_string(),
+        "set the umask 022"
+    );
     assert_eq!(Lossy(c"a\xffb").to_string(), "ab");
 }
 

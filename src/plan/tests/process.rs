@@ -252,3 +252,32 @@ fn a_device_in_a_user_namespace_is_bound_and_a_fifo_made() {
         ]
     );
 }
+
+/// What took minutes or gigabytes: a megabyte of each.
+#[test]
+fn a_large_environment_is_read_in_no_time() {
+    let env: Vec<String> = (0..100_000).map(|n| format!("A{n}={n}")).collect();
+    // HOME is added.
+    assert_eq!(environment(json!(env)).len(), 100_001);
+}
+
+#[test]
+fn a_path_of_too_many_directories_is_an_error() {
+    let process = |dirs: usize| json!({ "cwd": "/", "args": ["a"], "env": [format!("PATH={}", ":".repeat(dirs))] });
+    assert!(planned(&with("/process", process(1000)), &facts(Cgroups::V2)).is_ok());
+    assert_eq!(
+        error("/process", process(500_000)),
+        "config.json: process.env: PATH names too many directories"
+    );
+}
+
+#[test]
+fn too_many_groups_are_refused_before_each_is_looked_at() {
+    assert_eq!(
+        error(
+            "/process/user/additionalGids",
+            json!(vec![u32::MAX; 65_537])
+        ),
+        "config.json: process.user.additionalGids: expected at most 65536, found 65537"
+    );
+}
