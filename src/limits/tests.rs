@@ -1,5 +1,7 @@
 //! The values that resources become, for both versions of cgroups and for systemd.
 
+mod values;
+
 use super::*;
 use crate::dbus::Value;
 use crate::facts::{Cgroups, Hierarchy};
