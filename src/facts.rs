@@ -9,6 +9,9 @@ use alloc::vec::Vec;
 /// Where cgroups are mounted.
 pub const CGROUPS: &str = "/sys/fs/cgroup";
 
+/// The limit on hierarchies. No host mounts that many, and each is compared with those before it.
+const HIERARCHIES_MAX: usize = 1024;
+
 /// The facts about the host and the caller.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -152,7 +155,7 @@ fn hierarchies(mountinfo: &str) -> Vec<Hierarchy> {
             _ => continue,
         };
         // A hierarchy that is mounted twice counts once.
-        if !found.iter().any(|h| h.controllers == controllers) {
+        if found.len() < HIERARCHIES_MAX && !found.iter().any(|h| h.controllers == controllers) {
             found.push(Hierarchy {
                 mountpoint: mountpoint.to_owned(),
                 controllers,
@@ -207,6 +210,16 @@ not a line
         );
         assert!(found.has_v1());
         assert!(hierarchies[0].is_v2() && hierarchies[1].has("cpuacct"));
+    }
+
+    #[test]
+    fn a_mountinfo_of_endless_hierarchies_ends() {
+        let line = |n| format!("1 1 0:1 / /sys/fs/cgroup/{n} rw - cgroup cgroup rw,name={n}\n");
+        let mountinfo: String = (0..15_000).map(line).collect();
+        assert_eq!(
+            Cgroups::of_mountinfo(&mountinfo).directories("/a").len(),
+            1024
+        );
     }
 
     #[test]

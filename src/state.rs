@@ -307,4 +307,65 @@ mod tests {
             assert_eq!(rfc3339(seconds, 5), text);
         }
     }
+
+    /// The name of a test, what is changed in the record of an older version, and the error.
+    macro_rules! not_a_state {
+        ($($name:ident $from:literal $to:literal $text:literal;)*) => {$(
+            #[test]
+            fn $name() {
+                let record = OLD.replace($from, $to);
+                assert_ne!(record, OLD);
+                assert_eq!(
+                    State::parse("state.json", record.as_bytes()).unwrap_err().to_string(),
+                    concat!("state.json: ", $text)
+                );
+            }
+        )*};
+    }
+
+    not_a_state! {
+        no_oci_version r#""ociVersion":"1.2.0","# "" "ociVersion: required field is missing";
+        no_id r#""id":"box","# "" "id: required field is missing";
+        no_pid r#""pid":7,"# "" "pid: required field is missing";
+        no_start_time r#""startTime":9,"# "" "startTime: required field is missing";
+        no_bundle r#""bundle":"/b","# "" "bundle: required field is missing";
+        no_rootfs r#""rootfs":"/b/r","# "" "rootfs: required field is missing";
+        no_created r#""created":"t","# "" "created: required field is missing";
+        no_annotations r#""annotations":[],"# "" "annotations: required field is missing";
+        no_poststart r#""poststart":[],"# "" "poststart: required field is missing";
+        no_poststop r#""poststop":[],"# "" "poststop: required field is missing";
+        no_keyring_flag r#","noNewKeyring":false"# "" "noNewKeyring: required field is missing";
+        null_pid r#""pid":7"# r#""pid":null"# "pid: required field is missing";
+        pid_of_33_bits r#""pid":7"# r#""pid":4294967296"# "pid: expected an integer from -2147483648 to 2147483647, found 4294967296";
+        pid_as_text r#""pid":7"# r#""pid":"7""# r#"pid: expected an integer from -2147483648 to 2147483647, found "7""#;
+        start_time_below_0 r#""startTime":9"# r#""startTime":-9"# "startTime: expected an integer from 0 to 18446744073709551615, found -9";
+        annotations_as_an_object r#""annotations":[]"# r#""annotations":{}"# "annotations: expected a list of pairs, found an object";
+        annotation_of_one_text r#""annotations":[]"# r#""annotations":[["a"]]"# "annotations[0]: expected two strings";
+        annotation_of_a_number r#""annotations":[]"# r#""annotations":[["a",1]]"# "annotations[0][1]: expected a string, found 1";
+        hook_without_args r#""poststop":[]"# r#""poststop":[{"path":"/x"}]"# "poststop[0].args: required field is missing";
+        hook_without_env r#""poststop":[]"# r#""poststop":[{"path":"/x","args":[]}]"# "poststop[0].env: required field is missing";
+        agent_without_metadata r#""id""# r#""agent":{"path":"/x"},"id""# "agent.metadata: required field is missing";
+        cgroup_of_a_number r#""id""# r#""cgroup":1,"id""# "cgroup: expected a string, found 1";
+        more_behind_it "false}" "false}x" "line 2, column 76: trailing characters";
+    }
+
+    #[test]
+    fn every_field_of_a_state_is_kept() {
+        let full = r#"{"version":1,"ociVersion":"1.3.0","id":"box","pid":7,"startTime":9,"bundle":"/b","rootfs":"/b/r","created":"t","annotations":[["a","b"],["a","c"]],"cgroup":"/box","unit":"box.scope","poststart":[{"path":"/x","args":["x"],"env":["A=1"],"timeout":5}],"poststop":[],"noNewKeyring":true,"agent":{"path":"/s","metadata":"m"}}"#;
+        let state = State::parse("state.json", full.as_bytes()).unwrap();
+        assert_eq!(serde_json::to_string(&state).unwrap(), full);
+    }
+
+    #[test]
+    fn annotations_are_shown_as_an_object() {
+        let record = OLD.replace(
+            r#""annotations":[]"#,
+            r#""annotations":[["z","1"],["a","\"2\""]]"#,
+        );
+        let state = State::parse("state.json", record.as_bytes()).unwrap();
+        assert_eq!(
+            serde_json::to_string(&state.shown(CREATED)).unwrap(),
+            r#"{"ociVersion":"1.2.0","id":"box","pid":7,"status":"created","bundle":"/b","rootfs":"/b/r","created":"t","annotations":{"z":"1","a":"\"2\""}}"#
+        );
+    }
 }

@@ -1,5 +1,7 @@
 //! Tests of the values computed from resources, for both cgroup versions and for systemd.
 
+mod values;
+
 use super::*;
 use crate::dbus::Value;
 use crate::facts::{Cgroups, Hierarchy};
