@@ -364,7 +364,7 @@ mod tests {
         );
         let state = State::parse("state.json", record.as_bytes()).unwrap();
         assert_eq!(
-            serde_json::to_string(&state.shown(CREATED)).unwrap(),
+            serde_json::to_string(&state.oci_state(CREATED)).unwrap(),
             r#"{"ociVersion":"1.2.0","id":"box","pid":7,"status":"created","bundle":"/b","rootfs":"/b/r","created":"t","annotations":{"z":"1","a":"\"2\""}}"#
         );
     }
