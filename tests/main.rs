@@ -28,6 +28,7 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod notify;
+mod peers;
 mod podman;
 mod podman_systemd;
 mod process;
@@ -70,6 +71,7 @@ fn tests() -> Vec<Trial> {
         seccomp_command::tests(),
         terminal::tests(),
         trust::tests(),
+        peers::tests(),
         relay::tests(),
         exec::tests(),
         exec_attacks::tests(),

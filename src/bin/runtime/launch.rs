@@ -26,7 +26,7 @@ use runtime::plan::Plan;
 use runtime::state::{self};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::Pid;
@@ -388,6 +388,8 @@ pub fn go_on(channel: BorrowedFd<'_>) -> Result<()> {
 fn listen(directory: &Directory, [listener, waiting]: [Slot; 2], slots: &Slots<'_>) -> Result<()> {
     let what = || "cannot make the socket for start".into();
     let socket = socket::of_start().during(what)?;
+    // Whatever the umask is: who may write to a socket may connect to it, and the directory lets everybody through.
+    rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o600)).during(what)?;
     rustix::net::bind(&socket, &start_address(directory)?).during(what)?;
     rustix::net::listen(&socket, 8).during(what)?;
     slots.fill(listener, socket);
