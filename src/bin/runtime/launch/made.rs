@@ -74,6 +74,10 @@ impl<'a> Made<'a> {
         if let Some(child) = &self.child {
             use syscalls::calls::SIGKILL;
             let _ = calls::pidfd_send_signal(child.as_fd(), SIGKILL);
+            // Frozen by somebody on v1, it would not end.
+            if let Some(path) = self.state.cgroup.as_deref().filter(|_| self.cgroup) {
+                cgroup::thaw(&self.facts.cgroups, path);
+            }
             reap(child.as_fd());
         }
         if self.hooks_ran {
