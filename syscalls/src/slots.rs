@@ -30,6 +30,17 @@ impl<'a> Slots<'a> {
         }
     }
 
+    /// What the slots hold for which `wanted` is true.
+    pub(crate) fn held(
+        &self,
+        wanted: impl Fn(Slot) -> bool + Clone,
+    ) -> impl Iterator<Item = RawFd> + Clone {
+        let slots = (0..).zip(self.0);
+        slots
+            .filter(move |(slot, _)| wanted(*slot))
+            .map(|(_, cell)| cell.get())
+    }
+
     /// Puts a descriptor into the slot.
     pub fn fill(&self, slot: Slot, fd: OwnedFd) {
         if let Some(cell) = self.0.get(usize::from(slot)) {

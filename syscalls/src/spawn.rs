@@ -5,13 +5,14 @@ use crate::calls::{self, Clone, Cloned};
 use crate::report::{At, Call, Fault, Kind, Report, Text};
 use crate::slots::{Slot, Slots};
 use crate::step::Step;
-use crate::walk::{stay_closed, walk};
+use crate::walk::{close_all_but, hide, stay_closed, walk};
 use core::ffi::CStr;
 use linux_raw_sys::general::{CLONE_NEWCGROUP, CLONE_PARENT, SIGCHLD};
-use rustix::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use rustix::event::{PollFd, PollFlags};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::process::{WaitId, WaitIdOptions};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open};
 use rustix::thread::UnshareFlags;
 
 /// A namespace to join: a descriptor of it and what it must be, as `CLONE_NEW*`; or a pidfd and all the kinds
@@ -37,6 +38,16 @@ pub struct Spawn<'a> {
     /// A cgroup v2 directory to be born in.
     pub cgroup: Option<Slot>,
     pub steps: &'a [Step<'a>],
+    pub among: Option<Among<'a>>,
+}
+
+/// Of a child that is born among the processes of a container that runs, and joins its namespaces: they may look into it from
+/// its first moment, so that it has no descriptor of ours from the start but those its steps use.
+pub struct Among<'a> {
+    /// How many descriptors from 3 on are meant for it.
+    pub preserve: u32,
+    /// The cgroup may be frozen. A signal on this ends the waiting.
+    pub stop: BorrowedFd<'a>,
 }
 
 /// A child that walks, and the parent's end of its channel.
@@ -54,6 +65,8 @@ pub enum Unborn<'a> {
     Join(&'a Join<'a>, Errno),
     /// The time namespace could not be made.
     Time(Errno),
+    /// This signal has asked us to stop.
+    Stopped(i32),
 }
 
 impl From<Fault> for Unborn<'_> {
@@ -70,9 +83,7 @@ pub fn spawn<'a>(plan: &Spawn<'a>, slots: &Slots<'_>) -> Result<Spawned, Unborn<
         flags: plan.namespaces,
         exit_signal: u64::from(SIGCHLD),
         cgroup: match plan.cgroup {
-            Some(slot) => Some(rustix::fd::AsRawFd::as_raw_fd(
-                &slots.get(slot).at(Call::clone3)?,
-            )),
+            Some(slot) => Some(slots.get(slot).at(Call::clone3)?.as_raw_fd()),
             None => None,
         },
     };
@@ -115,11 +126,10 @@ fn spawn_by_middle<'a>(
 ) -> Result<Spawned, Unborn<'a>> {
     // It reports on a channel of its own: the child may be quicker on the other.
     let (told, tell) = channel()?;
-    // It shares our descriptors, so that the pidfd it gets is ours; it opens nothing else that stays. Where it joins a
-    // cgroup namespace it is born in the cgroup, and the child after it: from inside one, a mount with `nsdelegate`
-    // lets nobody in.
+    // Where it joins a cgroup namespace it is born in the cgroup, and the child after it: from inside one, a mount with
+    // `nsdelegate` lets nobody in. Likewise where the child may not have a descriptor of the cgroup.
     let is_cgroup = |join: &Join<'_>| join.kind & CLONE_NEWCGROUP != 0;
-    let (early, late) = match plan.joins.iter().any(is_cgroup) {
+    let (early, late) = match plan.among.is_some() || plan.joins.iter().any(is_cgroup) {
         true => (clone.cgroup, None),
         false => (None, clone.cgroup),
     };
@@ -128,14 +138,25 @@ fn spawn_by_middle<'a>(
         ..clone
     };
     let middle = Clone {
-        flags: u64::from(linux_raw_sys::general::CLONE_FILES),
+        flags: 0,
         exit_signal: u64::from(SIGCHLD),
         cgroup: early,
     };
     let pidfd = match calls::clone3(middle).at(Call::clone3)? {
-        Cloned::Child => middle_process(plan, clone, slots, ours, theirs, tell),
+        Cloned::Child => {
+            drop((ours, told));
+            middle_process(plan, clone, slots, theirs, tell)
+        }
         Cloned::Parent(_, pidfd) => pidfd,
     };
+    if let Some(among) = &plan.among {
+        let mut fds =
+            [pidfd.as_fd(), among.stop].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        let _ = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None));
+        if fds[0].revents().is_empty() {
+            let _ = calls::pidfd_send_signal(pidfd.as_fd(), calls::SIGKILL);
+        }
+    }
     while let Err(Errno::INTR) =
         rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
     {}
@@ -145,6 +166,10 @@ fn spawn_by_middle<'a>(
     let mut text = Text::new();
     let report = Report::recv(told.as_fd(), &mut text).at(Call::recv)?;
     let Some(report) = report else {
+        if let Some(signal) = (plan.among.as_ref()).and_then(|among| calls::next_signal(among.stop))
+        {
+            return Err(Unborn::Stopped(signal));
+        }
         return Err(Fault {
             call: Call::clone3,
             errno: Errno::CHILD,
@@ -152,14 +177,12 @@ fn spawn_by_middle<'a>(
         .into());
     };
     if report.kind == Kind::Born {
-        let number = <[u8; 4]>::try_from(text.bytes()).map_err(|_| Fault {
-            call: Call::recv,
-            errno: Errno::BADMSG,
-        })?;
+        // It is our child, so its number is nobody else's.
+        let pidfd = Pid::from_raw(report.errno).ok_or(Errno::BADMSG);
+        let pidfd = pidfd.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
         return Ok(Spawned {
             pid: report.errno,
-            // SAFETY: the middle process made it in the table we share and gave it up.
-            pidfd: unsafe { OwnedFd::from_raw_fd(i32::from_ne_bytes(number)) },
+            pidfd: pidfd.at(Call::pidfd_open)?,
             channel: ours,
         });
     }
@@ -186,10 +209,10 @@ fn middle_process(
     plan: &Spawn<'_>,
     clone: Clone,
     slots: &Slots<'_>,
-    ours: OwnedFd,
     theirs: OwnedFd,
     tell: OwnedFd,
 ) -> ! {
+    hide();
     let fail = |step: u16, errno: Errno| -> ! {
         let report = Report {
             kind: Kind::Failed,
@@ -211,6 +234,15 @@ fn middle_process(
         }
     }
     let _ = stay_closed();
+    if let Some(among) = &plan.among {
+        let used = |slot| plan.cgroup != Some(slot) && plan.joins.iter().all(|j| j.slot != slot);
+        let ours = [theirs.as_raw_fd(), tell.as_raw_fd()].into_iter();
+        // SAFETY: neither this process nor the child returns to whoever owns the rest, and no step uses another slot.
+        let closed = unsafe { close_all_but(ours.chain(slots.held(used)), among.preserve) };
+        if let Err(fault) = closed {
+            fail(CLONE, fault.errno);
+        }
+    }
     // The child is our parent's: it gets our parent's exit signal, and its end.
     let clone = Clone {
         flags: clone.flags | u64::from(CLONE_PARENT),
@@ -218,18 +250,15 @@ fn middle_process(
         ..clone
     };
     match calls::clone3(clone) {
-        Ok(Cloned::Child) => {
-            drop(ours);
-            walk(plan.steps, slots, theirs)
-        }
-        Ok(Cloned::Parent(pid, pidfd)) => {
+        Ok(Cloned::Child) => walk(plan.steps, slots, theirs),
+        Ok(Cloned::Parent(pid, _)) => {
             let report = Report {
                 kind: Kind::Born,
                 call: Call::none,
                 step: 0,
                 errno: pid,
             };
-            let _ = report.send(tell.as_fd(), &pidfd.into_raw_fd().to_ne_bytes());
+            let _ = report.send(tell.as_fd(), b"");
             calls::exit(0)
         }
         Err(errno) => fail(CLONE, errno),

@@ -24,6 +24,7 @@ use rustix::thread::UnshareFlags;
 
 pub use mounts::open_tree;
 pub use paths::{Make, reach};
+pub(crate) use program::close_all_but;
 
 pub(crate) type Walked<T = ()> = Result<T, Fault>;
 
@@ -40,8 +41,18 @@ struct Child<'a> {
     output: Text<512>,
 }
 
+/// Hides what our command line holds, in a process of its own that walks or leads to one that does.
+pub(crate) fn hide() {
+    // SAFETY: a plan holds copies of what it needs of the command line, and neither process returns to who reads more of it.
+    #[cfg(feature = "program")]
+    unsafe {
+        crate::entry::hide_command_line()
+    }
+}
+
 /// Walks all steps in the child; the last one is the exec. A failure is reported and ends the process.
 pub(crate) fn walk(steps: &[Step<'_>], slots: &Slots<'_>, channel: OwnedFd) -> ! {
+    hide();
     #[cfg(feature = "program")]
     crate::alloc::freeze();
     let mut child = Child {
@@ -232,7 +243,7 @@ impl<'a> Child<'a> {
         ];
         // Whoever looks into us sees nothing of the host, and nobody waits for the end of what is not ours to hold.
         // SAFETY: the walk never returns to whoever owns the rest, and no step from here on uses another slot.
-        unsafe { program::close_all_but(&kept, preserve) }?;
+        unsafe { close_all_but(kept.into_iter(), preserve) }?;
         // The parent of `create` waits for the end of this channel, and is done then.
         rustix::net::shutdown(&self.channel, rustix::net::Shutdown::Write).at(Call::shutdown)?;
         let signals = calls::signalfd(calls::stopping_signals()).at(Call::signalfd4)?;

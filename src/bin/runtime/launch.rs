@@ -138,6 +138,7 @@ fn bring_up<'a>(
         time: plan.time,
         cgroup: born_in,
         steps: &plan.steps,
+        among: None,
     };
     let Spawned {
         pid,

@@ -37,7 +37,7 @@ impl Child<'_> {
         let channel = self.channel.as_raw_fd();
         // SAFETY: the walk never returns to whoever owns the rest; the steps from here on use no slot, and the root
         // is given up below.
-        unsafe { close_all_but(&[channel], preserve) }?;
+        unsafe { close_all_but([channel].into_iter(), preserve) }?;
         core::mem::forget(self.root.take());
         Ok(())
     }
@@ -179,10 +179,10 @@ impl Child<'_> {
 ///
 /// # Safety
 /// Whoever owns or borrows what is closed must neither use nor drop it any more.
-pub unsafe fn close_all_but(kept: &[RawFd], preserve: u32) -> Walked {
+pub unsafe fn close_all_but(kept: impl Iterator<Item = RawFd> + Clone, preserve: u32) -> Walked {
     let mut from = 3 + preserve;
     let next = |from| {
-        let kept = kept.iter().filter_map(|fd| u32::try_from(*fd).ok());
+        let kept = kept.clone().filter_map(|fd| u32::try_from(fd).ok());
         kept.filter(|fd| *fd >= from).min()
     };
     while let Some(fd) = next(from) {

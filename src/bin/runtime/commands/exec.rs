@@ -29,7 +29,7 @@ use rustix::process::Pid;
 use rustix::thread::CpuSet;
 use syscalls::calls;
 use syscalls::slots::{Slot, Slots};
-use syscalls::spawn::{Spawn, Spawned, Unborn, spawn};
+use syscalls::spawn::{Among, Spawn, Spawned, Unborn, spawn};
 use syscalls::step::{Point, Step};
 
 pub fn run(context: &Context<'_>, args: &Exec<'_>) -> Result<i32> {
@@ -158,6 +158,10 @@ fn enter(
             _ => birthplace(cgroup.as_ref(), plan.slots, &slots)?,
         },
         steps: &plan.steps,
+        among: Some(Among {
+            preserve: preserve_fds,
+            stop: stop.as_fd(),
+        }),
     };
     let spawned = match (spawn(&birth, &slots), &mut cgroup) {
         (Err(Unborn::Call(fault)), Some(cgroup))

@@ -134,6 +134,7 @@ fn map(tree: BorrowedFd<'_>, idmap: &Idmap) -> Result<()> {
         time: None,
         cgroup: None,
         steps: &steps,
+        among: None,
     };
     let none = Slots::new(&[]);
     let holder = spawn(&birth, &none).map_err(unborn)?;

@@ -135,6 +135,7 @@ pub fn unborn(unborn: Unborn<'_>) -> Error {
                 _ => error,
             }
         }
+        Unborn::Stopped(signal) => Error::interrupted("the set-up was", signal),
         // The pidfd of a container that has just ended.
         Unborn::Join(_, Errno::SRCH) => {
             Error::new("container not running: its first process has ended")
