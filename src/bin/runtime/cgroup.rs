@@ -298,12 +298,25 @@ pub fn update(
 /// How many seconds a cgroup may take to freeze or thaw.
 const PATIENCE: u32 = 10;
 
-/// Stops every process of the cgroup where it is, or lets them go on; back when that is so.
-pub fn freeze(cgroups: &Cgroups, path: &str, frozen: bool) -> Result<()> {
-    match cgroups {
-        Cgroups::V2 => v2::freeze(path, frozen),
-        Cgroups::V1(hierarchies) => v1::freeze(hierarchies, path, frozen),
+/// Stops every process of the cgroup where it is, or lets them go on; back when that is so. `check` is asked again and again
+/// meanwhile, and may end the waiting. What could not be frozen is let go again.
+pub fn freeze(
+    cgroups: &Cgroups,
+    path: &str,
+    frozen: bool,
+    check: &dyn Fn() -> Result<()>,
+) -> Result<()> {
+    let result = match cgroups {
+        Cgroups::V2 => v2::freeze(path, frozen, check),
+        Cgroups::V1(hierarchies) => v1::freeze(hierarchies, path, frozen, check),
+    };
+    if frozen && result.is_err() {
+        match cgroups {
+            Cgroups::V2 => drop(v2::set_frozen(path, false)),
+            Cgroups::V1(hierarchies) => v1::thaw(hierarchies, path),
+        }
     }
+    result
 }
 
 /// A cgroup that is gone is not frozen.
@@ -573,7 +586,7 @@ pub fn kill(cgroups: &Cgroups, path: &str) -> Result<()> {
     let mut pids = processes(cgroups, path)?;
     if pids.len() > 1 {
         // Frozen, none of them can fork away from us meanwhile.
-        let _ = v1::freeze(hierarchies, path, true);
+        let _ = v1::freeze(hierarchies, path, true, &|| Ok(()));
         pids = processes(cgroups, path)?;
     }
     let mut failed = None;

@@ -24,7 +24,7 @@ use runtime::facts::Facts;
 use runtime::limits;
 use runtime::plan::Plan;
 use runtime::state::{self};
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode};
 use rustix::io::Errno;
@@ -317,7 +317,7 @@ pub fn converse(
             if let Some(error) = failed {
                 return Err(error);
             }
-            if committed && (ready || plan.listener.is_some()) {
+            if committed && (ready || plan.listener.is_some() && waits(channel, pidfd)?) {
                 return Ok(());
             }
             return Err(died(pidfd));
@@ -352,6 +352,20 @@ pub fn converse(
             }
         }
     }
+}
+
+/// Whether the child that has ended its reports waits for `start`. It has shut down one direction then; one that is closed as a whole
+/// is that of a child that dies, or has been started by somebody who was quick.
+fn waits(channel: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> Result<bool> {
+    let mut fds = [PollFd::from_borrowed_fd(channel, PollFlags::empty())];
+    rustix::event::poll(&mut fds, Some(&Timespec::default()))
+        .during(|| "cannot hear from the container's process".into())?;
+    const SECOND: Timespec = Timespec {
+        tv_sec: 1,
+        tv_nsec: 0,
+    };
+    let closed = fds[0].revents().contains(PollFlags::HUP);
+    Ok(!closed || !process::ends_within(pidfd, &SECOND)?)
 }
 
 /// The child may take its time, in a hook or in a frozen cgroup: whoever asks us to stop is heard meanwhile.

@@ -124,7 +124,12 @@ pub fn thaw(hierarchies: &[Hierarchy], path: &str) {
 
 /// Freezes or thaws. Freezing takes a while when a process forks meanwhile; the kernel then wants to be
 /// asked again, and tells nobody when it is done.
-pub fn freeze(hierarchies: &[Hierarchy], path: &str, frozen: bool) -> Result<()> {
+pub fn freeze(
+    hierarchies: &[Hierarchy],
+    path: &str,
+    frozen: bool,
+    check: &dyn Fn() -> Result<()>,
+) -> Result<()> {
     let file = path_in(&directory(hierarchies, "freezer", path)?, "freezer.state");
     let wanted = if frozen { "FROZEN" } else { "THAWED" };
     let set = |state: &str| {
@@ -142,8 +147,8 @@ pub fn freeze(hierarchies: &[Hierarchy], path: &str, frozen: bool) -> Result<()>
         if frozen && attempt % 50 == 49 {
             set("THAWED")?;
         }
+        check()?;
         super::pause(1_000_000);
     }
-    let _ = set("THAWED");
     fail!("{file} does not become {wanted}")
 }
