@@ -35,6 +35,10 @@ impl Builder<'_> {
         for (n, device) in spec.linux.devices.iter().enumerate() {
             let device = device_of(device, &format!("linux.devices[{n}]"))?;
             self.device(device)?;
+            // The host's, bound, may be another one: this finds it in its place and compares.
+            if !matches!(self.steps.last(), Some(Step::Device(_))) {
+                self.steps.push(Step::Device(device));
+            }
         }
         if !dev_is_ours {
             return Ok(());

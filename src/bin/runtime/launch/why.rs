@@ -70,6 +70,7 @@ pub fn failure(report: &Report, text: &Text<1016>, steps: Option<usize>) -> Erro
             "a directory goes on a directory only, and a file on a file only: not a directory"
                 .into()
         }
+        Call::not_the_device => format!("{output} is in its place"),
         Call::not_a_null_device => "/dev/null of the host is not the character device 1:3".into(),
         // A deadline must hold on every CPU (sched(7)).
         Call::sched_setattr if errno == Errno::PERM => format!(
