@@ -23,6 +23,8 @@ runtime_tests::tests![
     a_create_without_descriptors_leaves_no_state_directory,
     create_reports_the_death_of_its_process,
     descriptors_to_be_preserved_must_be_open,
+    calls_that_only_harden_may_be_refused_around_us,
+    a_call_that_is_essential_and_refused_is_named,
 ];
 
 /// A container that runs, and the command line of a program that waits.
@@ -393,4 +395,61 @@ fn descriptors_to_be_preserved_must_be_open() {
     let b = running();
     let exec = b.call(&["exec", "--preserve-fds", "20", &b.id, "true"]);
     exec.output().ends(255).says(&["descriptor 3"]);
+}
+
+/// `run`, in which every process is refused a call, as by the filter of a container around us.
+fn run_refused(b: &Bundle, call: &str, errno: &str) -> runtime_tests::Output {
+    let inject = format!("inject={call}:error={errno}");
+    let words = ["-f", "-qq", "-o", &b.text("strace"), "-e", &inject];
+    let run = b.launch("run", &[]).through(words);
+    let output = run.through([host::program("strace")]).deadline(30).output();
+    assert!(
+        b.read("strace").contains("INJECTED"),
+        "{call} was not refused"
+    );
+    output
+}
+
+fn calls_that_only_harden_may_be_refused_around_us() {
+    let mut b = Bundle::new();
+    b.sh("sleep 0.3; echo done; exit 7");
+    for (call, errno) in [
+        ("seccomp", "EPERM"),
+        ("seccomp", "ENOSYS"),
+        ("keyctl", "EPERM"),
+        ("keyctl", "ENOSYS"),
+    ] {
+        let output = run_refused(&b, call, errno);
+        output.ends(7).prints("done\n");
+        assert_eq!(output.err, "", "{call} {errno}");
+        b.left_nothing();
+    }
+}
+
+fn a_call_that_is_essential_and_refused_is_named() {
+    let mut b = Bundle::new();
+    b.set(
+        "/linux/seccomp",
+        runtime_tests::json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+            {"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}
+        ]}),
+    );
+    for call in [
+        "openat2",
+        "seccomp",
+        "clone3",
+        "pivot_root",
+        "move_mount",
+        "fsopen",
+        "close_range",
+        "statx",
+        "open_tree",
+    ] {
+        for errno in ["EPERM", "ENOSYS"] {
+            let output = run_refused(&b, call, errno);
+            assert_eq!(output.status, 1, "{call} {errno}: {output}");
+            output.says(&[call]);
+            b.left_nothing();
+        }
+    }
 }

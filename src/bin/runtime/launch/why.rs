@@ -81,6 +81,10 @@ pub fn failure(report: &Report, text: &Text<1016>, steps: Option<usize>) -> Erro
         Call::ptmx => format!("/dev/pts/ptmx of the container: {}", Reason(errno)),
         Call::not_a_terminal => "/dev/pts/ptmx of the container is not of a devpts".into(),
         call if errno == Errno::NOSYS => format!("{} is missing: {}", call.name(), Reason(errno)),
+        // It lacks a right, or a filter around us refuses this call.
+        call if errno == Errno::PERM && !matches!(call, Call::none | Call::execve) => {
+            format!("{}: {}", call.name(), Reason(errno))
+        }
         _ => Reason(errno).to_string(),
     };
     Error::new(match step.strip_prefix("execute ") {
@@ -158,7 +162,11 @@ pub fn unborn(unborn: Unborn<'_>) -> Error {
 
 /// Why there is no copy of a tree, whoever tried to make it.
 pub fn no_tree(field: &str, tree: &Tree<'_>, fault: Fault) -> Error {
-    let (path, reason) = (Lossy(tree.path), Reason(fault.errno));
+    let (path, mut reason) = (Lossy(tree.path), Reason(fault.errno).to_string());
+    if fault.call == Call::open_tree && matches!(fault.errno, Errno::PERM | Errno::NOSYS) {
+        // It lacks a right, or a filter around us refuses this call.
+        reason = format!("open_tree: {reason}");
+    }
     let what = match fault.call {
         Call::mount_setattr => "set the attributes of",
         _ => "open",
