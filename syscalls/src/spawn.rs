@@ -149,17 +149,7 @@ fn spawn_by_middle<'a>(
         }
         Cloned::Parent(_, pidfd) => pidfd,
     };
-    if let Some(among) = &plan.among {
-        let mut fds =
-            [pidfd.as_fd(), among.stop].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-        let _ = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None));
-        if fds[0].revents().is_empty() {
-            let _ = calls::pidfd_send_signal(pidfd.as_fd(), calls::SIGKILL);
-        }
-    }
-    while let Err(Errno::INTR) =
-        rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
-    {}
+    wait_for_middle(plan, pidfd.as_fd());
     drop((theirs, tell));
     // It has said all it had to say; if it died instead, only the child holds the other end.
     rustix::io::ioctl_fionbio(&told, true).at(Call::recv)?;
@@ -203,6 +193,19 @@ fn spawn_by_middle<'a>(
             .into()),
         },
     }
+}
+
+/// Waits for the end of the middle process, or ends it when a signal asks us to stop: its cgroup may be frozen.
+fn wait_for_middle(plan: &Spawn<'_>, pidfd: BorrowedFd<'_>) {
+    if let Some(among) = &plan.among {
+        let mut fds = [pidfd, among.stop].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        let _ = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None));
+        if fds[0].revents().is_empty() {
+            let _ = calls::pidfd_send_signal(pidfd, calls::SIGKILL);
+        }
+    }
+    let wait = || rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
+    while let Err(Errno::INTR) = wait() {}
 }
 
 fn middle_process(

@@ -295,28 +295,18 @@ pub fn update(
     .inspect_err(|_| undo.undo())
 }
 
+type Check<'a> = &'a dyn Fn() -> Result<()>;
+
 /// How many seconds a cgroup may take to freeze or thaw.
 const PATIENCE: u32 = 10;
 
 /// Stops every process of the cgroup where it is, or lets them go on; back when that is so. `check` is asked again and again
-/// meanwhile, and may end the waiting. What could not be frozen is let go again.
-pub fn freeze(
-    cgroups: &Cgroups,
-    path: &str,
-    frozen: bool,
-    check: &dyn Fn() -> Result<()>,
-) -> Result<()> {
-    let result = match cgroups {
+/// meanwhile, and may end the waiting.
+pub fn freeze(cgroups: &Cgroups, path: &str, frozen: bool, check: Check<'_>) -> Result<()> {
+    match cgroups {
         Cgroups::V2 => v2::freeze(path, frozen, check),
         Cgroups::V1(hierarchies) => v1::freeze(hierarchies, path, frozen, check),
-    };
-    if frozen && result.is_err() {
-        match cgroups {
-            Cgroups::V2 => drop(v2::set_frozen(path, false)),
-            Cgroups::V1(hierarchies) => v1::thaw(hierarchies, path),
-        }
     }
-    result
 }
 
 /// A cgroup that is gone is not frozen.

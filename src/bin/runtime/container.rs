@@ -359,7 +359,11 @@ impl Container {
             None if frozen && ends()? => fail!("container not running: it has just ended"),
             None => Ok(()),
         };
-        cgroup::freeze(cgroups, self.cgroup()?, frozen, &check).map_err(|error| {
+        let path = self.cgroup()?;
+        cgroup::freeze(cgroups, path, frozen, &check).map_err(|error| {
+            if frozen {
+                let _ = cgroup::freeze(cgroups, path, false, &|| Ok(()));
+            }
             let verb = if frozen { "pause" } else { "resume" };
             let text = format!("cannot {verb} container {:?}: {error}", self.id());
             Error::new(text).because(error.why())

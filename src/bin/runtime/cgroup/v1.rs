@@ -128,7 +128,7 @@ pub fn freeze(
     hierarchies: &[Hierarchy],
     path: &str,
     frozen: bool,
-    check: &dyn Fn() -> Result<()>,
+    check: super::Check<'_>,
 ) -> Result<()> {
     let file = path_in(&directory(hierarchies, "freezer", path)?, "freezer.state");
     let wanted = if frozen { "FROZEN" } else { "THAWED" };

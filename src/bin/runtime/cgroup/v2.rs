@@ -183,7 +183,7 @@ pub fn is_frozen(path: &str) -> Result<bool> {
 }
 
 /// Asks the kernel to freeze or thaw, and does not wait.
-pub fn set_frozen(path: &str, frozen: bool) -> Result<()> {
+fn set_frozen(path: &str, frozen: bool) -> Result<()> {
     let file = join(&join(CGROUPS, path), "cgroup.freeze");
     let value: &[u8] = if frozen { b"1" } else { b"0" };
     files::write(CWD, file.as_str(), value)
@@ -191,7 +191,7 @@ pub fn set_frozen(path: &str, frozen: bool) -> Result<()> {
 }
 
 /// Freezes or thaws, and waits until the kernel says that it is done.
-pub fn freeze(path: &str, frozen: bool, check: &dyn Fn() -> Result<()>) -> Result<()> {
+pub fn freeze(path: &str, frozen: bool, check: super::Check<'_>) -> Result<()> {
     let events = join(&join(CGROUPS, path), "cgroup.events");
     set_frozen(path, frozen)?;
     let wanted = if frozen { "frozen 1" } else { "frozen 0" };
