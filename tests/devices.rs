@@ -13,6 +13,7 @@ runtime_tests::tests![
     devices_of_the_specification_are_made,
     a_fifo_needs_no_numbers,
     an_existing_device_of_the_same_kind_is_left_alone,
+    something_else_in_the_place_of_a_device_is_refused_by_its_name,
     devices_are_bound_in_a_user_namespace,
     a_device_outside_dev_is_made,
     the_host_dev_can_be_bound_whole,
@@ -145,6 +146,40 @@ fn an_existing_device_of_the_same_kind_is_left_alone() {
         .retain(|m| m["destination"] == "/proc");
     b.sh("stat -c '%t:%T' /dev/null").run_ok().prints("1:3\n");
     b.run_ok().prints("1:3\n");
+}
+
+fn something_else_in_the_place_of_a_device_is_refused_by_its_name() {
+    let wanted =
+        |kind: &str, path: &str| json!([{"type": kind, "path": path, "major": 1, "minor": 3}]);
+    for (there, script) in [
+        ("a regular file", "touch"),
+        ("a directory", "mkdir"),
+        ("the character device 1:5", "dev() { mknod $1 c 1 5; }; dev"),
+        ("the block device 7:9", "dev() { mknod $1 b 7 9; }; dev"),
+        ("another file", "mkfifo"),
+    ] {
+        let mut b = Bundle::new();
+        let script = format!("{script} {}/etc/thing", b.rootfs().display());
+        Cmd::new(&b.dir, "sh").args(["-c", &script]).ok();
+        b.set("/linux/devices", wanted("c", "/etc/thing"));
+        let words = ["make the device /etc/thing", there, "is in its place"];
+        b.create().fails(&words);
+        b.left_nothing();
+    }
+    // Equal ones may be there, also behind a link.
+    let mut b = Bundle::new();
+    let script = "mknod $0/etc/null c 1 3; ln -s null $0/etc/link; mkfifo $0/etc/fifo";
+    let root = b.rootfs();
+    Cmd::new(&b.dir, "sh").args(["-c", script]).arg(root).ok();
+    for (kind, path) in [("c", "/etc/null"), ("c", "/etc/link"), ("p", "/etc/fifo")] {
+        b.set("/linux/devices", wanted(kind, path)).run_ok();
+    }
+    // In a user namespace that of the host is bound.
+    b.user_namespace()
+        .set("/linux/devices", wanted("c", "/dev/zero"));
+    b.create()
+        .fails(&["/dev/zero", "the character device 1:5 is in its place"]);
+    b.left_nothing();
 }
 
 fn devices_are_bound_in_a_user_namespace() {

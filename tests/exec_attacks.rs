@@ -2,7 +2,7 @@
 //! caller's keyring and terminal. Capabilities are in exec_identity.rs; descriptors and the binary itself in exec.rs.
 
 use runtime_tests::terminal::Terminal;
-use runtime_tests::{Bundle, Cmd, Running, host, json};
+use runtime_tests::{Bundle, Cmd, Running, host, json, wait_for};
 use std::fs;
 use std::os::unix::fs::symlink;
 
@@ -12,6 +12,8 @@ runtime_tests::tests![
     without_a_tty_the_callers_terminal_is_out_of_reach,
     the_session_keyring_is_not_the_callers,
     ids_of_a_process_file_that_are_none_are_refused,
+    an_exec_shows_the_container_nothing_of_its_command_line_or_of_the_host,
+    a_process_that_waits_for_start_shows_nothing_of_its_command_line,
 ];
 
 #[track_caller]
@@ -118,4 +120,65 @@ fn ids_of_a_process_file_that_are_none_are_refused() {
             .output();
         run.ends(255).says(&[&format!("user.{field}")]);
     }
+}
+
+/// A container that looks at every other process in its pid namespace as long as the writer lives.
+fn peeking(b: &mut Bundle, known: &[&str]) -> (Running, std::io::PipeWriter) {
+    let mut args = vec!["helper", "peek"];
+    args.extend(known);
+    b.args(&args)
+        .capabilities(&["CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"]);
+    let (input, hold) = std::io::pipe().unwrap();
+    let running = b
+        .launch("run", &[])
+        .stdin(std::os::fd::OwnedFd::from(input))
+        .spawn();
+    wait_for("it looks", || {
+        running.out().contains("up") || !running.err().is_empty()
+    });
+    (running, hold)
+}
+
+fn an_exec_shows_the_container_nothing_of_its_command_line_or_of_the_host() {
+    for pure_v2 in [false, true] {
+        let mut b = Bundle::new();
+        if pure_v2 {
+            b.in_pure_v2();
+        }
+        let known = [
+            "cmdline runtime init",
+            "comm runtime",
+            "cmdline true x",
+            "comm true",
+            "environ PATH=/bin HOME=/root PASSWORD=secret",
+        ];
+        let (running, hold) = peeking(&mut b, &known);
+        for _ in 0..40 {
+            let words = ["exec", "-e", "PASSWORD=secret", &b.id, "true", "x"];
+            // As engines do, the caller leaks a directory of the host.
+            let leak = [host::helper().to_str().unwrap(), "leak", "1", "/etc"];
+            b.call(&words).through(leak).env("CALLERS", "secret").ok();
+        }
+        drop(hold);
+        running.wait().ok().prints("up\n");
+    }
+}
+
+fn a_process_that_waits_for_start_shows_nothing_of_its_command_line() {
+    let mut first = Bundle::new();
+    let known = ["cmdline runtime init", "comm runtime"];
+    let (running, hold) = peeking(&mut first, &known);
+    let namespace = format!("/proc/{}/ns/pid", first.pid());
+    let mut b = Bundle::new();
+    b.namespace("pid", Some(&namespace)).waits();
+    b.launch("create", &[]).env("CALLERS", "secret").ok();
+    let cmdline = fs::read(format!("/proc/{}/cmdline", b.pid())).unwrap();
+    assert_eq!(String::from_utf8_lossy(&cmdline), "runtime init\0");
+    let environ = fs::read(format!("/proc/{}/environ", b.pid())).unwrap();
+    assert!(environ.iter().all(|byte| *byte == 0), "{environ:?}");
+    b.delete(&["--force"]).ok();
+    drop(hold);
+    let output = running.wait();
+    assert!(!output.ok().out.contains("cmdline"), "{output}");
+    assert!(!output.out.contains("secret"), "{output}");
 }

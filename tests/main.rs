@@ -36,6 +36,7 @@ mod manage;
 mod mounts;
 mod namespaces;
 mod notify;
+mod peers;
 mod podman;
 mod podman_systemd;
 mod process;
@@ -85,6 +86,7 @@ fn tests() -> Vec<Trial> {
         seccomp_command::tests(),
         terminal::tests(),
         trust::tests(),
+        peers::tests(),
         relay::tests(),
         exec::tests(),
         exec_identity::tests(),

@@ -17,6 +17,14 @@ runtime_tests::tests![
     a_failure_to_release_the_child_ends_create_run_and_start,
     run_with_a_pid_file_that_cannot_be_written_runs_no_program,
     delete_removes_cgroups_nested_deeper_than_a_path_can_name,
+    a_pause_that_fails_leaves_the_container_running,
+    start_of_a_paused_container_is_refused_at_once,
+    a_pause_that_races_with_delete_ends_with_the_container,
+    a_create_without_descriptors_leaves_no_state_directory,
+    create_reports_the_death_of_its_process,
+    descriptors_to_be_preserved_must_be_open,
+    calls_that_only_harden_may_be_refused_around_us,
+    a_call_that_is_essential_and_refused_is_named,
 ];
 
 /// A running container.
@@ -283,4 +291,168 @@ fn delete_removes_cgroups_nested_deeper_than_a_path_can_name() {
     });
     b.delete(&["--force"]).ok();
     b.left_nothing();
+}
+
+fn a_pause_that_fails_leaves_the_container_running() {
+    let strace = host::program("strace");
+    for pure_v2 in [false, true] {
+        let mut b = Bundle::new();
+        if pure_v2 {
+            b.in_pure_v2();
+        }
+        b.waits();
+        b.launch("run", &["--detach"]).ok();
+        let (call, file) = match pure_v2 {
+            true => ("pread64", "cgroup.events"),
+            false => ("read", "freezer.state"),
+        };
+        let v1 = || host::controller("freezer").join(&b.id).join(file);
+        let path = match pure_v2 {
+            true => format!("/sys/fs/cgroup/{}/{file}", b.id),
+            false => v1().display().to_string(),
+        };
+        let mut failed = 0;
+        for n in 1..6 {
+            let inject = format!("inject={call}:error=EIO:when={n}");
+            let words = ["-qq", "-o", "/dev/null", "-P", &path, "-e", &inject];
+            let pause = b.call(&["pause", &b.id]);
+            // Between the launcher and the runtime.
+            let output = pause.through(words).through([&strace]).output();
+            match output.status {
+                0 => drop(b.call(&["resume", &b.id]).ok()),
+                _ => failed += 1,
+            }
+            assert_eq!(b.status(), "running", "{n}: {output}");
+        }
+        assert!(failed > 0, "nothing was injected");
+        b.delete(&["--force"]).ok();
+        b.left_nothing();
+    }
+}
+
+fn start_of_a_paused_container_is_refused_at_once() {
+    for pure_v2 in [false, true] {
+        let mut b = Bundle::new();
+        if pure_v2 {
+            b.in_pure_v2();
+        }
+        b.create().ok();
+        b.call(&["pause", &b.id]).ok();
+        let start = b.call(&["start", &b.id]).deadline(20).output();
+        start.fails(&["cannot start", "it is paused"]);
+        b.call(&["resume", &b.id]).ok();
+        assert_eq!(b.status(), "created");
+        b.start().ok();
+        b.wait_for_status("stopped");
+        b.delete(&[]).ok();
+        b.left_nothing();
+    }
+}
+
+fn a_pause_that_races_with_delete_ends_with_the_container() {
+    for _ in 0..20 {
+        let b = running();
+        let pause = b.call(&["pause", &b.id]).deadline(8).spawn();
+        let delete = b.call(&["delete", "--force", &b.id]).deadline(8).spawn();
+        let output = pause.wait();
+        assert!(output.status <= 1, "{output}");
+        delete.wait().ok();
+        b.left_nothing();
+    }
+}
+
+fn a_create_without_descriptors_leaves_no_state_directory() {
+    let b = Bundle::new();
+    b.write();
+    let bundle = b.path();
+    let mut refused = 0;
+    for descriptors in 3..20 {
+        let words = ["create", "--bundle", bundle.to_str().unwrap(), &b.id];
+        match starved(&b, descriptors, &words).status {
+            0 => drop(b.delete(&["--force"])),
+            _ => refused += 1,
+        }
+        b.left_nothing();
+    }
+    assert!(refused >= 4, "no lack of descriptors was met");
+}
+
+fn create_reports_the_death_of_its_process() {
+    const SHUTDOWN: &str = "48";
+    let b = Bundle::new();
+    // The last call before it waits for `start`.
+    let words = ["inject", "1", SHUTDOWN, "1", "0", &b.text("log")];
+    let create = b.launch("create", &[]).through(words);
+    let output = create.through([host::helper()]).deadline(20).output();
+    output.fails(&["was killed by signal 9 before its program began"]);
+    b.left_nothing();
+}
+
+fn descriptors_to_be_preserved_must_be_open() {
+    let b = Bundle::new();
+    for verb in ["create", "run"] {
+        let output = b.launch(verb, &["--preserve-fds", "20"]).output();
+        output.fails(&["--preserve-fds", "descriptor 3", "is not open"]);
+        b.left_nothing();
+    }
+    let b = running();
+    let exec = b.call(&["exec", "--preserve-fds", "20", &b.id, "true"]);
+    exec.output().ends(255).says(&["descriptor 3"]);
+}
+
+/// `run`, in which every process is refused a call, as by the filter of a container around us.
+fn run_refused(b: &Bundle, call: &str, errno: &str) -> runtime_tests::Output {
+    let inject = format!("inject={call}:error={errno}");
+    let words = ["-f", "-qq", "-o", &b.text("strace"), "-e", &inject];
+    let run = b.launch("run", &[]).through(words);
+    let output = run.through([host::program("strace")]).deadline(30).output();
+    assert!(
+        b.read("strace").contains("INJECTED"),
+        "{call} was not refused"
+    );
+    output
+}
+
+fn calls_that_only_harden_may_be_refused_around_us() {
+    let mut b = Bundle::new();
+    b.sh("sleep 0.3; echo done; exit 7");
+    for (call, errno) in [
+        ("seccomp", "EPERM"),
+        ("seccomp", "ENOSYS"),
+        ("keyctl", "EPERM"),
+        ("keyctl", "ENOSYS"),
+    ] {
+        let output = run_refused(&b, call, errno);
+        output.ends(7).prints("done\n");
+        assert_eq!(output.err, "", "{call} {errno}");
+        b.left_nothing();
+    }
+}
+
+fn a_call_that_is_essential_and_refused_is_named() {
+    let mut b = Bundle::new();
+    b.set(
+        "/linux/seccomp",
+        runtime_tests::json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+            {"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}
+        ]}),
+    );
+    for call in [
+        "openat2",
+        "seccomp",
+        "clone3",
+        "pivot_root",
+        "move_mount",
+        "fsopen",
+        "close_range",
+        "statx",
+        "open_tree",
+    ] {
+        for errno in ["EPERM", "ENOSYS"] {
+            let output = run_refused(&b, call, errno);
+            assert_eq!(output.status, 1, "{call} {errno}: {output}");
+            output.says(&[call]);
+            b.left_nothing();
+        }
+    }
 }

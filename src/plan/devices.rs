@@ -38,6 +38,10 @@ impl Builder<'_> {
             let node = device_of(device, &field)?;
             let path = leak_text(&device.path, &format!("{field}.path"))?;
             self.device(path, node)?;
+            // The host's device, bound, may be another one: this step finds it in its place and compares.
+            if !matches!(self.steps.last(), Some(Step::Make(..))) {
+                self.steps.push(Step::Make(path, Node::Device(node)));
+            }
         }
         if !dev_is_ours {
             return Ok(());

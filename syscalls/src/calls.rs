@@ -124,6 +124,25 @@ pub fn mount_setattr(
     Ok(())
 }
 
+/// Whether a number is that of an open descriptor (F_GETFD, fcntl(2)).
+pub fn is_open(number: u32) -> bool {
+    // SAFETY: takes numbers.
+    let flags = unsafe {
+        syscall(
+            __NR_fcntl,
+            [
+                number as usize,
+                linux_raw_sys::general::F_GETFD as usize,
+                0,
+                0,
+                0,
+                0,
+            ],
+        )
+    };
+    flags >= 0
+}
+
 /// Marks every descriptor from `first` to `last` close-on-exec (close_range(2), CLOSE_RANGE_CLOEXEC).
 pub fn mark_close_on_exec(first: u32, last: u32) -> Result<()> {
     const CLOSE_RANGE_CLOEXEC: usize = 1 << 2; // include/uapi/linux/close_range.h

@@ -2,6 +2,8 @@
 //! There is no libc below, so this is all the start-up there is.
 
 use core::ffi::{CStr, c_char, c_ulong};
+#[cfg(feature = "program")]
+use core::sync::atomic::{AtomicPtr, Ordering};
 use linux_raw_sys::auxvec::{AT_EGID, AT_EUID, AT_EXECFN, AT_NULL};
 
 /// What the kernel laid on the first stack (see execve(2) and getauxval(3)).
@@ -12,6 +14,19 @@ pub struct Start {
 }
 
 impl Start {
+    /// # Safety
+    /// `stack` is where the kernel laid argc, the pointers to the arguments and those to the environment.
+    #[cfg(feature = "program")]
+    unsafe fn at(stack: *const usize) -> Self {
+        // SAFETY: argc is the first word, argv follows it.
+        unsafe {
+            Self {
+                argc: *stack,
+                argv: stack.add(1).cast(),
+            }
+        }
+    }
+
     /// The command line, program name first.
     pub fn args(self) -> impl Iterator<Item = &'static CStr> {
         (0..self.argc).map(move |i| {
@@ -105,6 +120,46 @@ impl Start {
     }
 }
 
+/// The first stack, for `hide_command_line`.
+#[cfg(feature = "program")]
+static STACK: AtomicPtr<usize> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Gives this process a fixed command line and no environment. Everybody in its pid namespace may read /proc/PID/cmdline, and
+/// who may trace it /proc/PID/environ; ours hold paths of the host and what `exec --env` was given.
+///
+/// # Safety
+/// No string that `Start` has handed out is used any more.
+#[cfg(feature = "program")]
+pub(crate) unsafe fn hide_command_line() {
+    const NAME: &[u8] = b"runtime init";
+    // Once: a process born of one that has done it finds its strings empty.
+    let stack = STACK.swap(core::ptr::null_mut(), Ordering::Relaxed);
+    if stack.is_null() {
+        return;
+    }
+    // SAFETY: the entry point stored what the kernel laid there.
+    let start = unsafe { Start::at(stack) };
+    let (Some(first), Some(last)) = (start.args().next(), start.args().last()) else {
+        return;
+    };
+    let len_to = |text: &CStr| {
+        let end = text.as_ptr() as usize + text.count_bytes() + 1;
+        end - first.as_ptr() as usize
+    };
+    let args = len_to(last);
+    let all = start.env().last().map_or(args, len_to);
+    // SAFETY: the kernel lays arguments and environment one behind the other, in memory that is the process's to write
+    // (create_elf_tables), and the caller vouches that nobody reads it.
+    let bytes = unsafe { core::slice::from_raw_parts_mut(first.as_ptr().cast_mut().cast(), all) };
+    bytes.fill(0);
+    let len = NAME.len().min(all - 1);
+    bytes[..len].copy_from_slice(&NAME[..len]);
+    // The kernel shows the text up to its zero byte alone where this is none (get_mm_cmdline).
+    if args > len + 1 {
+        bytes[args - 1] = b'.';
+    }
+}
+
 #[cfg(feature = "program")]
 unsafe extern "Rust" {
     /// The program's main, which `entry!` names.
@@ -126,13 +181,9 @@ macro_rules! entry {
 #[cfg(feature = "program")]
 pub(crate) unsafe extern "C" fn first(stack: *const usize) -> ! {
     open_stdio();
-    // SAFETY: argc is the first word, argv follows it; `entry!` defines runtime_main.
-    let status = unsafe {
-        runtime_main(Start {
-            argc: *stack,
-            argv: stack.add(1).cast(),
-        })
-    };
+    STACK.store(stack.cast_mut(), Ordering::Relaxed);
+    // SAFETY: this is the kernel's stack; `entry!` defines runtime_main.
+    let status = unsafe { runtime_main(Start::at(stack)) };
     crate::calls::exit(status)
 }
 

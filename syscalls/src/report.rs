@@ -16,7 +16,7 @@ pub enum Kind {
     Meet = 2,
     /// Nothing but the last calls before execve is left: an end of file now is the exec.
     Ready = 3,
-    /// From the middle process: `errno` holds the pid, the text the number of the pidfd (four bytes).
+    /// From the middle process: `errno` holds the pid.
     Born = 4,
     /// The seccomp listener is about to be descriptor number `errno`; the child waits once it is.
     Listener = 5,
@@ -53,7 +53,7 @@ macro_rules! calls {
 calls! {
     accept4 capset carriage_return chdir chroot clone3 close_range dup3 execve fchdir fchownat fchown fsconfig fsmount
     fsopen fstatfs getdents64 interpreter ioctl ioctl_tty is_a_directory keyctl linkat mkdirat mknodat mount mount_setattr move_mount
-    no_format no_permission noexec_mount not_a_directory not_a_null_device not_a_terminal not_in_path not_the_same_kind open_tree other_machine openat2 personality pivot_root poll prctl prlimit ptmx read
+    no_format no_permission noexec_mount not_a_directory not_a_null_device not_a_terminal not_in_path not_the_device not_the_same_kind open_tree other_machine openat2 personality pidfd_open pivot_root poll prctl prlimit ptmx read
     readlinkat recv sched_setattr seccomp send sendmsg setdomainname setgroups sethostname setns setresgid setresuid
     setsid shutdown signalfd4 ioprio_set set_mempolicy socket statx symlinkat too_long umount2 unshare write hook hook_timeout hook_status hook_signal hook_stopped
 }

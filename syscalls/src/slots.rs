@@ -3,7 +3,7 @@
 
 use alloc::boxed::Box;
 use core::cell::OnceCell;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::io::{Errno, Result};
 
 /// The number of a slot.
@@ -22,6 +22,17 @@ impl Slots {
     pub fn get(&self, slot: Slot) -> Result<BorrowedFd<'_>> {
         let cell = self.0.get(usize::from(slot)).and_then(OnceCell::get);
         cell.map(AsFd::as_fd).ok_or(Errno::BADF)
+    }
+
+    /// What the slots hold for which `wanted` is true.
+    pub(crate) fn held(
+        &self,
+        wanted: impl Fn(Slot) -> bool + Clone,
+    ) -> impl Iterator<Item = RawFd> + Clone {
+        let slots = (0..).zip(&self.0);
+        slots
+            .filter(move |(slot, _)| wanted(*slot))
+            .filter_map(|(_, cell)| cell.get().map(AsRawFd::as_raw_fd))
     }
 
     /// Puts a descriptor into the slot.

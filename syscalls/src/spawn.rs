@@ -5,14 +5,14 @@ use crate::calls::{self, Birth};
 use crate::report::{At, Call, Fault, Kind, Report, Text};
 use crate::slots::{Slot, Slots};
 use crate::step::Steps;
-use crate::walk::{stay_closed, walk};
+use crate::walk::{close_all_but, hide, stay_closed, walk};
 use core::ffi::CStr;
-use core::mem::ManuallyDrop;
-use linux_raw_sys::general::{CLONE_FILES, CLONE_NEWCGROUP, CLONE_PARENT};
-use rustix::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use linux_raw_sys::general::{CLONE_NEWCGROUP, CLONE_PARENT};
+use rustix::event::{PollFd, PollFlags};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::process::{WaitId, WaitIdOptions};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open};
 use rustix::thread::UnshareFlags;
 
 /// A namespace to join: a descriptor of it and what it must be, as `CLONE_NEW*`; or a pidfd and all the kinds
@@ -38,6 +38,16 @@ pub struct Spawn<'a> {
     /// A cgroup v2 directory to be born in.
     pub cgroup: Option<Slot>,
     pub steps: Steps<'a>,
+    pub among: Option<Among<'a>>,
+}
+
+/// For a child that is born among the processes of a running container and joins its namespaces. These can look into the
+/// child from its first moment, so from the start it holds no descriptor of ours but those that its steps use.
+pub struct Among<'a> {
+    /// The number of descriptors, from 3 on, that the child keeps.
+    pub preserve: u32,
+    /// The cgroup may be frozen. A signal on this descriptor ends the wait.
+    pub stop: BorrowedFd<'a>,
 }
 
 /// A child that walks, and the parent's end of its channel.
@@ -55,6 +65,8 @@ pub enum Unborn<'a> {
     Join(&'a Join<'a>, Errno),
     /// The time namespace could not be made.
     Time(Errno),
+    /// This signal asked us to stop.
+    Stopped(i32),
 }
 
 impl From<Fault> for Unborn<'_> {
@@ -116,11 +128,10 @@ fn spawn_by_middle<'a>(
 ) -> Result<Spawned, Unborn<'a>> {
     // It reports on a channel of its own: the child may be quicker on the other.
     let channels = (channel()?, channel()?);
-    // It shares our descriptors, so that the pidfd it gets is ours; it opens nothing else that stays. Where it joins a
-    // cgroup namespace it is born in the cgroup, and the child after it: from inside one, a mount with `nsdelegate`
-    // lets nobody in.
+    // Where it joins a cgroup namespace it is born in the cgroup, and the child after it: from inside one, a mount with
+    // `nsdelegate` lets nobody in. Likewise where the child may hold no descriptor of the cgroup.
     let is_cgroup = |join: &Join<'_>| join.kind & CLONE_NEWCGROUP != 0;
-    let (early, late) = match plan.joins.iter().any(is_cgroup) {
+    let (early, late) = match plan.among.is_some() || plan.joins.iter().any(is_cgroup) {
         true => (birth.cgroup, None),
         false => (None, birth.cgroup),
     };
@@ -130,19 +141,16 @@ fn spawn_by_middle<'a>(
         cgroup: late,
     };
     let middle = Birth {
-        flags: u64::from(CLONE_FILES),
+        flags: 0,
         cgroup: early,
     };
-    let middle_process = |(channel, report)| {
-        let (channel, report) = (ManuallyDrop::new(channel), ManuallyDrop::new(report));
-        middle_process(plan, birth, slots, channel, report)
+    let middle_process = |(channel, report): (Channel, Channel)| {
+        drop((channel.ours, report.ours));
+        middle_process(plan, birth, slots, channel.theirs, report.theirs)
     };
-    // SAFETY: it drops nothing that it shares with us.
-    let forked = unsafe { calls::fork_with_files(middle, channels, middle_process) };
+    let forked = calls::fork(middle, channels, middle_process);
     let (_, pidfd, (channel, report)) = forked.at(Call::clone3)?;
-    while let Err(Errno::INTR) =
-        rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
-    {}
+    wait_for_middle(plan, pidfd.as_fd());
     drop((channel.theirs, report.theirs));
     let told = report.ours;
     // It has said all it had to say; if it died instead, only the child holds the other end.
@@ -150,6 +158,10 @@ fn spawn_by_middle<'a>(
     let mut text = Text::new();
     let report = Report::recv(told.as_fd(), &mut text).at(Call::recv)?;
     let Some(report) = report else {
+        let stop = plan.among.as_ref().map(|among| among.stop);
+        if let Some(signal) = stop.and_then(calls::next_signal) {
+            return Err(Unborn::Stopped(signal));
+        }
         return Err(Fault {
             call: Call::clone3,
             errno: Errno::CHILD,
@@ -157,14 +169,12 @@ fn spawn_by_middle<'a>(
         .into());
     };
     if report.kind == Kind::Born {
-        let number = <[u8; 4]>::try_from(text.bytes()).map_err(|_| Fault {
-            call: Call::recv,
-            errno: Errno::BADMSG,
-        })?;
+        // It is our child, so no other process has its pid.
+        let pidfd = Pid::from_raw(report.errno).ok_or(Errno::BADMSG);
+        let pidfd = pidfd.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
         return Ok(Spawned {
             pid: report.errno,
-            // SAFETY: the middle process made it in the table we share and gave it up.
-            pidfd: unsafe { OwnedFd::from_raw_fd(i32::from_ne_bytes(number)) },
+            pidfd: pidfd.at(Call::pidfd_open)?,
             channel: channel.ours,
         });
     }
@@ -187,14 +197,27 @@ fn spawn_by_middle<'a>(
     }
 }
 
+/// Waits for the end of the middle process. Kills it when a signal asks us to stop: its cgroup may be frozen.
+fn wait_for_middle(plan: &Spawn<'_>, pidfd: BorrowedFd<'_>) {
+    if let Some(among) = &plan.among {
+        let mut fds = [pidfd, among.stop].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        let _ = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None));
+        if fds[0].revents().is_empty() {
+            let _ = calls::pidfd_send_signal(pidfd, calls::SIGKILL);
+        }
+    }
+    let wait = || rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
+    while let Err(Errno::INTR) = wait() {}
+}
+
 fn middle_process(
     plan: &Spawn<'_>,
     birth: Birth<'_>,
     slots: &Slots,
-    channel: ManuallyDrop<Channel>,
-    report: ManuallyDrop<Channel>,
+    channel: OwnedFd,
+    tell: OwnedFd,
 ) -> ! {
-    let tell = report.theirs.as_fd();
+    hide();
     let fail = |step: u16, errno: Errno| -> ! {
         let report = Report {
             kind: Kind::Failed,
@@ -202,7 +225,7 @@ fn middle_process(
             step,
             errno: errno.raw_os_error(),
         };
-        let _ = report.send(tell, b"");
+        let _ = report.send(tell.as_fd(), b"");
         calls::exit(1)
     };
     if let Some(offsets) = plan.time
@@ -216,16 +239,25 @@ fn middle_process(
         }
     }
     let _ = stay_closed();
-    let child = |channel| child(plan, slots, ManuallyDrop::into_inner(channel));
+    if let Some(among) = &plan.among {
+        let used = |slot| plan.cgroup != Some(slot) && plan.joins.iter().all(|j| j.slot != slot);
+        let ours = [channel.as_raw_fd(), tell.as_raw_fd()].into_iter();
+        // SAFETY: neither this process nor the child returns to whoever owns the rest, and no step uses another slot.
+        let closed = unsafe { close_all_but(ours.chain(slots.held(used)), among.preserve) };
+        if let Err(fault) = closed {
+            fail(CLONE, fault.errno);
+        }
+    }
+    let child = |channel| walk(&plan.steps, slots, channel);
     match calls::fork(birth, channel, child) {
-        Ok((pid, pidfd, _)) => {
+        Ok((pid, ..)) => {
             let report = Report {
                 kind: Kind::Born,
                 call: Call::none,
                 step: 0,
                 errno: pid,
             };
-            let _ = report.send(tell, &pidfd.into_raw_fd().to_ne_bytes());
+            let _ = report.send(tell.as_fd(), b"");
             calls::exit(0)
         }
         Err(errno) => fail(CLONE, errno),

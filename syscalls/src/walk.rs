@@ -50,8 +50,19 @@ struct Reports {
     output: Text<512>,
 }
 
+/// Hides what our command line holds, in a process of its own that walks or leads to one that does.
+pub(crate) fn hide() {
+    // SAFETY: a plan holds copies of what it needs of the command line, and neither process returns to code that reads
+    // more of it.
+    #[cfg(feature = "program")]
+    unsafe {
+        crate::entry::hide_command_line()
+    }
+}
+
 /// Walks all steps in the child; the last one is the exec. A failure is reported and ends the process.
 pub(crate) fn walk(steps: &Steps<'_>, slots: &Slots, channel: OwnedFd) -> ! {
+    hide();
     #[cfg(feature = "program")]
     crate::heap::freeze();
     let reports = Reports {
@@ -241,7 +252,7 @@ impl<'a> Child<'a> {
         let kept = [self.reports.channel.as_raw_fd(), socket, waiting];
         // SAFETY: the walk never returns to whoever owns the slots and what else is open, `Last` holds nothing but what
         // is kept, and the root is forgotten.
-        unsafe { close_all_but(&kept, close.preserve) }?;
+        unsafe { close_all_but(kept.into_iter(), close.preserve) }?;
         // SAFETY: the slots are given up, so these two are nobody else's.
         Ok(listener.map(|pair| pair.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })))
     }
@@ -251,10 +262,13 @@ impl<'a> Child<'a> {
 ///
 /// # Safety
 /// Whoever owns or borrows what is closed must neither use nor drop it any more.
-unsafe fn close_all_but(kept: &[RawFd], preserve: u32) -> Walked {
+pub(crate) unsafe fn close_all_but(
+    kept: impl Iterator<Item = RawFd> + Clone,
+    preserve: u32,
+) -> Walked {
     let mut from = 3 + preserve;
     let next = |from| {
-        let kept = kept.iter().filter_map(|fd| u32::try_from(*fd).ok());
+        let kept = kept.clone().filter_map(|fd| u32::try_from(fd).ok());
         kept.filter(|fd| *fd >= from).min()
     };
     while let Some(fd) = next(from) {

@@ -184,6 +184,50 @@ static int scan(char **known) {
     return 0;
 }
 
+// Says once what none of `known` is, of the command lines, names and environments of other processes of this pid namespace and of
+// their descriptors that are no sockets, pipes or devices, until stdin closes.
+static void say_once(const char *what, const char *text, char **known) {
+    static char seen[64][300];
+    char line[300];
+    snprintf(line, sizeof line, "%s %s", what, text);
+    for (char **k = known; *k; k++) if (!strcmp(*k, line)) return;
+    for (int i = 0; i < 64; i++) {
+        if (!strcmp(seen[i], line)) return;
+        if (!seen[i][0]) { strcpy(seen[i], line); printf("%s\n", line); fflush(stdout); return; }
+    }
+}
+
+static int peek(char **known) {
+    static const char *files[] = {"cmdline", "comm", "environ"};
+    char path[64], text[280];
+    struct pollfd in = {0, POLLIN, 0};
+    printf("up\n"); fflush(stdout);
+    while (poll(&in, 1, 0) == 0)
+        for (int pid = 2; pid < 400; pid++) {
+            if (pid == getpid()) continue;
+            snprintf(path, sizeof path, "/proc/%d", pid);
+            if (access(path, F_OK)) continue;
+            for (int i = 0; i < 3; i++) {
+                snprintf(path, sizeof path, "/proc/%d/%s", pid, files[i]);
+                int fd = open(path, O_RDONLY);
+                ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+                close(fd);
+                if (n <= 0) continue;
+                while (n && (!text[n - 1] || text[n - 1] == '\n')) n--;
+                for (ssize_t j = 0; j < n; j++) if (!text[j]) text[j] = ' ';
+                text[n] = 0;
+                if (n) say_once(files[i], text, known);
+            }
+            for (int fd = 0; fd < 40; fd++) {
+                snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, fd);
+                ssize_t n = readlink(path, text, sizeof text - 1);
+                text[n < 0 ? 0 : n] = 0;
+                if (n > 0 && fd > 2 && text[0] == '/' && text[1]) say_once("fd", text, known);
+            }
+        }
+    return 0;
+}
+
 // Catches executables of `size` bytes that other processes run, says so, holds them, and tries to write to them until
 // stdin closes: the attack on the host's binary.
 static int overwrite(char **a) {
@@ -283,6 +327,7 @@ int main(int argc, char **argv) {
     if (!strcmp(verb, "by-descriptor")) return by_descriptor(a);
     if (!strcmp(verb, "agent")) return agent(a);
     if (!strcmp(verb, "scan")) return scan(a);
+    if (!strcmp(verb, "peek")) return peek(a);
     if (!strcmp(verb, "overwrite")) return overwrite(a);
     if (!strcmp(verb, "tiocsti")) { char c = 'x'; return say("tiocsti", ioctl(0, TIOCSTI, &c)); }
     if (!strcmp(verb, "ctty")) { int fd = open("/dev/tty", O_RDWR); return say("ctty", fd); }

@@ -293,14 +293,17 @@ pub fn update(
     .inspect_err(|_| undo.undo())
 }
 
+type Check<'a> = &'a dyn Fn() -> Result<()>;
+
 /// The time limit for a cgroup to freeze or thaw, in seconds.
 const PATIENCE: u32 = 10;
 
-/// Stops every process of the cgroup where it is, or lets them go on; back when that is so.
-pub fn freeze(cgroups: &Cgroups, path: &str, frozen: bool) -> Result<()> {
+/// Stops every process of the cgroup where it is, or lets them go on; back when that is so. `check` is asked again and again
+/// meanwhile, and may end the waiting.
+pub fn freeze(cgroups: &Cgroups, path: &str, frozen: bool, check: Check<'_>) -> Result<()> {
     match cgroups {
-        Cgroups::V2 => v2::freeze(path, frozen),
-        Cgroups::V1(hierarchies) => v1::freeze(hierarchies, path, frozen),
+        Cgroups::V2 => v2::freeze(path, frozen, check),
+        Cgroups::V1(hierarchies) => v1::freeze(hierarchies, path, frozen, check),
     }
 }
 
@@ -571,7 +574,7 @@ pub fn kill(cgroups: &Cgroups, path: &str) -> Result<()> {
     let mut pids = processes(cgroups, path)?;
     if pids.len() > 1 {
         // Frozen, none of them can fork away from us meanwhile.
-        let _ = v1::freeze(hierarchies, path, true);
+        let _ = v1::freeze(hierarchies, path, true, &|| Ok(()));
         pids = processes(cgroups, path)?;
     }
     let mut failed = None;

@@ -9,6 +9,7 @@ use crate::host;
 use crate::log;
 use crate::process;
 use crate::sd_notify;
+use crate::signal;
 use alloc::borrow::ToOwned;
 use alloc::collections::BinaryHeap;
 use alloc::ffi::CString;
@@ -23,7 +24,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use syscalls::Start;
-use syscalls::calls::SIGKILL;
+use syscalls::calls::{self, SIGKILL};
 
 const STATE: &str = "state.json";
 const CONFIG: &str = "config.json";
@@ -88,11 +89,12 @@ impl Directory {
                 ));
             }
         }
-        let fd =
-            open_directory(parent.as_fd(), id).during(|| format!("cannot open {root}/{id}"))?;
+        let fd = open_directory(parent.as_fd(), id).inspect_err(|_| {
+            let _ = rustix::fs::unlinkat(&parent, id, AtFlags::REMOVEDIR);
+        });
         Ok(Self {
             id: id.to_owned(),
-            fd,
+            fd: fd.during(|| format!("cannot open {root}/{id}"))?,
             parent,
         })
     }
@@ -206,14 +208,14 @@ impl Directory {
         let what = || format!("cannot lock the file {WAITING} of container {:?}", self.id);
         let file = rustix::fs::openat(&self.fd, WAITING, flags, Mode::from_raw_mode(0o600))
             .during(what)?;
-        syscalls::calls::lock_file(file.as_fd()).during(what)?;
+        calls::lock_file(file.as_fd()).during(what)?;
         Ok(file)
     }
 
     fn is_waiting(&self) -> Result<bool> {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::openat(&self.fd, WAITING, flags, Mode::empty())
-            .and_then(|file| syscalls::calls::file_is_locked(file.as_fd()))
+            .and_then(|file| calls::file_is_locked(file.as_fd()))
         {
             Err(Errno::NOENT) => Ok(false),
             locked => {
@@ -267,7 +269,7 @@ pub struct Container {
     pub state: State,
 }
 
-/// How long a process may take to end that was sent another signal than KILL, right before `delete`.
+/// How long a process may take to end that was sent another signal than KILL, right before `delete`. A tenth of a second.
 const MOMENT: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
@@ -345,11 +347,27 @@ impl Container {
         }
     }
 
-    /// Pauses or resumes every process; a pause that fails leaves them running.
+    /// Pauses or resumes every process; a pause that fails leaves them running. It ends when the container does, which frozen
+    /// on v1 could not end, and when a signal asks us to stop.
     pub fn freeze(&self, cgroups: &Cgroups, frozen: bool) -> Result<()> {
-        cgroup::freeze(cgroups, self.cgroup()?, frozen).map_err(|error| {
+        let stop = signal::hold()?;
+        let ends = || match process::stat(self.state.pid)? {
+            Some(stat) => Ok(stat.started != self.state.start_time || stat.dying),
+            None => Ok::<_, Error>(true),
+        };
+        let check = || match calls::next_signal(stop.as_fd()) {
+            Some(signal) => Err(Error::interrupted("it was", signal)),
+            None if frozen && ends()? => fail!("container not running: it has just ended"),
+            None => Ok(()),
+        };
+        let path = self.cgroup()?;
+        cgroup::freeze(cgroups, path, frozen, &check).map_err(|error| {
+            if frozen {
+                let _ = cgroup::freeze(cgroups, path, false, &|| Ok(()));
+            }
             let verb = if frozen { "pause" } else { "resume" };
-            Error::new(format!("cannot {verb} container {:?}: {error}", self.id()))
+            let text = format!("cannot {verb} container {:?}: {error}", self.id());
+            Error::new(text).because(error.why())
         })
     }
 
@@ -372,7 +390,7 @@ impl Container {
             }
             fail!("container not running: {:?} is {status}", self.id());
         };
-        let sent = syscalls::calls::pidfd_send_signal(pidfd.as_fd(), number)
+        let sent = calls::pidfd_send_signal(pidfd.as_fd(), number)
             .during(|| format!("cannot send signal {number} to container {:?}", self.id()));
         let killed = kills.map_or(Ok(()), |(cgroups, path)| cgroup::kill(&cgroups, path));
         sent.and(killed)
@@ -393,7 +411,7 @@ impl Container {
         }
         let what = || format!("cannot send signal {number} to container {:?}", self.id());
         for pid in cgroup::processes(&cgroups, path)? {
-            match syscalls::calls::kill(pid, number) {
+            match calls::kill(pid, number) {
                 Ok(()) | Err(Errno::SRCH) => {}
                 Err(errno) => return Err(Error::from_errno(what(), errno)),
             }
@@ -406,27 +424,34 @@ impl Container {
         let (_, Some(pidfd)) = self.process()? else {
             return Ok(());
         };
-        let sent = syscalls::calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
-        if let Some(path) = &self.state.cgroup {
-            let cgroups = host::cgroups()?;
+        let sent = calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
+        let cgroup = self.state.cgroup.as_deref();
+        let cgroup = cgroup.map(|path| Ok::<_, Error>((host::cgroups()?, path)));
+        let cgroup = cgroup.transpose()?;
+        if let Some((cgroups, path)) = &cgroup
+            && sent.is_err()
+        {
             // A security module may keep signals from a process; the kernel's own kill is not asked.
-            if sent.is_err() {
-                cgroup::kill(&cgroups, path)?;
-            }
-            cgroup::thaw(&cgroups, path);
+            cgroup::kill(cgroups, path)?;
         }
         let how = match &sent {
             Ok(()) => String::from("is still alive after SIGKILL"),
             Err(errno) => format!("cannot be killed: {}", Reason(*errno)),
         };
-        if !process::ends_within(pidfd.as_fd(), &PATIENCE)? {
-            fail!(
-                "container {:?} does not end: process {} {how}",
-                self.id(),
-                self.state.pid
-            )
+        for _ in 0..PATIENCE.tv_sec * 10 {
+            // Each time, as somebody may freeze it again meanwhile.
+            if let Some((cgroups, path)) = &cgroup {
+                cgroup::thaw(cgroups, path);
+            }
+            if process::ends_within(pidfd.as_fd(), &MOMENT)? {
+                return Ok(());
+            }
         }
-        Ok(())
+        fail!(
+            "container {:?} does not end: process {} {how}",
+            self.id(),
+            self.state.pid
+        )
     }
 
     /// Whether the init has exited, or does so soon: waits for a killed one, and briefly after any other signal. Also

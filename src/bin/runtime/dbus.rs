@@ -18,6 +18,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// The timeout for a reply, in seconds.
 const PATIENCE: i64 = 30;
+/// How long a line of the authentication may be, and how many signals are kept.
+const LINE_MAX: usize = 1000;
+const SIGNALS_MAX: usize = 10_000;
 
 const BUS: Object = Object {
     destination: "org.freedesktop.DBus",
@@ -59,7 +62,7 @@ impl Bus {
         while lines < 2 {
             let mut byte = [0];
             bus.receive_exactly(&mut byte)?;
-            if byte != *b"\n" {
+            if byte != *b"\n" && line.len() < LINE_MAX {
                 line.extend(byte);
                 continue;
             }
@@ -114,7 +117,7 @@ impl Bus {
                         name: answer.error,
                     }));
                 }
-                SIGNAL => self.signals.push((answer.member, answer.body)),
+                SIGNAL => self.keep(answer)?,
                 _ => {}
             }
         }
@@ -130,13 +133,23 @@ impl Bus {
             }
             let message = self.receive()?;
             if message.kind == SIGNAL {
-                self.signals.push((message.member, message.body));
+                self.keep(message)?;
             }
         }
     }
 
+    fn keep(&mut self, signal: Message) -> Result<()> {
+        if self.signals.len() == SIGNALS_MAX {
+            fail!("D-Bus: more than {SIGNALS_MAX} signals came and no answer");
+        }
+        self.signals.push((signal.member, signal.body));
+        Ok(())
+    }
+
     fn send(&self, bytes: &[u8]) -> Result<()> {
-        files::write_all(&self.socket, bytes).during(|| "D-Bus: cannot send".into())
+        files::write_all(&self.socket, bytes)
+            .map_err(socket::late)
+            .during(|| "D-Bus: cannot send".into())
     }
 
     fn receive_exactly(&self, mut bytes: &mut [u8]) -> Result<()> {

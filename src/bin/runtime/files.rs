@@ -18,11 +18,17 @@ pub fn read<P: Arg + Copy + core::fmt::Debug>(dir: impl AsFd, path: P) -> Result
     read_open(&file).during(what)
 }
 
-/// Reads what is left of an open file.
+/// No file that is read whole is longer, unless somebody made it so.
+const LONGEST: usize = 64 << 20;
+
+/// Reads what is left of an open file, which has an end (EFBIG otherwise).
 pub fn read_open(file: &OwnedFd) -> rustix::io::Result<Vec<u8>> {
     let size = rustix::fs::fstat(file)?.st_size as usize;
-    let mut bytes = Vec::with_capacity(size.max(1000) + 1);
+    let mut bytes = Vec::with_capacity(size.clamp(1000, LONGEST) + 1);
     loop {
+        if bytes.len() > LONGEST {
+            return Err(Errno::FBIG);
+        }
         bytes.reserve(512);
         let n = rustix::io::retry_on_intr(|| {
             rustix::io::read(file, rustix::buffer::spare_capacity(&mut bytes))

@@ -52,7 +52,7 @@ pub fn probe(start: Start, labels: bool) -> Result<Facts> {
 pub fn in_user_namespace() -> Result<bool> {
     let path = c"/proc/self/ns/user";
     let namespace = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::INO)
-        .during(|| "cannot inspect /proc/self/ns/user (is /proc mounted?)".to_owned())?;
+        .during(|| "cannot inspect /proc/self/ns/user (statx; is /proc mounted?)".to_owned())?;
     Ok(namespace.stx_ino != FIRST_USER_NAMESPACE)
 }
 

@@ -13,7 +13,7 @@ use crate::files::Replacement;
 use crate::process;
 use crate::sd_notify::{self, Ready};
 use crate::socket::PidfdSocket;
-use crate::{container, hooks, mappings, oom, seccomp_agent, signal, socket};
+use crate::{cgroup, container, hooks, mappings, oom, seccomp_agent, signal, socket};
 use alloc::format;
 use alloc::string::ToString;
 use core::cell::Cell;
@@ -21,9 +21,9 @@ use runtime::error::{During, Error, Result, fail};
 use runtime::facts::Facts;
 use runtime::plan::Plan;
 use runtime::state::{self, State};
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::Pid;
@@ -31,7 +31,7 @@ use rustix::thread::CpuSet;
 use syscalls::calls;
 use syscalls::report::{Fault, Kind, Report, Text};
 use syscalls::slots::{Slot, Slots};
-use syscalls::spawn::{Spawn, Spawned, spawn};
+use syscalls::spawn::{Among, Spawn, Spawned, spawn};
 use syscalls::step::{LastStep, Open, Point, Setting, Step};
 
 pub use made::{Made, enter};
@@ -121,6 +121,7 @@ fn first_process<'a>(
         facts: made.facts,
         stop,
         in_cgroup: cgroup.is_some(),
+        among: false,
         birthplace,
         pid_file: request.pid_file,
         pidfd_socket: request.pidfd_socket.as_ref(),
@@ -203,6 +204,13 @@ impl Role for First<'_, '_> {
     fn state(&self) -> (&State, &'static str) {
         (&self.made.state, state::CREATING)
     }
+
+    fn thaw(&self) {
+        let made = &self.made;
+        if let Some(path) = made.state.cgroup.as_deref().filter(|_| made.cgroup) {
+            cgroup::thaw(&made.facts.cgroups, path);
+        }
+    }
 }
 
 /// One start, of a container or of one more process in it.
@@ -212,6 +220,8 @@ pub struct Start<'a> {
     /// The descriptor that reports a signal to end with.
     pub stop: BorrowedFd<'a>,
     pub in_cgroup: bool,
+    /// The process is born among those of a container that runs.
+    pub among: bool,
     /// The directory of cgroup v2 that the process is born in.
     pub birthplace: Option<OwnedFd>,
     pub pid_file: Option<&'a str>,
@@ -234,6 +244,9 @@ pub trait Role {
 
     /// The state that a seccomp agent gets, and the status in it.
     fn state(&self) -> (&State, &'static str);
+
+    /// Lets a process that was killed end, if somebody has frozen it.
+    fn thaw(&self) {}
 
     /// Whether a process that was killed is waited for.
     fn reaps(&self) -> bool {
@@ -258,6 +271,10 @@ pub fn bring_up(mut start: Start<'_>, mut slots: Slots, role: &mut dyn Role) -> 
             plan.slots
         }),
         steps: plan.walk(),
+        among: start.among.then_some(Among {
+            preserve: plan.close.preserve,
+            stop: start.stop,
+        }),
     };
     let child = role.spawn(&birth, &mut slots)?;
     // The child has its own copies; ours would keep its mounts busy.
@@ -269,6 +286,7 @@ pub fn bring_up(mut start: Start<'_>, mut slots: Slots, role: &mut dyn Role) -> 
         Ok(()) => Ok(child.pidfd),
         Err(error) => {
             process::kill(child.pidfd.as_fd());
+            role.thaw();
             if role.reaps() {
                 process::reap(child.pidfd.as_fd());
             }
@@ -400,7 +418,7 @@ fn converse<'a>(
             if let Some(error) = failed {
                 return Err(error);
             }
-            if committed && (ready || plan.close.listener.is_some()) {
+            if committed && (ready || plan.close.listener.is_some() && waits(channel, pidfd)?) {
                 return Ok(pid_file);
             }
             return Err(died(pidfd));
@@ -438,6 +456,20 @@ fn converse<'a>(
     }
 }
 
+/// Whether the child that has ended its reports waits for `start`. It has shut down one direction then; one that is closed as a whole
+/// is that of a child that dies, or has been started by somebody who was quick.
+fn waits(channel: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> Result<bool> {
+    let mut fds = [PollFd::from_borrowed_fd(channel, PollFlags::empty())];
+    rustix::event::poll(&mut fds, Some(&Timespec::default()))
+        .during(|| "cannot hear from the container's process".into())?;
+    const SECOND: Timespec = Timespec {
+        tv_sec: 1,
+        tv_nsec: 0,
+    };
+    let closed = fds[0].revents().contains(PollFlags::HUP);
+    Ok(!closed || !process::ends_within(pidfd, &SECOND)?)
+}
+
 /// The child may take its time, in a hook or in a frozen cgroup: whoever asks us to stop is heard meanwhile.
 fn next_report(
     channel: BorrowedFd<'_>,
@@ -473,6 +505,8 @@ pub fn go_on(channel: BorrowedFd<'_>) -> Result<()> {
 fn listen(directory: &Directory, [listener, waiting]: [Slot; 2], slots: &Slots) -> Result<()> {
     let what = || "cannot make the socket for start".into();
     let socket = socket::of_start().during(what)?;
+    // Whatever the umask is: who may write to a socket may connect to it, and the directory lets everybody through.
+    rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o600)).during(what)?;
     rustix::net::bind(&socket, &start_address(directory)?).during(what)?;
     rustix::net::listen(&socket, 8).during(what)?;
     slots.fill(listener, socket);

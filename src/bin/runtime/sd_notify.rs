@@ -1,15 +1,15 @@
 //! Readiness of a service in a container (sd_notify(3)). The container gets our socket at /run/notify. Of all
 //! messages on it only READY=1 is passed on to the service manager, with the pid to watch.
 
-use crate::signal;
-use crate::socket::in_directory;
+use crate::socket::{be_patient, in_directory, late};
+use crate::{log, signal};
 use alloc::format;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use linux_raw_sys::general::{
     MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MS_PRIVATE,
 };
-use runtime::error::{During, Error, Result};
+use runtime::error::{During, Error, Reason, Result};
 use runtime::plan::notify_socket::DIRECTORY;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -87,7 +87,12 @@ impl Ready {
             let mut lines = message[..n].split(|byte| *byte == b'\n');
             if lines.any(|line| line == b"READY=1") {
                 let news = format!("READY=1\nMAINPID={pid}\n");
-                let _ = rustix::io::write(&self.manager, news.as_bytes());
+                if let Err(errno) = rustix::io::write(&self.manager, news.as_bytes()) {
+                    let reason = Reason(late(errno));
+                    log::warn(&format!(
+                        "cannot tell the service manager READY=1: {reason}"
+                    ));
+                }
                 return true;
             }
         }
@@ -104,7 +109,7 @@ impl Ready {
             rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))
                 .during(|| "cannot wait for the service to be ready".into())?;
             if self.hear(pid) {
-                let _ = self.barrier();
+                let _ = self.barrier(stop.as_fd());
                 return Ok(());
             }
             if let Some(number) = calls::next_signal(stop.as_fd()) {
@@ -118,7 +123,7 @@ impl Ready {
     }
 
     /// The manager closes what it gets with BARRIER=1 when it has dealt with all that came before (sd_notify_barrier(3)).
-    fn barrier(&self) -> rustix::io::Result<()> {
+    fn barrier(&self, stop: BorrowedFd<'_>) -> rustix::io::Result<()> {
         const PATIENCE: Timespec = Timespec {
             tv_sec: 30,
             tv_nsec: 0,
@@ -131,7 +136,7 @@ impl Ready {
         let message = [IoSlice::new(b"BARRIER=1")];
         rustix::net::sendmsg(&self.manager, &message, &mut control, SendFlags::NOSIGNAL)?;
         drop(writer);
-        let mut fds = [PollFd::new(&reader, PollFlags::IN)];
+        let mut fds = [reader.as_fd(), stop].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
         rustix::event::poll(&mut fds, Some(&PATIENCE)).map(drop)
     }
 }
@@ -148,6 +153,7 @@ fn connect(manager: &str) -> Option<OwnedFd> {
         None => SocketAddrUnix::new(manager),
     };
     let socket = datagrams(SocketFlags::empty()).ok()?;
+    be_patient(&socket).ok()?;
     rustix::net::connect(&socket, &address.ok()?).ok()?;
     Some(socket)
 }

@@ -3,10 +3,12 @@
 
 use alloc::format;
 use core::mem::MaybeUninit;
+use core::time::Duration;
 use runtime::error::{During, Result};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::io::IoSlice;
+use rustix::io::{Errno, IoSlice};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
     SocketFlags, SocketType,
@@ -27,8 +29,26 @@ pub fn connect(path: &str, name: &str) -> Result<OwnedFd> {
         None,
     )
     .during(what)?;
-    rustix::net::connect(&socket, &address).during(what)?;
+    be_patient(&socket).during(what)?;
+    rustix::net::connect(&socket, &address)
+        .map_err(late)
+        .during(what)?;
     Ok(socket)
+}
+
+/// Bounds how long a peer may keep us waiting, for a place in its queue or for room in its buffer: we may have every signal
+/// blocked by then.
+pub fn be_patient(socket: &OwnedFd) -> rustix::io::Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    set_socket_timeout(socket, Timeout::Send, Some(PATIENCE))
+}
+
+/// Names what the kernel reports of a peer that took longer than that (SO_SNDTIMEO, socket(7)).
+pub fn late(errno: Errno) -> Errno {
+    match errno {
+        Errno::AGAIN => Errno::TIMEDOUT,
+        errno => errno,
+    }
 }
 
 /// A socket of the kind that `start` and the waiting process talk over.
@@ -49,6 +69,7 @@ pub fn send(socket: &OwnedFd, fd: BorrowedFd<'_>, data: &[u8]) -> rustix::io::Re
         &mut control,
         SendFlags::NOSIGNAL,
     )
+    .map_err(late)
 }
 
 /// The socket that receives the pidfd of a process: `--pidfd-socket`.

@@ -41,7 +41,7 @@ limits! {
     swappiness_0 r#""memory":{"swappiness":0}"#, "memory.swappiness=0", "!memory.swappiness: cgroup v2 has none";
     swappiness_101 r#""memory":{"swappiness":101}"#, "!memory.swappiness: expected a number from 0 to 100, found 101", "!memory.swappiness: expected a number from 0 to 100, found 101";
     swappiness_as_engines_write_none r#""memory":{"swappiness":18446744073709551615}"#, "", "";
-    oom_killer_off r#""memory":{"disableOOMKiller":true}"#, "memory.oom_control=1", "!memory.disableOOMKiller: cgroup v2 cannot do without it";
+    oom_killer_off r#""memory":{"disableOOMKiller":true}"#, "memory.oom_control=1", "!memory.disableOOMKiller: cgroup v2 cannot disable the OOM killer";
     oom_killer_on r#""memory":{"disableOOMKiller":false}"#, "", "";
 
     shares r#""cpu":{"shares":1024}"#, "cpu.shares=1024", "cpu.weight=100";

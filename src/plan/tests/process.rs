@@ -248,7 +248,8 @@ fn a_device_in_a_user_namespace_is_bound_and_a_fifo_made() {
         made,
         [
             "make the device /dev/pipe 10666 0:0 of 0:0",
-            "bind /dev/fuse on /dev/fuse"
+            "bind /dev/fuse on /dev/fuse",
+            "make the device /dev/fuse 20666 10:229 of 0:0"
         ]
     );
 }

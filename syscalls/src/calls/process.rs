@@ -32,19 +32,6 @@ pub fn fork<T>(
     if birth.flags & u64::from(CLONE_FILES) != 0 {
         return Err(Errno::INVAL);
     }
-    // SAFETY: the child closes descriptors of its own table alone.
-    unsafe { fork_with_files(birth, both, child) }
-}
-
-/// The same, and allows `CLONE_FILES`.
-///
-/// # Safety
-/// With `CLONE_FILES` the child closes no descriptor that the parent owns.
-pub(crate) unsafe fn fork_with_files<T>(
-    birth: Birth<'_>,
-    both: T,
-    child: impl FnOnce(T) -> i32,
-) -> Result<(i32, OwnedFd, T)> {
     match clone3(birth)? {
         None => exit(child(both)),
         Some((pid, pidfd)) => Ok((pid, pidfd, both)),

@@ -6,8 +6,9 @@ use super::{Child, Walked};
 use crate::report::{At, Call};
 use crate::step::{Device, Node};
 use core::ffi::CStr;
+use core::fmt::Write;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 
 /// Character device 1:3 (Documentation/admin-guide/devices.txt).
@@ -29,8 +30,9 @@ pub fn null_device() -> Walked<OwnedFd> {
 }
 
 impl Child<'_> {
-    /// As runc: what the image or an earlier mount brought stays.
-    pub fn make(&self, path: &CStr, node: &Node<'_>) -> Walked {
+    /// Makes what is missing. What the image or an earlier mount brought stays, as with runc; a device only if it is the
+    /// same.
+    pub fn make(&mut self, path: &CStr, node: &Node<'_>) -> Walked {
         let root = self.root()?;
         match node {
             Node::Directory => reach(root, path, Make::Directory).map(drop),
@@ -43,23 +45,54 @@ impl Child<'_> {
             }
             Node::Device(device) => {
                 let (dir, name) = parent(root, path)?;
-                make_device(dir.as_fd(), name, device)
+                if make_device(dir.as_fd(), name, device)? {
+                    return Ok(());
+                }
+                let there = paths::stat(paths::find(root, path)?.as_fd())?;
+                self.check_same(device, &there)
             }
         }
     }
+
+    /// Reports what is there in the place of a device, unless it is that device.
+    fn check_same(&mut self, device: &Device, there: &Stat) -> Walked {
+        let wanted = FileType::from_raw_mode(device.mode);
+        let kind = FileType::from_raw_mode(there.st_mode);
+        if kind == wanted && (kind == FileType::Fifo || there.st_rdev == device.rdev) {
+            return Ok(());
+        }
+        let (major, minor) = (
+            rustix::fs::major(there.st_rdev),
+            rustix::fs::minor(there.st_rdev),
+        );
+        let _ = match kind {
+            FileType::RegularFile => write!(self.reports.output, "a regular file"),
+            FileType::Directory => write!(self.reports.output, "a directory"),
+            FileType::CharacterDevice => {
+                write!(self.reports.output, "the character device {major}:{minor}")
+            }
+            FileType::BlockDevice => {
+                write!(self.reports.output, "the block device {major}:{minor}")
+            }
+            _ => write!(self.reports.output, "another file"),
+        };
+        Err(Errno::EXIST).at(Call::not_the_device)
+    }
 }
 
-fn make_device(dir: BorrowedFd<'_>, name: &CStr, device: &Device) -> Walked {
+/// False when something has the name already.
+fn make_device(dir: BorrowedFd<'_>, name: &CStr, device: &Device) -> Walked<bool> {
     let kind = FileType::from_raw_mode(device.mode);
     let mode = Mode::from_raw_mode(device.mode & 0o7777);
     match rustix::fs::mknodat(dir, name, kind, mode, device.rdev) {
-        Err(Errno::EXIST) => return Ok(()),
+        Err(Errno::EXIST) => return Ok(false),
         other => other.at(Call::mknodat)?,
     }
     if (device.uid, device.gid) == (0, 0) {
-        return Ok(());
+        return Ok(true);
     }
     let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
     rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-        .at(Call::fchownat)
+        .at(Call::fchownat)?;
+    Ok(true)
 }

@@ -78,23 +78,32 @@ impl Last {
         // The parent of `create` waits for the end of this channel, and is done then.
         rustix::net::shutdown(&self.reports.channel, Shutdown::Write).at(Call::shutdown)?;
         let signals = calls::signalfd(calls::stopping_signals()).at(Call::signalfd4)?;
+        // Who has connected and not yet said anything; the one that has waited longest makes room for another.
+        let mut peers = [const { None::<OwnedFd> }; 4];
+        let mut place = (0..peers.len()).cycle();
         loop {
             // The first process of a pid namespace hears only what it listens to, and whoever asks it to end means it.
             let watch = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
-            let mut fds = [watch(listener.as_fd()), watch(signals.as_fd())];
+            let [a, b, c, d] = peers
+                .each_ref()
+                .map(|peer| watch(peer.as_ref().unwrap_or(&listener).as_fd()));
+            let mut fds = [watch(listener.as_fd()), watch(signals.as_fd()), a, b, c, d];
             rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None)).at(Call::poll)?;
+            let [connected, _, ready @ ..] = fds.map(|fd| !fd.revents().is_empty());
             if let Some(signal) = calls::next_signal(signals.as_fd()) {
                 calls::exit(128 + signal);
             }
-            let peer = rustix::io::retry_on_intr(|| {
-                rustix::net::accept_with(&listener, SocketFlags::CLOEXEC)
-            })
-            .at(Call::accept4)?;
-            let mut byte = [0u8; 1];
-            // One that leaves without a word was only looking.
-            if let Ok(1) = rustix::io::retry_on_intr(|| rustix::io::read(&peer, &mut byte[..])) {
-                self.reports.channel = peer;
-                return Ok(());
+            for (peer, _) in peers.iter_mut().zip(ready).filter(|(_, ready)| *ready) {
+                let Some(peer) = peer.take() else { continue };
+                // One that leaves without a word was only looking.
+                if rustix::io::read(&peer, &mut [0u8; 1][..]) == Ok(1) {
+                    self.reports.channel = peer;
+                    return Ok(());
+                }
+            }
+            if connected && let Some(n) = place.next() {
+                let peer = rustix::net::accept_with(&listener, SocketFlags::CLOEXEC);
+                peers[n] = Some(peer.at(Call::accept4)?);
             }
         }
     }

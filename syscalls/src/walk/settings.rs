@@ -5,11 +5,16 @@ use crate::calls;
 use crate::report::{At, Call};
 use crate::step::{Rlimit, Setting};
 use rustix::fs::Mode;
+use rustix::io::Errno;
 
 pub fn set(setting: &Setting<'_>) -> Walked {
     match setting {
         Setting::Session => rustix::process::setsid().map(drop).at(Call::setsid),
-        Setting::Keyring(name) => calls::keyctl_join_session_keyring(name).at(Call::keyctl),
+        Setting::Keyring(name) => match calls::keyctl_join_session_keyring(name) {
+            // A kernel without keyrings, or a filter around us, which then keeps the process from them, too.
+            Err(Errno::NOSYS | Errno::PERM) => Ok(()),
+            joined => joined.at(Call::keyctl),
+        },
         Setting::Hostname(name) => {
             rustix::system::sethostname(name.to_bytes()).at(Call::sethostname)
         }

@@ -124,7 +124,12 @@ pub fn thaw(hierarchies: &[Hierarchy], path: &str) {
 
 /// Freezes or thaws. If a process forks meanwhile, freezing takes several attempts: the kernel has to be asked again,
 /// and does not notify anyone when it is done.
-pub fn freeze(hierarchies: &[Hierarchy], path: &str, frozen: bool) -> Result<()> {
+pub fn freeze(
+    hierarchies: &[Hierarchy],
+    path: &str,
+    frozen: bool,
+    check: super::Check<'_>,
+) -> Result<()> {
     let file = path_in(&directory(hierarchies, "freezer", path)?, "freezer.state");
     let wanted = if frozen { "FROZEN" } else { "THAWED" };
     let set = |state: &str| {
@@ -142,9 +147,9 @@ pub fn freeze(hierarchies: &[Hierarchy], path: &str, frozen: bool) -> Result<()>
         if frozen && attempt % 50 == 49 {
             set("THAWED")?;
         }
+        check()?;
         super::sleep(1_000_000);
     }
-    let _ = set("THAWED");
     fail!(
         "timed out after {} s waiting for {file} to become {wanted}",
         super::PATIENCE

@@ -183,19 +183,18 @@ pub fn is_frozen(path: &str) -> Result<bool> {
     Ok(text.starts_with(b"1"))
 }
 
+/// Asks the kernel to freeze or thaw, and does not wait.
+fn set_frozen(path: &str, frozen: bool) -> Result<()> {
+    let file = join(&join(CGROUPS, path), "cgroup.freeze");
+    let value: &[u8] = if frozen { b"1" } else { b"0" };
+    files::write(CWD, file.as_str(), value)
+        .map_err(|errno| Error::from_errno(format!("cannot write {file}"), errno))
+}
+
 /// Freezes or thaws, and waits until the kernel reports that it is done.
-pub fn freeze(path: &str, frozen: bool) -> Result<()> {
-    let directory = join(CGROUPS, path);
-    let (file, events) = (
-        join(&directory, "cgroup.freeze"),
-        join(&directory, "cgroup.events"),
-    );
-    let set = |frozen: bool| {
-        let value: &[u8] = if frozen { b"1" } else { b"0" };
-        files::write(CWD, file.as_str(), value)
-            .map_err(|errno| Error::from_errno(format!("cannot write {file}"), errno))
-    };
-    set(frozen)?;
+pub fn freeze(path: &str, frozen: bool, check: super::Check<'_>) -> Result<()> {
+    let events = join(&join(CGROUPS, path), "cgroup.events");
+    set_frozen(path, frozen)?;
     let wanted = if frozen { "frozen 1" } else { "frozen 0" };
     let what = |errno| Error::from_errno(format!("cannot watch {events}"), errno);
     let watched = rustix::fs::openat(
@@ -213,12 +212,12 @@ pub fn freeze(path: &str, frozen: bool) -> Result<()> {
             return Ok(());
         }
         if left == 0 {
-            let _ = set(!frozen);
             fail!(
                 "timed out after {} s waiting for {events} to report {wanted:?}",
                 super::PATIENCE
             );
         }
+        check()?;
         // The kernel wakes poll at each change of the file. The second is only an upper bound.
         left -= 1;
         let second = Timespec {

@@ -194,6 +194,10 @@ pub fn protect(context: &Context<'_>, preserve_fds: Option<i64>) -> Result<u32> 
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .during(|| "cannot become non-dumpable".into())?;
     let preserve_fds = u32::try_from(preserve_fds.unwrap_or(0)).unwrap_or(0) + listen_fds(context);
+    // Nothing of ours is open yet.
+    if let Some(fd) = (3..3 + preserve_fds).find(|fd| !syscalls::calls::is_open(*fd)) {
+        fail!("--preserve-fds: descriptor {fd} of {preserve_fds} from 3 on is not open");
+    }
     syscalls::calls::mark_close_on_exec(3 + preserve_fds, u32::MAX)
         .during(|| "cannot close inherited descriptors (close_range)".into())?;
     Ok(preserve_fds)

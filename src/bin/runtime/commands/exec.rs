@@ -179,6 +179,7 @@ impl OneMore<'_> {
             facts: self.facts,
             stop: stop.as_fd(),
             in_cgroup: self.cgroup.is_some(),
+            among: true,
             birthplace: match (self.manager, &self.cgroup) {
                 (None, Some(cgroup)) => cgroup.birthplace()?,
                 _ => None,

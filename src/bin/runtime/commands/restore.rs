@@ -234,7 +234,9 @@ fn kind_of(source: &CStr) -> Make {
 fn inherited(plan: &Plan, places: &Places<'_>) -> Result<Vec<(OwnedFd, String)>> {
     let mut inherited: Vec<(OwnedFd, String)> = Vec::new();
     let path = join(places.images, criu::DESCRIPTORS);
-    let open = rustix::fs::openat(CWD, path.as_str(), OFlags::RDONLY, FsMode::empty());
+    // Whoever wrote the checkpoint may have put a FIFO there, which nobody writes to.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let open = rustix::fs::openat(CWD, path.as_str(), flags, FsMode::empty());
     let names: Vec<String> = match open {
         Err(Errno::NOENT) => Vec::new(),
         file => {

@@ -4,9 +4,9 @@ use crate::container::Container;
 use crate::context::Context;
 use crate::launch::{failure, go_on, start_address};
 use crate::sd_notify::Ready;
-use crate::{hooks, process, seccomp_agent, socket};
+use crate::{hooks, host, process, seccomp_agent, socket};
 use runtime::error::{During, Error, Result, fail};
-use runtime::state::{CREATED, RUNNING, STOPPED};
+use runtime::state::{CREATED, PAUSED, RUNNING, STOPPED};
 use rustix::event::Timespec;
 use rustix::fd::AsFd;
 use syscalls::report::{Kind, Report, Text};
@@ -20,6 +20,10 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
         (RUNNING, _) => fail!("cannot start container {id:?}: it is already running"),
         (status, _) => fail!("cannot start container {id:?}: it is {status}"),
     };
+    // It would start once it is resumed, long after we have given up waiting.
+    if container.status(&host::cgroups()?)? == PAUSED {
+        fail!("cannot start container {id:?}: it is paused (runtime resume {id})");
+    }
     let service = match context.notify_socket() {
         Some(manager) => Ready::listen(directory.fd(), manager)?,
         None => None,

@@ -137,6 +137,7 @@ fn map(tree: BorrowedFd<'_>, idmap: &Idmap) -> Result<()> {
             close: Close::default(),
             last: &[],
         },
+        among: None,
     };
     let none = Slots::new(0);
     let holder = spawn(&birth, &none).map_err(unborn)?;

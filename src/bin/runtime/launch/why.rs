@@ -76,6 +76,7 @@ fn reason(call: Call, errno: Errno, output: &str) -> String {
             "a directory goes on a directory only, and a file on a file only: not a directory"
                 .into()
         }
+        Call::not_the_device => format!("{output} is in its place"),
         Call::not_a_null_device => "/dev/null of the host is not the character device 1:3".into(),
         // A deadline must hold on every CPU (sched(7)).
         Call::sched_setattr if errno == Errno::PERM => format!(
@@ -86,6 +87,10 @@ fn reason(call: Call, errno: Errno, output: &str) -> String {
         Call::ptmx => format!("/dev/pts/ptmx of the container: {}", Reason(errno)),
         Call::not_a_terminal => "/dev/pts/ptmx of the container is not of a devpts".into(),
         call if errno == Errno::NOSYS => format!("{} is missing: {}", call.name(), Reason(errno)),
+        // It lacks a right, or a filter around us refuses this call.
+        call if errno == Errno::PERM && !matches!(call, Call::none | Call::execve) => {
+            format!("{}: {}", call.name(), Reason(errno))
+        }
         _ => Reason(errno).to_string(),
     }
 }
@@ -136,6 +141,7 @@ pub fn unborn(unborn: Unborn<'_>) -> Error {
                 _ => error,
             }
         }
+        Unborn::Stopped(signal) => Error::interrupted("the set-up was", signal),
         // The pidfd of a container that has just ended.
         Unborn::Join(_, Errno::SRCH) => {
             Error::new("container not running: its first process has ended")
@@ -157,7 +163,11 @@ pub fn unborn(unborn: Unborn<'_>) -> Error {
 
 /// Why there is no copy of a tree, whoever tried to make it.
 pub fn no_tree(field: &str, tree: &Tree<'_>, fault: Fault) -> Error {
-    let (path, reason) = (Lossy(tree.path), Reason(fault.errno));
+    let (path, mut reason) = (Lossy(tree.path), Reason(fault.errno).to_string());
+    if fault.call == Call::open_tree && matches!(fault.errno, Errno::PERM | Errno::NOSYS) {
+        // It lacks a right, or a filter around us refuses this call.
+        reason = format!("open_tree: {reason}");
+    }
     let what = match fault.call {
         Call::mount_setattr => "set the attributes of",
         _ => "open",
