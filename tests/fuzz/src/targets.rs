@@ -225,7 +225,7 @@ fn state(record: &[u8], random: &mut Rng) {
     let text = serde_json::to_string(&state).expect("a state");
     let again = State::parse("state.json", text.as_bytes()).expect("a state that is read again");
     assert_eq!(serde_json::to_string(&again).expect("a state"), text);
-    assert!(serde_json::to_string(&state.shown(state::RUNNING)).is_ok());
+    assert!(serde_json::to_string(&state.oci_state(state::RUNNING)).is_ok());
 }
 
 const MOUNTINFO: &str = "25 1 0:22 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755
