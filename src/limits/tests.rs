@@ -70,6 +70,16 @@ fn shares_convert_to_the_weight_that_runc_computes() {
 }
 
 #[test]
+fn every_share_converts_as_the_standard_library_computes_it() {
+    for shares in 3..262_144u32 {
+        let l = f64::from(shares).log2();
+        let weight = 10f64.powf((l * l + 125.0 * l) / 612.0 - 7.0 / 34.0);
+        let expected = (weight - 1e-9).ceil() as u64;
+        assert_eq!(v2::weight(shares.into()), expected, "{shares}");
+    }
+}
+
+#[test]
 fn shares_of_0_are_unset() {
     assert_eq!(
         values(&Cgroups::V2, r#"{"cpu":{"shares":0}}"#, &[]),

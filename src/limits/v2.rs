@@ -171,52 +171,20 @@ fn cpu(cpu: &Cpu<'_>, current: &Current<'_>, limits: &mut Vec<Limit>) -> Result<
 /// 1), (1024, 100) and (262144, 10000), so that the two defaults correspond: 10 ^ ((log2(shares)² + 125 ·
 /// log2(shares)) / 612 − 7 / 34), rounded up.
 ///
-/// Except for the default, no weight is closer than 2·10⁻⁶ to an integer, so these series round as any other
-/// floating-point code does.
-fn weight(shares: u64) -> u64 {
+/// Except for the default, no weight is closer than 2·10⁻⁶ to an integer, so `libm` rounds as Go does.
+pub(super) fn weight(shares: u64) -> u64 {
     if shares <= 2 {
         return 1;
     }
     if shares >= 262_144 {
         return 10_000;
     }
-    let l = log2(shares as f64);
+    let l = libm::log2(shares as f64);
     let exponent = (l * l + 125.0 * l) / 612.0 - 7.0 / 34.0;
-    let weight = exp2(exponent * core::f64::consts::LOG2_10);
-    // Rounds up, ignoring the error of the two series.
+    let weight = libm::exp(exponent * core::f64::consts::LN_10);
+    // Rounds up, ignoring the error of the last digit.
     let floor = (weight - 1e-9) as u64;
     floor + 1
-}
-
-/// The binary logarithm of a number from 1 up, from its exponent and by squaring its fraction.
-fn log2(x: f64) -> f64 {
-    let (mut whole, mut fraction) = (0.0, x);
-    while fraction >= 2.0 {
-        fraction /= 2.0;
-        whole += 1.0;
-    }
-    let mut bit = 0.5;
-    for _ in 0..52 {
-        fraction *= fraction;
-        if fraction >= 2.0 {
-            fraction /= 2.0;
-            whole += bit;
-        }
-        bit /= 2.0;
-    }
-    whole
-}
-
-/// 2 to the power of x, for x from 0 to 14, by a series for the fraction.
-fn exp2(x: f64) -> f64 {
-    let whole = x as u32;
-    let y = (x - f64::from(whole)) * core::f64::consts::LN_2;
-    let (mut sum, mut term) = (1.0, 1.0);
-    for n in 1..24 {
-        term *= y / f64::from(n);
-        sum += term;
-    }
-    sum * f64::from(1u32 << whole)
 }
 
 fn block_io(io: &BlockIo, limits: &mut Vec<Limit>) -> Result<()> {
