@@ -213,6 +213,7 @@ not a line
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes")]
     fn a_mountinfo_of_endless_hierarchies_ends() {
         let line = |n| format!("1 1 0:1 / /sys/fs/cgroup/{n} rw - cgroup cgroup rw,name={n}\n");
         let mountinfo: String = (0..15_000).map(line).collect();

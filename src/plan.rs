@@ -245,9 +245,7 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
     b.steps.push(Step::Meet(Point::Commit));
     let close = b.close();
     b.last_steps(execute)?;
-
     b.check_numbers()?;
-
     // Not for the container's first process, but a wrong list is told of at once.
     affinity(spec.process.as_ref())?;
     let hooks = Hooks::new(&spec.hooks)?;

@@ -168,32 +168,34 @@ fn spawn_by_middle<'a>(
         }
         .into());
     };
-    if report.kind == Kind::Born {
-        // It is our child, so no other process has its pid.
-        let pidfd = Pid::from_raw(report.errno).ok_or(Errno::BADMSG);
-        let pidfd = pidfd.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
-        return Ok(Spawned {
-            pid: report.errno,
-            pidfd: pidfd.at(Call::pidfd_open)?,
-            channel: channel.ours,
-        });
+    if report.kind != Kind::Born {
+        return Err(unborn(plan, &report));
     }
+    // It is our child, so no other process has its pid.
+    let pidfd = Pid::from_raw(report.errno).ok_or(Errno::BADMSG);
+    let pidfd = pidfd.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
+    Ok(Spawned {
+        pid: report.errno,
+        pidfd: pidfd.at(Call::pidfd_open)?,
+        channel: channel.ours,
+    })
+}
+
+/// The failure that the middle process reports.
+fn unborn<'a>(plan: &Spawn<'a>, report: &Report) -> Unborn<'a> {
     let errno = Errno::from_raw_os_error(report.errno);
-    match report.step {
-        TIME => Err(Unborn::Time(errno)),
-        CLONE => Err(Fault {
+    let join = plan.joins.get(usize::from(report.step));
+    match (report.step, join) {
+        (TIME, _) => Unborn::Time(errno),
+        (CLONE, _) => Unborn::Call(Fault {
             call: Call::clone3,
             errno,
-        }
-        .into()),
-        n => match plan.joins.get(usize::from(n)) {
-            Some(join) => Err(Unborn::Join(join, errno)),
-            None => Err(Fault {
-                call: report.call,
-                errno,
-            }
-            .into()),
-        },
+        }),
+        (_, Some(join)) => Unborn::Join(join, errno),
+        (_, None) => Unborn::Call(Fault {
+            call: report.call,
+            errno,
+        }),
     }
 }
 

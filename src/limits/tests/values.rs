@@ -131,3 +131,41 @@ annotations! {
     too_many_seconds "TimeoutStopSec" "uint64 18446744073709551615" => Err("too many seconds, found \"uint64 18446744073709551615\"");
     a_short_name "Ab" "1" => Err("\"Ab\" is not the name of a property");
 }
+
+#[test]
+fn shares_convert_to_the_weight_that_runc_computes() {
+    // 10 ^ ((log2(shares)² + 125 · log2(shares)) / 612 − 7 / 34), rounded up.
+    for (shares, weight) in [
+        (2, 1),
+        (3, 2),
+        (10, 4),
+        (100, 17),
+        (512, 59),
+        (1023, 100),
+        (1024, 100),
+        (1025, 101),
+        (2048, 174),
+        (10000, 627),
+        (100000, 4340),
+        (262143, 10000),
+        (262144, 10000),
+        (1000000, 10000),
+    ] {
+        let json = format!(r#"{{"cpu":{{"shares":{shares}}}}}"#);
+        assert_eq!(
+            values(&Cgroups::V2, &json, &[]),
+            [format!("cpu.weight={weight}")]
+        );
+        assert_eq!(values(&v1(), &json, &[]), [format!("cpu.shares={shares}")]);
+    }
+}
+
+#[test]
+fn every_share_converts_as_the_standard_library_computes_it() {
+    for shares in 3..262_144u32 {
+        let l = f64::from(shares).log2();
+        let weight = 10f64.powf((l * l + 125.0 * l) / 612.0 - 7.0 / 34.0);
+        let expected = (weight - 1e-9).ceil() as u64;
+        assert_eq!(v2::weight(shares.into()), expected, "{shares}");
+    }
+}
