@@ -26,6 +26,7 @@ mod exec_joins;
 mod exec_places;
 mod exec_terminal;
 mod faults;
+mod faults_commands;
 mod golden;
 mod habits;
 mod hooks;
@@ -102,6 +103,7 @@ fn tests() -> Vec<Trial> {
         attacks::tests(),
         attacks_paths::tests(),
         faults::tests(),
+        faults_commands::tests(),
         engines::tests(),
         containerd::tests(),
         docker::tests(),

@@ -149,8 +149,9 @@ impl Builder<'_> {
             let hooks = self.child_hooks(c"startContainer", hooks, Some(execute.envp))?;
             self.last.push(LastStep::Hooks(hooks));
         }
-        self.last
-            .extend([LastStep::Ready, LastStep::Set(Setting::Signals)]);
+        // A death after `Ready` passes for the end of the program, so nothing but the filter comes between.
+        let signals = LastStep::Set(Setting::Signals);
+        self.last.extend([signals, LastStep::Ready]);
         self.last.extend(late);
         self.last.push(LastStep::Execute(execute));
         Ok(())

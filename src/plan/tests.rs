@@ -161,8 +161,8 @@ wait for the state to be written
 close the descriptors from 3
 wait for start
 become user 0 and group 0, groups; capabilities none (bounding, permitted, effective, inheritable, ambient)
-report that the exec is next
 reset the signals
+report that the exec is next
 execute /bin/true"
     );
 }

@@ -60,10 +60,11 @@ static int leak(char **a) {
 
 static long raw_ptrace(int request, pid_t pid, long data) { return syscall(SYS_ptrace, request, pid, 0, data); }
 
-// The tracer of `inject`. Process 0 is `first` from its exec on. Its descendants are 1, 2, ... in the order of their creation.
+// The tracer of `inject`. Process 0 is `first` from its exec on. Its descendants are 1, 2, ... in the order of their creation;
+// what they execute is no longer the command, and not traced.
 static void trace(pid_t first, int ready, char **a) {
     enum { PROCESSES = 16, CALLS = 512 };
-    static struct { pid_t pid; int count[CALLS]; } all[PROCESSES];
+    static struct { pid_t pid; int is_program, count[CALLS]; } all[PROCESSES];
     int known = 0, counting = 0, pending = 0, done = 0, status;
     int process = atoi(a[0]), call = atoi(a[1]), n = atoi(a[2]), error = atoi(a[3]);
     long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC;
@@ -75,8 +76,11 @@ static void trace(pid_t first, int ready, char **a) {
         int signal = WSTOPSIG(status), event = status >> 16, i = 0;
         while (i < known && all[i].pid != pid) i++;
         if (i == known && known < PROCESSES) all[known++].pid = pid;
-        if (event == PTRACE_EVENT_EXEC) counting = 1;
-        if (signal == (SIGTRAP | 0x80) && counting && i < PROCESSES) {
+        if (event == PTRACE_EVENT_EXEC) {
+            counting = 1;
+            if (i > 0 && i < PROCESSES) all[i].is_program = 1;
+        }
+        if (signal == (SIGTRAP | 0x80) && counting && i < PROCESSES && !all[i].is_program) {
             struct ptrace_syscall_info info;
             struct user_regs_struct r;
             syscall(SYS_ptrace, PTRACE_GET_SYSCALL_INFO, pid, sizeof info, &info);
