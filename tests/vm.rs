@@ -34,6 +34,7 @@ const OF_THE_KERNEL: &[&str] = &[
     "rootless_cgroup::",
     "rootless_ids::",
     "seccomp::",
+    "seccomp_agent::",
 ];
 
 /// Skips the test in a guest, which must not start guests of its own.
