@@ -149,10 +149,10 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
-type Asked = fn(&Linux<'_>) -> bool;
+type IsRequested = fn(&Linux<'_>) -> bool;
 
 /// What the spec can ask for and this program cannot do yet, which is an error and not a surprise.
-const MISSING: [(&str, Asked); 2] = [
+const MISSING: [(&str, IsRequested); 2] = [
     ("intelRdt", |linux| linux.intel_rdt.is_some()),
     ("netDevices", |linux| !linux.net_devices.is_empty()),
 ];
@@ -362,7 +362,10 @@ impl<'a> Builder<'a> {
     }
 
     fn refuse_what_is_missing(&self) -> Result<()> {
-        match MISSING.iter().find(|(_, asked)| asked(&self.spec.linux)) {
+        match MISSING
+            .iter()
+            .find(|(_, is_requested)| is_requested(&self.spec.linux))
+        {
             Some((field, _)) => fail!("config.json: linux.{field}: not supported yet"),
             None => Ok(()),
         }

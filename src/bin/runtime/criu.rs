@@ -3,7 +3,7 @@
 
 use crate::context::Context;
 use crate::files;
-use crate::program::{self, Needs, Stream};
+use crate::program::{self, Setup, Stream};
 use alloc::borrow::{Cow, ToOwned};
 use alloc::format;
 use alloc::string::String;
@@ -117,7 +117,7 @@ fn common(
     args
 }
 
-/// The properties of the running container that `dump` needs.
+/// The properties of the running container that `dump` setup.
 pub struct Running<'a> {
     pub pid: i32,
     /// `None` if it has the host's mounts.
@@ -267,7 +267,7 @@ pub fn run(
     context: &Context<'_>,
     args: &[String],
     places: &Places<'_>,
-    needs: &Needs<'_>,
+    setup: &Setup<'_>,
 ) -> Result<()> {
     let log = runtime::facts::join(places.work, places.log);
     // The log of an earlier run would contain other errors.
@@ -275,7 +275,7 @@ pub fn run(
     let name = context.globals.criu.unwrap_or("criu");
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let path = context.start.var("PATH");
-    program::run_with(name, &args, path, Stream::Stderr, needs)
+    program::run_with(name, &args, path, Stream::Stderr, setup)
         .map(drop)
         .map_err(|error| match files::read(CWD, log.as_str()) {
             Ok(text) => Error::new(format!(

@@ -12,7 +12,7 @@ use rustix::path::Arg;
 
 /// Reads a whole file.
 pub fn read<P: Arg + Copy + core::fmt::Debug>(dir: impl AsFd, path: P) -> Result<Vec<u8>> {
-    let what = || format!("cannot read {}", shown(path));
+    let what = || format!("cannot read {}", path_text(path));
     let file = rustix::fs::openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .during(what)?;
     read_open(&file).during(what)
@@ -132,6 +132,6 @@ pub fn write_all(file: impl AsFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
     Ok(())
 }
 
-fn shown<P: Arg + core::fmt::Debug>(path: P) -> String {
+fn path_text<P: Arg + core::fmt::Debug>(path: P) -> String {
     path.to_string_lossy().into_owned()
 }

@@ -1,8 +1,8 @@
 //! From a plan to a container: opens what the steps need, writes the state, makes the cgroup, clones once,
 //! meets the child at the agreed points, and undoes everything when anything fails.
 
-mod made;
 mod trees;
+mod unfinished;
 mod why;
 
 use crate::cgroup::Cgroup;
@@ -34,7 +34,7 @@ use syscalls::slots::{Slot, Slots};
 use syscalls::spawn::{Among, Spawn, Spawned, spawn};
 use syscalls::step::{LastStep, Open, Point, Setting, Step};
 
-pub use made::{Made, enter};
+pub use unfinished::{Unfinished, enter};
 use why::{died, no_tree};
 pub use why::{failure, unborn};
 
@@ -74,16 +74,16 @@ pub fn launch(
     let console = connect_console(plan, &slots, request.console_socket)?;
     let stop = signal::hold()?;
     let directory = Directory::make(request.root, &plan.state.id)?;
-    let mut made = Made::new(directory, plan.state.clone(), facts, manager);
-    match first_process(plan, request, slots, stop.as_fd(), &mut made) {
+    let mut unfinished = Unfinished::new(directory, plan.state.clone(), facts, manager);
+    match first_process(plan, request, slots, stop.as_fd(), &mut unfinished) {
         Ok((pidfd, ready)) => Ok(Launched {
-            container: made.keep(),
+            container: unfinished.keep(),
             pidfd,
             console,
             ready,
         }),
         Err(error) => {
-            made.undo();
+            unfinished.undo();
             Err(error)
         }
     }
@@ -95,30 +95,30 @@ fn first_process<'a>(
     request: &Request<'a>,
     slots: Slots,
     stop: BorrowedFd<'_>,
-    made: &mut Made<'a>,
+    unfinished: &mut Unfinished<'a>,
 ) -> Result<(OwnedFd, Option<Ready>)> {
     // The state comes first: whatever happens from here on, `delete` finds what to remove.
-    made.directory.write(&made.state)?;
+    unfinished.directory.write(&unfinished.state)?;
     let mut ready = None;
     if let (Some(slot), Some(manager)) = (plan.notify, request.notify_socket) {
-        slots.fill(slot, sd_notify::prepare(made.directory.fd())?);
+        slots.fill(slot, sd_notify::prepare(unfinished.directory.fd())?);
         if plan.close.listener.is_none() {
-            ready = Ready::listen(made.directory.fd(), manager)?;
+            ready = Ready::listen(unfinished.directory.fd(), manager)?;
         }
     }
     let (mut cgroup, mut birthplace) = (None, None);
     if let Some(planned) = &plan.cgroup {
-        cgroup = made.make_cgroup(planned)?;
+        cgroup = unfinished.make_cgroup(planned)?;
         if let (Some(cgroup), None) = (&cgroup, &planned.unit) {
             birthplace = cgroup.birthplace()?;
         }
     }
     if let Some(pair) = plan.close.listener {
-        listen(&made.directory, pair, &slots)?;
+        listen(&unfinished.directory, pair, &slots)?;
     }
     let start = Start {
         plan,
-        facts: made.facts,
+        facts: unfinished.facts,
         stop,
         in_cgroup: cgroup.is_some(),
         among: false,
@@ -131,7 +131,7 @@ fn first_process<'a>(
         plan,
         request,
         cgroup,
-        made,
+        unfinished,
     };
     Ok((bring_up(start, slots, &mut first)?, ready))
 }
@@ -141,7 +141,7 @@ struct First<'m, 'a> {
     plan: &'a Plan,
     request: &'m Request<'a>,
     cgroup: Option<Cgroup<'a>>,
-    made: &'m mut Made<'a>,
+    unfinished: &'m mut Unfinished<'a>,
 }
 
 impl Role for First<'_, '_> {
@@ -154,20 +154,20 @@ impl Role for First<'_, '_> {
 
     /// Writes down which process it is, and sets the device rules while it sets itself up.
     fn born(&mut self, child: &Spawned) -> Result<()> {
-        let made = &mut *self.made;
-        made.state.pid = child.pid;
-        made.state.start_time = process::stat(child.pid)?.map_or(0, |stat| stat.started);
+        let unfinished = &mut *self.unfinished;
+        unfinished.state.pid = child.pid;
+        unfinished.state.start_time = process::stat(child.pid)?.map_or(0, |stat| stat.started);
         if let (Some(cgroup), Some(planned)) = (&self.cgroup, &self.plan.cgroup)
             && planned.unit.is_none()
         {
             cgroup.filter_devices(&planned.limits)?;
         }
-        made.directory.prepare(&made.state)?;
-        made.directory.keep_config(self.request.config)
+        unfinished.directory.prepare(&unfinished.state)?;
+        unfinished.directory.keep_config(self.request.config)
     }
 
     fn meet(&mut self, point: Point, child: &Spawned) -> Result<()> {
-        let (plan, made) = (self.plan, &mut *self.made);
+        let (plan, unfinished) = (self.plan, &mut *self.unfinished);
         match point {
             Point::Mappings => match &plan.mappings {
                 Some(mappings) => mappings::write(mappings, child.pid, self.request.path),
@@ -178,17 +178,17 @@ impl Role for First<'_, '_> {
                     return Ok(());
                 };
                 let scope = Cell::new(None);
-                let entered = enter(cgroup, planned, made.manager, child.pid, &scope);
-                made.unit = scope.get();
-                made.cgroup |= made.unit.is_some();
+                let entered = enter(cgroup, planned, unfinished.manager, child.pid, &scope);
+                unfinished.unit = scope.get();
+                unfinished.cgroup |= unfinished.unit.is_some();
                 entered
             }
             Point::Trees => {
                 trees::hand_over(plan, child.pid, child.pidfd.as_fd(), child.channel.as_fd())
             }
             Point::Hooks => {
-                made.hooks_ran = true;
-                let (hooks, state) = (&plan.hooks, &made.state);
+                unfinished.hooks_ran = true;
+                let (hooks, state) = (&plan.hooks, &unfinished.state);
                 hooks::run("prestart", &hooks.prestart, state, state::CREATED)?;
                 hooks::run(
                     "createRuntime",
@@ -197,18 +197,23 @@ impl Role for First<'_, '_> {
                     state::CREATED,
                 )
             }
-            Point::Commit => made.directory.commit(),
+            Point::Commit => unfinished.directory.commit(),
         }
     }
 
     fn state(&self) -> (&State, &'static str) {
-        (&self.made.state, state::CREATING)
+        (&self.unfinished.state, state::CREATING)
     }
 
     fn thaw(&self) {
-        let made = &self.made;
-        if let Some(path) = made.state.cgroup.as_deref().filter(|_| made.cgroup) {
-            cgroup::thaw(&made.facts.cgroups, path);
+        let unfinished = &self.unfinished;
+        if let Some(path) = unfinished
+            .state
+            .cgroup
+            .as_deref()
+            .filter(|_| unfinished.cgroup)
+        {
+            cgroup::thaw(&unfinished.facts.cgroups, path);
         }
     }
 }
@@ -548,8 +553,8 @@ pub fn connect_console(
     }
 }
 
-/// What there is to tell of a start that has succeeded: of one that fails there must be nothing in the log but the error.
-pub fn told(plan: &Plan, context: &Context<'_>) {
+/// Logs warnings after a successful start. On failure the log must hold the error alone.
+pub fn log_warnings(plan: &Plan, context: &Context<'_>) {
     let log = context.log();
     plan.warnings.iter().for_each(|text| log.warning(text));
     if context.globals.debug {

@@ -25,7 +25,7 @@ const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What a program needs besides arguments.
 #[derive(Default)]
-pub struct Needs<'a> {
+pub struct Setup<'a> {
     /// Descriptors that it gets, which are not marked to be closed, in ascending order.
     pub descriptors: &'a [RawFd],
     /// A cgroup v2 directory to be born in.
@@ -38,7 +38,7 @@ pub struct Needs<'a> {
 
 /// Finds `name` in `path`, runs it to its end and returns what it wrote.
 pub fn run(name: &str, args: &[&str], path: Option<&str>, stream: Stream) -> Result<String> {
-    run_with(name, args, path, stream, &Needs::default())
+    run_with(name, args, path, stream, &Setup::default())
 }
 
 /// The exit status that means that no candidate could be executed.
@@ -50,7 +50,7 @@ pub fn run_with(
     args: &[&str],
     path: Option<&str>,
     stream: Stream,
-    needs: &Needs<'_>,
+    setup: &Setup<'_>,
 ) -> Result<String> {
     let path = path.filter(|path| !path.is_empty()).unwrap_or(PATH);
     let candidates = candidates(name, path)?;
@@ -65,20 +65,20 @@ pub fn run_with(
     let what = || format!("cannot run {name}");
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).during(what)?;
     // Where something is to be done first, it waits until we hang up, and begins only if it has heard a byte before.
-    let gate = needs
+    let gate = setup
         .before
         .map(|_| rustix::pipe::pipe_with(PipeFlags::CLOEXEC));
     let gate = gate.transpose().during(what)?;
     let birth = Birth {
-        flags: match needs.bound {
+        flags: match setup.bound {
             Some(_) => u64::from(linux_raw_sys::general::CLONE_NEWNS),
             None => 0,
         },
-        cgroup: needs.cgroup,
+        cgroup: setup.cgroup,
     };
     let child = |gate: Option<(OwnedFd, OwnedFd)>| {
         let wait = gate.map(|(wait, _)| wait);
-        let ready = make_ready(stream, writer.as_fd(), needs);
+        let ready = make_ready(stream, writer.as_fd(), setup);
         if let Err(errno) = ready {
             let text = format!("cannot make it ready: {}", Reason(errno));
             let _ = files::write_all(calls::stderr(), text.as_bytes());
@@ -94,7 +94,7 @@ pub fn run_with(
         NOT_THERE
     };
     let (pid, pidfd, gate) = calls::fork(birth, gate, child).during(what)?;
-    let before = needs.before.map_or(Ok(()), |before| before(pid));
+    let before = setup.before.map_or(Ok(()), |before| before(pid));
     if let Some((_, go)) = gate.filter(|_| before.is_ok()) {
         let _ = rustix::io::write(&go, b"g");
     }
@@ -129,14 +129,14 @@ fn candidates(name: &str, path: &str) -> Result<Vec<CString>> {
         .collect()
 }
 
-/// In the process of the program: its output is what we read, it has the descriptors it needs, and its root is bound.
-fn make_ready(stream: Stream, writer: BorrowedFd<'_>, needs: &Needs<'_>) -> rustix::io::Result<()> {
+/// In the process of the program: its output is what we read, it has the descriptors it setup, and its root is bound.
+fn make_ready(stream: Stream, writer: BorrowedFd<'_>, setup: &Setup<'_>) -> rustix::io::Result<()> {
     match stream {
         Stream::Stdout => rustix::stdio::dup2_stdout(writer)?,
         Stream::Stderr => rustix::stdio::dup2_stderr(writer)?,
     }
-    close_all_but(needs.descriptors)?;
-    match needs.bound {
+    close_all_but(setup.descriptors)?;
+    match setup.bound {
         Some((from, to)) => bind(from, to),
         None => Ok(()),
     }

@@ -31,7 +31,7 @@ struct Files {
 pub struct Oom {
     /// Where the kernel counts them: memory.events, or memory.oom_control on v1.
     count: OwnedFd,
-    told: u64,
+    reported: u64,
     signal: Option<Signal>,
 }
 
@@ -84,8 +84,8 @@ impl Oom {
         let now = core::str::from_utf8(&text[..n])
             .ok()
             .and_then(|text| find(text, "oom_kill"))
-            .unwrap_or(self.told);
-        let kills = now.saturating_sub(core::mem::replace(&mut self.told, now));
+            .unwrap_or(self.reported);
+        let kills = now.saturating_sub(core::mem::replace(&mut self.reported, now));
         let Some(signal) = &mut self.signal else {
             return kills;
         };
@@ -155,10 +155,10 @@ impl Source {
                 })
             }
         };
-        let told = find(self.files.text(name)?, "oom_kill")?;
+        let reported = find(self.files.text(name)?, "oom_kill")?;
         Some(Oom {
             count,
-            told,
+            reported,
             signal,
         })
     }

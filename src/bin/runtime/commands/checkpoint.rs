@@ -5,7 +5,7 @@ use crate::container::Container;
 use crate::context::Context;
 use crate::criu::{self, External, Places, Running};
 use crate::files;
-use crate::program::Needs;
+use crate::program::Setup;
 use crate::{host, log};
 use alloc::borrow::Cow;
 use alloc::format;
@@ -77,11 +77,11 @@ pub fn run(context: &Context<'_>, args: &Checkpoint<'_>) -> Result<i32> {
         keep_descriptors(state, places.images)?;
     }
     let status_fd = args.status_fd.and_then(|fd| RawFd::try_from(fd).ok());
-    let needs = Needs {
+    let setup = Setup {
         descriptors: status_fd.as_slice(),
-        ..Needs::default()
+        ..Setup::default()
     };
-    criu::run(context, &arguments, &places, &needs)
+    criu::run(context, &arguments, &places, &setup)
         .map_err(|error| Error::new(format!("cannot checkpoint container {id:?}: {error}")))?;
     if args.pre_dump || args.leave_running {
         return Ok(0);

@@ -2,7 +2,7 @@
 
 use crate::cgroup::systemd::Manager;
 use crate::context::Context;
-use crate::launch::{Launched, Request, launch, told};
+use crate::launch::{Launched, Request, launch, log_warnings};
 use crate::socket::PidfdSocket;
 use crate::{commands, console, files, hooks, host, log, process, seal};
 use alloc::format;
@@ -182,7 +182,7 @@ fn begin(
         path: context.start.var("PATH"),
     };
     let launched = launch(&plan, &facts, manager.as_ref(), &request)?;
-    told(&plan, context);
+    log_warnings(&plan, context);
     Ok(Some(launched))
 }
 

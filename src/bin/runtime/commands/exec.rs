@@ -5,7 +5,7 @@ use crate::cgroup::systemd::Manager;
 use crate::commands::create::{listen_fds, protect};
 use crate::container::Container;
 use crate::context::Context;
-use crate::launch::{Role, Start, bring_up, connect_console, told, unborn};
+use crate::launch::{Role, Start, bring_up, connect_console, log_warnings, unborn};
 use crate::socket::PidfdSocket;
 use crate::{console, files, host, process, signal};
 use alloc::borrow::Cow;
@@ -71,7 +71,7 @@ fn enter(
         .process
         .map(|path| files::read(CWD, path))
         .transpose()?;
-    let spec = asked(args, &config, file.as_deref())?;
+    let spec = exec_spec(args, &config, file.as_deref())?;
     let facts = host::probe(context.start, spec.names_labels())?;
     check_status(args, container, &facts)?;
     // An ordinary user may not move a process out of the session that he is in; his systemd has it done.
@@ -114,15 +114,15 @@ fn enter(
         follows: below.is_empty(),
     };
     let (pidfd, console) = one_more.start(args, &plan, init)?;
-    told(&plan, context);
+    log_warnings(&plan, context);
     if args.detach {
         return Ok(0);
     }
     console::supervise(pidfd.as_fd(), console, None, true)
 }
 
-/// The container's config.json with the process that is asked for.
-fn asked<'a>(args: &Exec<'a>, config: &'a [u8], file: Option<&'a [u8]>) -> Result<Spec<'a>> {
+/// The container's config.json with the requested process.
+fn exec_spec<'a>(args: &Exec<'a>, config: &'a [u8], file: Option<&'a [u8]>) -> Result<Spec<'a>> {
     let mut spec = Spec::read(config)?;
     let process = match file {
         Some(text) => Process::parse(args.process.unwrap_or_default(), text)?,

@@ -5,8 +5,8 @@ use crate::commands::create::{Mode, Planned, planned};
 use crate::container::Directory;
 use crate::context::Context;
 use crate::criu::{self, Places, Restored};
-use crate::launch::{Made, enter, spread, told};
-use crate::program::Needs;
+use crate::launch::{Unfinished, enter, log_warnings, spread};
+use crate::program::Setup;
 use crate::{console, files, process, signal};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -68,20 +68,20 @@ pub fn run(context: &Context<'_>, args: &Restore<'_>) -> Result<i32> {
     // No signal interrupts this half-way. criu receives signals as well.
     let stop = signal::hold()?;
     let directory = Directory::make(context.root, &plan.state.id)?;
-    let mut made = Made::new(directory, plan.state.clone(), &facts, manager.as_ref());
-    let process = match bring_back(context, args, text, &plan, &mut made) {
+    let mut unfinished = Unfinished::new(directory, plan.state.clone(), &facts, manager.as_ref());
+    let process = match bring_back(context, args, text, &plan, &mut unfinished) {
         Ok(process) => process,
         Err(error) => {
-            made.undo();
+            unfinished.undo();
             return cannot(&error.to_string());
         }
     };
     drop(stop);
-    told(&plan, context);
+    log_warnings(&plan, context);
     if mode == Mode::Detach {
         return Ok(0);
     }
-    let container = made.keep();
+    let container = unfinished.keep();
     let state = &container.state;
     let jail = state.poststop.is_empty() && state.unit.is_none();
     let status = console::supervise(process.as_fd(), None, None, jail);
@@ -94,24 +94,24 @@ fn bring_back<'a>(
     arguments: &Restore<'a>,
     config: &[u8],
     plan: &'a Plan,
-    made: &mut Made<'a>,
+    unfinished: &mut Unfinished<'a>,
 ) -> Result<OwnedFd> {
     // The state is written first: whatever happens from here on, `delete` knows what to remove.
-    made.directory.write(&made.state)?;
-    made.directory.keep_config(config)?;
+    unfinished.directory.write(&unfinished.state)?;
+    unfinished.directory.keep_config(config)?;
     let places = Places::of(&arguments.images, "restore.log");
     let inherited = inherited(plan, &places)?;
     Places::make(places.work)?;
 
     let (mut cgroup, mut birthplace) = (None, None);
     if let Some(planned) = &plan.cgroup {
-        cgroup = made.make_cgroup(planned)?;
+        cgroup = unfinished.make_cgroup(planned)?;
         if let (Some(cgroup), None) = (&cgroup, &planned.unit) {
             cgroup.filter_devices(&planned.limits)?;
             birthplace = cgroup.birthplace()?;
         }
     }
-    let (manager, scope) = (made.manager, Cell::new(None));
+    let (manager, scope) = (unfinished.manager, Cell::new(None));
     let before = |pid| {
         if let (Some(cgroup), Some(planned)) = (&cgroup, &plan.cgroup) {
             enter(cgroup, planned, manager, pid, &scope)?;
@@ -120,40 +120,40 @@ fn bring_back<'a>(
         Ok(())
     };
 
-    let own = made.directory.path()?;
+    let own = unfinished.directory.path()?;
     let (pid_file, root) = (join(&own, PID), join(&own, ROOT));
     let bound = criu::NEW_MOUNTS & plan.namespaces != 0;
     if bound {
         make_mount_points(plan, &root)?;
     }
-    let inherited = inherited.iter();
     let descriptors: Vec<(RawFd, String)> = inherited
+        .iter()
         .map(|(fd, key)| (fd.as_raw_fd(), key.clone()))
         .collect();
     let restored = Restored {
         root: bound.then_some(root.as_str()),
         pid_file: &pid_file,
-        cgroup: made.state.cgroup.as_deref(),
+        cgroup: unfinished.state.cgroup.as_deref(),
         descriptors: &descriptors,
     };
-    let args = criu::restore(arguments, &places, &made.state.annotations, plan, &restored);
+    let annotations = &unfinished.state.annotations;
+    let args = criu::restore(arguments, &places, annotations, plan, &restored);
     // Sorted, because they were opened one after the other.
     let kept: Vec<RawFd> = descriptors.iter().map(|(fd, _)| *fd).collect();
-    let needs = Needs {
+    let setup = Setup {
         descriptors: &kept,
         cgroup: birthplace.as_ref().map(AsFd::as_fd),
         before: Some(&before),
         bound: bound.then_some((plan.state.rootfs.as_str(), root.as_str())),
     };
-    let result = criu::run(context, &args, &places, &needs);
-    made.unit = scope.get();
-    made.cgroup |= made.unit.is_some();
+    let result = criu::run(context, &args, &places, &setup);
+    unfinished.unit = scope.get();
+    unfinished.cgroup |= unfinished.unit.is_some();
     result?;
-
     let (pid, process) = restored_process(&pid_file)?;
     let _ = rustix::fs::unlink(pid_file.as_str());
     let _ = rustix::fs::unlinkat(CWD, root.as_str(), AtFlags::REMOVEDIR);
-    write_down(made, pid, arguments.pid_file).inspect_err(|_| {
+    write_down(unfinished, pid, arguments.pid_file).inspect_err(|_| {
         process::kill(process.as_fd());
         process::reap(process.as_fd());
     })?;
@@ -177,10 +177,10 @@ fn restored_process(pid_file: &str) -> Result<(i32, OwnedFd)> {
 }
 
 /// Writes the state and the pid file.
-fn write_down(made: &mut Made<'_>, pid: i32, pid_file: Option<&str>) -> Result<()> {
-    made.state.pid = pid;
-    made.state.start_time = process::stat(pid)?.map_or(0, |stat| stat.started);
-    made.directory.write(&made.state)?;
+fn write_down(unfinished: &mut Unfinished<'_>, pid: i32, pid_file: Option<&str>) -> Result<()> {
+    unfinished.state.pid = pid;
+    unfinished.state.start_time = process::stat(pid)?.map_or(0, |stat| stat.started);
+    unfinished.directory.write(&unfinished.state)?;
     match pid_file {
         Some(path) => files::replace(CWD, path, pid.to_string().as_bytes(), 0o644),
         None => Ok(()),

@@ -12,7 +12,7 @@ use runtime::limits::systemd::Unit;
 use runtime::state::State;
 
 /// What has been made so far, so that it can be undone.
-pub struct Made<'a> {
+pub struct Unfinished<'a> {
     pub directory: Directory,
     pub state: State,
     pub facts: &'a Facts,
@@ -23,7 +23,7 @@ pub struct Made<'a> {
     pub hooks_ran: bool,
 }
 
-impl<'a> Made<'a> {
+impl<'a> Unfinished<'a> {
     pub fn new(
         directory: Directory,
         state: State,
