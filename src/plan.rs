@@ -228,9 +228,7 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
     {
         b.steps.push(Step::Meet(Point::Cgroup));
     }
-    if b.namespaces.is_new(Kind::Cgroup) {
-        b.steps.push(Step::CgroupNamespace);
-    }
+    b.namespace_steps();
     b.session()?;
     b.names()?;
     b.root(cgroup.as_ref().map(|cgroup| cgroup.path.as_str()))?;

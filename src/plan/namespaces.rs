@@ -15,6 +15,7 @@ use linux_raw_sys::general::{
     CLONE_NEWUSER, CLONE_NEWUTS,
 };
 use syscalls::spawn::Join;
+use syscalls::step::Step;
 
 /// The kinds of namespaces.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -165,6 +166,13 @@ impl Builder<'_> {
             });
         }
         Ok(joins)
+    }
+
+    /// What the child does in its new namespaces before it makes its root.
+    pub fn namespace_steps(&mut self) {
+        if self.namespaces.is_new(Kind::Cgroup) {
+            self.steps.push(Step::CgroupNamespace);
+        }
     }
 
     /// The text of timens_offsets for a new time namespace (time_namespaces(7)).
