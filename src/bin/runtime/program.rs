@@ -129,7 +129,7 @@ fn candidates(name: &str, path: &str) -> Result<Vec<CString>> {
         .collect()
 }
 
-/// In the process of the program: its output is what we read, it has the descriptors it setup, and its root is bound.
+/// In the process of the program: its output is what we read, it has the descriptors it needs, and its root is bound.
 fn make_ready(stream: Stream, writer: BorrowedFd<'_>, setup: &Setup<'_>) -> rustix::io::Result<()> {
     match stream {
         Stream::Stdout => rustix::stdio::dup2_stdout(writer)?,
