@@ -117,7 +117,7 @@ fn common(
     args
 }
 
-/// The properties of the running container that `dump` setup.
+/// The properties of the running container that `dump` needs.
 pub struct Running<'a> {
     pub pid: i32,
     /// `None` if it has the host's mounts.
