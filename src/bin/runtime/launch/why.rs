@@ -174,7 +174,6 @@ pub fn no_tree(field: &str, tree: &Tree<'_>, fault: Fault) -> Error {
         _ => "open",
     };
     // In a user namespace, files under the mounts of the host stay hidden (mount_namespaces(7)).
-    // (mount_namespaces(7)).
     let hint = match (fault.call, fault.errno) {
         (Call::open_tree, Errno::INVAL) if !tree.recursive => {
             " (in a user namespace, what has mounts below it is bound with them: rbind)"
