@@ -262,7 +262,8 @@ impl<'a> Child<'a> {
 
 /// Closes every descriptor from 3 + `preserve` on that is not in `kept`.
 ///
-/// # Safety The owners and borrowers of the closed descriptors must neither use nor drop them afterwards.
+/// # Safety
+/// The owners and borrowers of the closed descriptors must neither use nor drop them afterwards.
 pub(crate) unsafe fn close_all_but(
     kept: impl Iterator<Item = RawFd> + Clone,
     preserve: u32,
