@@ -559,7 +559,7 @@ fn leak_text(text: &str, field: &str) -> Result<&'static CStr> {
     }
 }
 
-/// argv or envp for execve, with its end.
+/// argv or envp for execve, with the null pointer at its end.
 fn arguments<S: AsRef<str>>(texts: &[S], field: &str) -> Result<&'static [Arg<'static>]> {
     let mut args = Vec::with_capacity(texts.len() + 1);
     for (n, text) in texts.iter().enumerate() {

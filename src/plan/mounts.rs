@@ -84,7 +84,7 @@ impl Builder<'_> {
                 "{field}.destination is not absolute: taken from the root"
             ));
         }
-        // As in runc, a destination that begins with the path of the root is taken without it.
+        // As in runc, the path of the root is removed from the start of a destination.
         let destination = match mount.destination.strip_prefix(self.rootfs.as_str()) {
             Some(rest) if rest.starts_with('/') => rest,
             _ => mount.destination.as_ref(),
@@ -159,7 +159,7 @@ impl Builder<'_> {
         for (_, option) in &options.data {
             data.push(fs_option(option, &field)?);
         }
-        // These have a private superblock, or one for a whole namespace, so `ro` applies to the mount alone.
+        // These file systems have a private superblock, or one for a whole namespace, so `ro` applies to the mount alone.
         let memory = matches!(
             fs_type,
             "proc" | "sysfs" | "tmpfs" | "devpts" | "mqueue" | "cgroup" | "cgroup2" | "ramfs"

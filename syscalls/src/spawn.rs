@@ -57,7 +57,7 @@ pub struct Spawned {
     pub channel: OwnedFd,
 }
 
-/// The reason for which there is no child.
+/// The cause of a failed spawn.
 pub enum Unborn<'a> {
     /// A system call failed.
     Call(Fault),

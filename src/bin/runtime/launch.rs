@@ -58,7 +58,7 @@ pub struct Launched {
     pub pidfd: OwnedFd,
     /// Our end of the socket that carries the terminal, if there is no console socket.
     pub console: Option<OwnedFd>,
-    /// The socket for the readiness message. `None` if the program has yet to be started.
+    /// The socket for the readiness message, if the program runs and a service manager waits for it.
     pub ready: Option<Ready>,
 }
 

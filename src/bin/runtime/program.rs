@@ -64,8 +64,7 @@ pub fn run_with(
     let envp = [Arg::new(&path), Arg::END];
     let what = || format!("cannot run {name}");
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).during(what)?;
-    // With `before`, the child waits on a pipe. It executes the program after one byte; end-of-file means
-    // failure.
+    // With `before`, the child waits on a pipe: one byte starts the program, end-of-file means failure.
     let gate = setup
         .before
         .map(|_| rustix::pipe::pipe_with(PipeFlags::CLOEXEC));

@@ -95,7 +95,7 @@ fn enter(
         relays: args.console_socket.is_none(),
         console_size: if args.detach { None } else { console::size() },
         cgroups: &cgroups,
-        // Only a new container has this in its state.
+        // Only the state of a new container has a time of creation.
         created: "",
         notify: false,
     };

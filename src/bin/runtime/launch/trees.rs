@@ -100,7 +100,7 @@ fn opened(open: &Open) -> Result<OwnedFd> {
     }
 }
 
-/// Maps the ids of a detached tree, if the plan asks for it. The parent does this, because it takes privileges
+/// Maps the ids of a detached tree, if the plan asks for it. The parent does this, because it requires privileges
 /// over the file system.
 fn map_ids(open: &Open, tree: BorrowedFd<'_>) -> Result<()> {
     match &open.what {

@@ -39,8 +39,7 @@ pub fn failure(report: &Report, text: &Text<1016>, steps: Option<usize>) -> Erro
     })
 }
 
-/// The reason for which a call of the child failed. The phrases that engines match on come first, then the
-/// cause.
+/// Describes a failed call of the child. The phrases that engines match on come first, then the cause.
 fn reason(call: Call, errno: Errno, output: &str) -> String {
     match call {
         Call::not_in_path => format!("executable file not found in $PATH: {}", Reason(errno)),
