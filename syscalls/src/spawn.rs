@@ -152,8 +152,8 @@ fn spawn_by_middle<'a>(
     wait_for_middle(plan, pidfd.as_fd());
     drop((channel.theirs, report.theirs));
     let told = report.ours;
-    // The middle process has ended. If it sent no report, the child may still hold the other end, so do not
-    // block.
+    // The middle process has ended. If it sent no report, the child may still hold the other end, so the read
+    // must not block.
     rustix::io::ioctl_fionbio(&told, true).at(Call::recv)?;
     let mut text = Text::new();
     let report = Report::recv(told.as_fd(), &mut text).at(Call::recv)?;

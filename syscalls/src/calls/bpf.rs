@@ -7,8 +7,8 @@ use linux_raw_sys::ptrace::{SECCOMP_SET_MODE_FILTER, sock_filter, sock_fprog};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::{Errno, Result};
 
-/// One instruction of classic BPF in the layout of `struct sock_filter` (include/uapi/linux/filter.h): `code |
-/// jt << 16 | jf << 24` in the low half, `k` in the high half (little-endian).
+/// One instruction of classic BPF in the layout of `struct sock_filter` (include/uapi/linux/filter.h):
+/// `code | jt << 16 | jf << 24` in the low half, `k` in the high half (little-endian).
 pub type Instruction = u64;
 
 /// The load returns the descriptor of a listener.

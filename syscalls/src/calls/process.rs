@@ -180,7 +180,7 @@ pub fn set_mempolicy(mode: u32, nodes: &[u64]) -> Result<()> {
         // The kernel reads `maxnode` - 1 bits.
         nodes => (nodes.as_ptr(), nodes.len() * 64 + 1),
     };
-    // SAFETY: the mask lives until the call returns, and the kernel reads at most `bits` bits of it.
+    // SAFETY: the mask lives until the call returns, and the kernel reads at most `bits` - 1 bits of it.
     check(unsafe {
         syscall(
             __NR_set_mempolicy,
