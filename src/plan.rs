@@ -77,7 +77,7 @@ pub struct Open {
 /// The time at which launch opens a descriptor.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// Before anything is made.
+    /// Before launch makes anything.
     First,
     /// While the child waits (`Point::Trees`), in its mount namespace. There the kernel has locked the mounts
     /// for the user namespace (mount_namespaces(7)). Launch makes the copy, because the lookup needs its
@@ -173,7 +173,7 @@ struct Builder<'a> {
     steps: Vec<Step<'static>>,
     last: Vec<LastStep<'static>>,
     opens: Vec<Open>,
-    /// The copies of trees that the child makes before any other step on mounts.
+    /// The steps that copy trees before the child attaches the root.
     copies: Vec<Step<'static>>,
     slots: u16,
     warnings: Vec<String>,

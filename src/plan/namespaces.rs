@@ -134,7 +134,7 @@ impl Namespaces {
     }
 
     /// The namespaces that clone3 creates. The child creates a cgroup namespace later, inside its cgroup. The
-    /// parent of the child creates a time namespace before.
+    /// process that clones the child creates a time namespace before.
     pub fn flags(&self) -> u64 {
         KINDS
             .iter()

@@ -107,7 +107,7 @@ pub fn mount_setattr(
         userns_fd: userns.map_or(Ok(0), number)?,
     };
     let flags = AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
-    // SAFETY: the kernel reads an empty string and a structure of the size given.
+    // SAFETY: the kernel reads an empty string and a structure of the given size.
     check(unsafe {
         syscall(
             __NR_mount_setattr,
@@ -126,7 +126,7 @@ pub fn mount_setattr(
 
 /// Whether this number is an open descriptor (F_GETFD, fcntl(2)).
 pub fn is_open(number: u32) -> bool {
-    // SAFETY: takes numbers.
+    // SAFETY: the call takes numbers.
     let flags = unsafe {
         syscall(
             __NR_fcntl,
@@ -150,7 +150,7 @@ pub fn mark_close_on_exec(first: u32, last: u32) -> Result<()> {
     unsafe { close_range(first, last, CLOSE_RANGE_CLOEXEC) }
 }
 
-/// close_range(2).
+/// Closes a range of descriptors, or marks them close-on-exec (close_range(2)).
 ///
 /// # Safety
 /// Without `CLOSE_RANGE_CLOEXEC`, no owner or borrower of a descriptor in the range is used or dropped

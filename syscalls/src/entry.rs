@@ -120,7 +120,7 @@ impl Start {
     }
 }
 
-/// The first stack, for `hide_command_line`.
+/// The kernel's initial stack, for `hide_command_line`.
 #[cfg(feature = "program")]
 static STACK: AtomicPtr<usize> = AtomicPtr::new(core::ptr::null_mut());
 

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use syscalls::calls::{self, Arg, Birth};
 
-/// The output of the program that is captured. The other one goes to our own.
+/// The captured output stream of the program. It shares the other one with this process.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     Stdout,
@@ -23,7 +23,7 @@ pub enum Stream {
 /// The search path if the caller has no PATH.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The environment of a program besides its arguments.
+/// The setup of a program besides its arguments.
 #[derive(Default)]
 pub struct Setup<'a> {
     /// Descriptors that the program inherits, in ascending order. They must not be close-on-exec.

@@ -11,8 +11,8 @@ pub const SIGKILL: i32 = rustix::process::Signal::KILL.as_raw();
 
 const SIGSET_BYTES: usize = 8;
 
-/// Blocks every signal (rt_sigprocmask(2)) and sets SIGCHLD to its default. If the caller ignored SIGCHLD and
-/// this process inherited that, the kernel would reap its children before it reads their status.
+/// Blocks every signal (rt_sigprocmask(2)) and sets SIGCHLD to its default. An inherited
+/// SIG_IGN would make the kernel reap our children before we read their status.
 pub fn block_signals() {
     set_signal_mask(!0);
     default_signal(SIGCHLD as usize);

@@ -142,7 +142,7 @@ pub fn unborn(unborn: Unborn<'_>) -> Error {
             }
         }
         Unborn::Stopped(signal) => Error::interrupted("the set-up was", signal),
-        // setns(2) on the pidfd of a container that has just ended.
+        // ESRCH: the pidfd belongs to a container that has just ended.
         Unborn::Join(_, Errno::SRCH) => {
             Error::new("container not running: its first process has ended")
         }
