@@ -91,6 +91,7 @@ pub enum What {
         tree: Tree<'static>,
         idmap: Option<Idmap>,
     },
+    /// A namespace to join.
     Namespace { path: &'static CStr },
 }
 
