@@ -1,5 +1,5 @@
-//! The plan: a pure function of the spec and the host's facts. It validates everything, decides
-//! everything, and compiles it into the steps of the child; it makes no system call that changes anything.
+//! The plan: a pure function of the spec and the host's facts. It validates the spec, makes every decision, and
+//! compiles the result into the steps of the child. It makes no system call that changes anything.
 
 mod affinity;
 mod cgroup;
@@ -41,56 +41,57 @@ use syscalls::slots::Slot;
 use syscalls::spawn::Join;
 use syscalls::step::{self, Close, LastStep, Point, Setting, Step, Steps, Tree};
 
-/// What the command line adds to the spec.
+/// The options of the command line.
 pub struct Options<'a> {
     pub id: &'a str,
-    /// Absolute, without links at its end.
+    /// The bundle directory: absolute, and its last component is no link.
     pub bundle: &'a str,
     /// `create`: the child waits for `start`.
     pub wait: bool,
-    /// `--no-pivot`: where the host's procfs and sysfs are.
+    /// `--no-pivot`: the mount points of the host's procfs and sysfs.
     pub no_pivot: Option<Vec<String>>,
     pub no_new_keyring: bool,
     pub preserve_fds: u32,
-    /// Of these, how many come from a service manager (sd_listen_fds(3)).
+    /// The number of preserved descriptors that a service manager passed (sd_listen_fds(3)).
     pub listen_fds: u32,
-    /// The terminal goes to a relay of ours, not to a console socket.
+    /// The terminal is sent to our own relay, not to a console socket.
     pub relays: bool,
-    /// Rows and columns of the terminal we run in, for a container that relays to it.
+    /// Rows and columns of the caller's terminal, for a relayed container.
     pub console_size: Option<(u16, u16)>,
     pub cgroups: &'a Driver,
-    /// The time of creation, as RFC 3339.
+    /// The time of creation (RFC 3339).
     pub created: &'a str,
-    /// A service manager waits to hear that the container is ready.
+    /// A service manager waits for the readiness message of the container.
     pub notify: bool,
 }
 
-/// Something launch opens before the clone and puts into a slot.
+/// A descriptor that launch opens and puts into a slot.
 pub struct Open {
     pub slot: Slot,
-    /// The field it comes from, for messages.
+    /// The field of config.json, for messages.
     pub field: String,
     pub what: What,
     pub when: When,
 }
 
-/// When launch opens something.
+/// The time at which launch opens a descriptor.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// Before anything is made.
+    /// Before launch makes anything.
     First,
-    /// While the child waits (`Point::Trees`), in its mount namespace. What a user namespace gets must carry the locks that
-    /// the kernel sets there (mount_namespaces(7)), and yet be looked up with our rights.
+    /// While the child waits (`Point::Trees`), in its mount namespace. There the kernel has locked the mounts
+    /// for the user namespace (mount_namespaces(7)). Launch makes the copy, because the lookup needs its
+    /// privileges.
     Child,
 }
 
 pub enum What {
-    /// A detached copy of a tree, with its attributes set.
+    /// A detached copy of a tree with its attributes set.
     Tree {
         tree: Tree<'static>,
         idmap: Option<Idmap>,
     },
-    /// A namespace.
+    /// A namespace to join.
     Namespace { path: &'static CStr },
 }
 
@@ -102,7 +103,7 @@ pub struct Idmap {
 
 pub enum IdmapBy {
     Mappings(Mappings),
-    /// Those of a user namespace that the container joins.
+    /// The mappings of a joined user namespace.
     Namespace(&'static CStr),
 }
 
@@ -111,22 +112,24 @@ pub enum IdmapBy {
 pub struct Mappings {
     pub uid: Mapping,
     pub gid: Mapping,
-    /// Without CAP_SETGID one's own gid can be mapped where setgroups(2) is forbidden.
+    /// Deny setgroups(2) first. Without CAP_SETGID, the caller's own gid can only be mapped then
+    /// (user_namespaces(7)).
     pub deny_setgroups: bool,
 }
 
 #[derive(Clone)]
 pub struct Mapping {
-    /// As uid_map and gid_map take it, a line for each range.
+    /// The text for uid_map or gid_map, one line for each range.
     pub text: String,
-    /// Ids that are not one's own are mapped by newuidmap and newgidmap, which look up whose they are.
+    /// newuidmap or newgidmap writes the mapping, because it has ids other than the caller's. These helpers
+    /// check who may use an id.
     pub helped: bool,
 }
 
-/// Everything that is going to happen, in the order it happens.
+/// The complete plan of a start, in the order of execution.
 pub struct Plan {
     pub opens: Vec<Open>,
-    /// `CLONE_NEW*` made with the child.
+    /// The namespaces that clone3 creates (`CLONE_NEW*`).
     pub namespaces: u64,
     pub joins: Vec<Join<'static>>,
     pub time: Option<&'static CStr>,
@@ -135,34 +138,34 @@ pub struct Plan {
     pub close: Close,
     pub last_steps: Vec<LastStep<'static>>,
     pub slots: u16,
-    /// The slots that launch fills by other means than `opens`, besides those of `close`.
+    /// The slots that launch fills itself, besides `opens` and `close`.
     pub console: Option<Slot>,
     pub notify: Option<Slot>,
-    /// The container's own cgroup; `None` for none.
+    /// The container's own cgroup, if any.
     pub cgroup: Option<limits::Cgroup>,
     pub oom_score_adj: Option<i32>,
-    /// Of exec alone.
+    /// For exec only.
     pub affinity: Affinity,
     pub hooks: Hooks,
-    /// What is written down about the container, which has no process yet; empty for exec.
+    /// The state of the container, still without a process. Empty for exec.
     pub state: State,
     pub warnings: Vec<String>,
 }
 
 type IsRequested = fn(&Linux<'_>) -> bool;
 
-/// What the spec can ask for and this program cannot do yet, which is an error and not a surprise.
+/// The fields of the spec that are not implemented. A request is an error, not ignored.
 const MISSING: [(&str, IsRequested); 2] = [
     ("intelRdt", |linux| linux.intel_rdt.is_some()),
     ("netDevices", |linux| !linux.net_devices.is_empty()),
 ];
 
-/// Whether this field of `linux` is more than refused.
+/// Whether this field of `linux` is implemented.
 pub fn supports(field: &str) -> bool {
     MISSING.iter().all(|(missing, _)| *missing != field)
 }
 
-/// What the parts of the plan build together.
+/// The state of the planner, which each part of the plan extends.
 struct Builder<'a> {
     spec: &'a Spec<'a>,
     facts: &'a Facts,
@@ -171,26 +174,26 @@ struct Builder<'a> {
     steps: Vec<Step<'static>>,
     last: Vec<LastStep<'static>>,
     opens: Vec<Open>,
-    /// Trees that the child copies first of all.
+    /// The steps that copy trees before the child attaches the root.
     copies: Vec<Step<'static>>,
     slots: u16,
     warnings: Vec<String>,
-    /// The null device, where paths are masked.
+    /// The slot of the null device, if paths are masked.
     null: Option<Slot>,
-    /// The private procfs, once a step needs it.
+    /// The slot of the private procfs, once a step needs it.
     procfs: Option<Slot>,
-    /// The mounts that become read-only when everything in them is in place, and where they are.
+    /// The mounts that become read-only after their content is in place, and their paths.
     read_only: Vec<(Slot, &'static CStr)>,
-    /// Where the root is on the host.
+    /// The path of the root on the host.
     rootfs: String,
-    /// It is the container's first process that is started, not one more.
+    /// The plan is for the container's first process, not for exec.
     starts: bool,
-    /// The directory of the socket that it tells on when it is ready.
+    /// The slot of the directory with the readiness socket.
     notify: Option<Slot>,
 }
 
 impl Plan {
-    /// What the child does.
+    /// The steps of the child.
     pub fn walk(&self) -> Steps<'_> {
         Steps {
             first: &self.steps,
@@ -200,7 +203,7 @@ impl Plan {
     }
 }
 
-/// Makes the plan, or says what is wrong with config.json.
+/// Makes the plan of a container, or reports the error in config.json.
 pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Plan> {
     state::check_id(options.id)?;
     let version = &spec.oci_version;
@@ -244,7 +247,7 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
     let close = b.close();
     b.last_steps(execute)?;
     b.check_numbers()?;
-    // Not for the container's first process, but a wrong list is told of at once.
+    // The affinity is for exec, but a wrong list is already an error here.
     affinity(spec.process.as_ref())?;
     let hooks = Hooks::new(&spec.hooks)?;
     let state = b.state(cgroup.as_ref(), &hooks);
@@ -269,8 +272,8 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
     })
 }
 
-/// The plan of `exec`: one more process, `spec.process`, in the namespaces of a container whose first process
-/// is behind the pidfd in slot 0.
+/// Makes the plan of `exec`: one more process (`spec.process`) in the namespaces of a container. Slot 0 holds
+/// the pidfd of its first process.
 pub fn plan_exec(
     spec: &Spec<'_>,
     facts: &Facts,
@@ -369,7 +372,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The container's own cgroup, unless the driver makes none.
+    /// The container's cgroup, unless the driver makes none.
     fn cgroup(&self) -> Result<Option<limits::Cgroup>> {
         let (spec, id) = (self.spec, self.options.id);
         let path = spec.linux.cgroups_path.as_deref();
@@ -393,7 +396,7 @@ impl<'a> Builder<'a> {
         }))
     }
 
-    /// What is written down about the container.
+    /// The state of the container.
     fn state(&self, cgroup: Option<&limits::Cgroup>, hooks: &Hooks) -> State {
         State {
             version: state::VERSION,
@@ -425,12 +428,12 @@ impl<'a> Builder<'a> {
 
     fn slot(&mut self) -> Slot {
         let slot = self.slots;
-        // `check_numbers` tells of too many.
+        // `check_numbers` reports an overflow.
         self.slots = slot.saturating_add(1);
         slot
     }
 
-    /// Steps and slots have numbers of 16 bits, of which the last stands for all that are too many.
+    /// Checks that the numbers of steps and slots fit in 16 bits. The highest value marks an overflow.
     fn check_numbers(&self) -> Result<()> {
         let fits = |count| count < usize::from(u16::MAX);
         if !fits(self.steps.len()) || !fits(usize::from(self.slots)) {
@@ -450,7 +453,7 @@ impl<'a> Builder<'a> {
         slot
     }
 
-    /// The slot of the private procfs; the first who asks makes the step.
+    /// The slot of the private procfs. The first call adds the step that opens it.
     fn procfs(&mut self) -> Slot {
         if let Some(slot) = self.procfs {
             return slot;
@@ -461,7 +464,7 @@ impl<'a> Builder<'a> {
         slot
     }
 
-    /// Root of the user namespace, whose ids are mapped first if it is new.
+    /// Becomes root of the user namespace, after the id mappings of a new one.
     fn user_namespace(&mut self, is_new: bool) {
         if is_new && !self.facts.privileged {
             self.steps.push(Step::Dumpable);
@@ -474,7 +477,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// A session, and a keyring for it.
+    /// A new session and its keyring.
     fn session(&mut self) -> Result<()> {
         self.steps.push(Step::Set(Setting::Session));
         if !self.options.no_new_keyring {
@@ -485,7 +488,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Loopback, hostname, domainname.
+    /// The loopback interface, the hostname and the domainname.
     fn names(&mut self) -> Result<()> {
         if self.namespaces.is_new(Kind::Network) {
             self.steps.push(Step::Loopback);
@@ -527,7 +530,7 @@ fn oom_score_adj(spec: &Spec<'_>) -> Result<Option<i32>> {
     Ok(Some(value as i32))
 }
 
-/// Strings of the spec as owned pairs.
+/// Copies pairs of strings of the spec.
 pub fn owned_pairs(pairs: &[(Cow<'_, str>, Cow<'_, str>)]) -> Vec<(String, String)> {
     pairs
         .iter()
@@ -535,7 +538,7 @@ pub fn owned_pairs(pairs: &[(Cow<'_, str>, Cow<'_, str>)]) -> Vec<(String, Strin
         .collect()
 }
 
-/// A path of the bundle.
+/// An absolute path. A relative one starts at the bundle.
 fn absolute(bundle: &str, path: &str) -> String {
     if path.starts_with('/') {
         path.to_owned()
@@ -544,12 +547,12 @@ fn absolute(bundle: &str, path: &str) -> String {
     }
 }
 
-/// Keeps a value for the rest of the process: a plan is made once and lives until the exec or the exit.
+/// Leaks a value: a plan is made once and lives until the exec or the exit.
 fn leak<T>(values: Vec<T>) -> &'static [T] {
     Box::leak(values.into_boxed_slice())
 }
 
-/// A text of config.json as a C string that lives as long as the plan.
+/// A string of config.json as a C string that lives as long as the plan.
 fn leak_text(text: &str, field: &str) -> Result<&'static CStr> {
     match CString::new(text) {
         Ok(text) => Ok(Box::leak(text.into_boxed_c_str())),
@@ -557,7 +560,7 @@ fn leak_text(text: &str, field: &str) -> Result<&'static CStr> {
     }
 }
 
-/// argv or envp, ended as execve wants it.
+/// argv or envp for execve, with the null pointer at its end.
 fn arguments<S: AsRef<str>>(texts: &[S], field: &str) -> Result<&'static [Arg<'static>]> {
     let mut args = Vec::with_capacity(texts.len() + 1);
     for (n, text) in texts.iter().enumerate() {

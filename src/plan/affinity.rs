@@ -1,15 +1,16 @@
-//! The CPUs an exec'd process may run on: before it enters the container's cgroup, and once it is there.
-//! Source: config.md, Linux Process, execCPUAffinity.
+//! The CPU affinity of an exec'd process, before and after it enters the container's cgroup. Source: config.md,
+//! Linux Process, execCPUAffinity.
 
 use crate::error::{Result, fail};
 use crate::spec::Process;
 use rustix::thread::CpuSet;
 
-/// `None`: as the caller is bound, and then every CPU of the cgroup.
+/// Without `initial` the caller's affinity stays. Without `at_last` the process may run on every CPU of the
+/// cgroup.
 #[derive(Clone, Copy, Default)]
 pub struct Affinity {
     pub initial: Option<CpuSet>,
-    /// `final`, which is a word of Rust's.
+    /// `final`, a reserved word in Rust.
     pub at_last: Option<CpuSet>,
 }
 
@@ -23,7 +24,8 @@ pub fn affinity(process: Option<&Process<'_>>) -> Result<Affinity> {
     })
 }
 
-/// Reads a list such as `0-3,7`; blanks and empty places in it are allowed, as in runc. An empty one is none.
+/// Reads a list such as `0-3,7`. As in runc, blanks and empty elements are allowed, and an empty list is no
+/// list.
 fn list(text: Option<&str>, field: &str) -> Result<Option<CpuSet>> {
     let Some(text) = text.filter(|text| !text.is_empty()) else {
         return Ok(None);
@@ -37,7 +39,7 @@ fn list(text: Option<&str>, field: &str) -> Result<Option<CpuSet>> {
     Ok(Some(set))
 }
 
-/// The numbers of such a list; `None` for one that is wrong or empty.
+/// Parses such a list. `None` if it is wrong or has no number.
 pub fn set(text: &str) -> Option<CpuSet> {
     let number = |text: &str| crate::cli::integer(text, CpuSet::MAX_CPU as u32 - 1);
     let mut set = CpuSet::new();

@@ -1,5 +1,6 @@
-//! The container's view of its cgroups, and who owns its own: the user who runs in it, when the container sees its cgroups
-//! as its own and may write to them. Source: config-linux.md, Control groups and Cgroup ownership.
+//! The container's view of its cgroups, and the owner of its own cgroup: the container's user, if the container
+//! has its own cgroup namespace and may write to it. Source: config-linux.md, Control groups and Cgroup
+//! ownership.
 
 use super::mounts::{Entry, NOSUID_NODEV_NOEXEC, RDONLY, READ_ONLY, fs_option, propagate};
 use super::namespaces::Kind;
@@ -14,7 +15,7 @@ use syscalls::calls::MountAttr;
 use syscalls::step::{Attributes, Bind, FsOption, Mount, Node, Place, Step, Tree};
 
 impl Builder<'_> {
-    /// The owner's uid on the host; `None` leaves the cgroup to us. On v1 giving it away would not be safe.
+    /// The owner's uid on the host. With `None` the cgroup is not delegated. Delegation on v1 is not safe.
     pub fn cgroup_owner(&self) -> Option<u32> {
         let linux = &self.spec.linux;
         let writable = self.spec.mounts.iter().any(|mount| {
@@ -37,7 +38,7 @@ impl Builder<'_> {
         })
     }
 
-    /// The container's view of its cgroups. Without a cgroup namespace it is read-only: what it shows is
+    /// Mounts the container's view of its cgroups. Without a cgroup namespace it is read-only, because it shows
     /// the host's (CVE-2023-25809).
     pub fn cgroup_view(&mut self, mut entry: Entry<'_>, cgroup: Option<&str>) -> Result<()> {
         entry
@@ -47,8 +48,8 @@ impl Builder<'_> {
         if !own_namespace {
             entry.options.own.set |= RDONLY;
         }
-        // The host's cgroups cannot be mounted in a user namespace, and without rights over them there may be
-        // none of the container's to bind: all that the host shows, then, read-only as it must be.
+        // A user namespace cannot mount the host's cgroups, and an unprivileged user may have no cgroup of the
+        // container to bind. So the host's whole tree is bound, read-only.
         let below = self.namespaces.has(Kind::User) || self.facts.in_user_namespace;
         let all_of_the_host = match self.facts.cgroups {
             Cgroups::V2 => below,
@@ -67,13 +68,13 @@ impl Builder<'_> {
                 self.steps.push(Step::Mount(mount));
                 Ok(())
             }
-            // A new mount from the host's cgroup namespace would reset the options of the host's own, `nsdelegate`
-            // among them, and from a user namespace is refused.
+            // A new mount from the host's cgroup namespace would reset the options of the host's mount, such as
+            // `nsdelegate`. From a user namespace the kernel refuses it.
             Cgroups::V2 => self.bind_cgroup(&entry, CGROUPS, entry.target, entry.after),
         }
     }
 
-    /// A directory of mounts, one for each hierarchy, and links for those that have several controllers.
+    /// Mounts one directory for each v1 hierarchy, with links for hierarchies that have several controllers.
     fn view_of_v1(
         &mut self,
         entry: &Entry<'_>,
@@ -119,7 +120,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// A directory of the host's mount of a hierarchy.
+    /// Binds a directory of the host's mount of a hierarchy.
     fn bind_cgroup(
         &mut self,
         entry: &Entry<'_>,
@@ -162,7 +163,7 @@ fn cgroup2(entry: &Entry<'_>, target: &'static CStr) -> Mount<'static> {
     }
 }
 
-/// A new mount of a hierarchy, in a cgroup namespace of the container's own.
+/// A new mount of a hierarchy in the container's own cgroup namespace.
 fn cgroup_of(
     entry: &Entry<'_>,
     hierarchy: &Hierarchy,

@@ -1,4 +1,4 @@
-//! A plan in words: `run --dry-run`, the debug log, and the golden files of the unit tests.
+//! Describes a plan, for `run --dry-run`, the debug log, and the golden files of the unit tests.
 
 use super::{Plan, names_of};
 use crate::limits::Cgroup;
@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use syscalls::step::Lossy;
 
 impl Plan {
-    /// What the parent and the child do, one numbered line each.
+    /// The actions of parent and child, one numbered line each.
     pub fn describe(&self) -> String {
         let lines = self.lines().into_iter().enumerate();
         lines
@@ -16,7 +16,7 @@ impl Plan {
             .collect()
     }
 
-    /// The same lines without their numbers.
+    /// The lines without numbers.
     pub(super) fn lines(&self) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
         if let Some(Cgroup { path, unit, .. }) = &self.cgroup {

@@ -1,5 +1,5 @@
-//! Device nodes and links in /dev: the spec's defaults, then what linux.devices adds. Where nodes cannot
-//! be made, in a user namespace, the host's are bound. Source: config-linux.md, Devices.
+//! Device nodes and links in /dev: the spec's defaults and linux.devices. A user namespace cannot make nodes,
+//! so the host's are bound there. Source: config-linux.md, Devices.
 
 use super::namespaces::Kind;
 use super::{Builder, leak_text};
@@ -19,7 +19,7 @@ const DEFAULTS: [(&str, u32, u32); 6] = [
     ("/dev/tty", 5, 0),
 ];
 
-/// As in runc and config-linux.md, "Default Devices" and "Dev symbolic links".
+/// The links of runc and of config-linux.md, "Default Devices" and "Dev symbolic links".
 const LINKS: [(&str, &str); 6] = [
     ("/dev/fd", "/proc/self/fd"),
     ("/dev/stdin", "/proc/self/fd/0"),
@@ -30,7 +30,7 @@ const LINKS: [(&str, &str); 6] = [
 ];
 
 impl Builder<'_> {
-    /// `dev_is_ours`: /dev is not bound from elsewhere, so the defaults go there.
+    /// Adds the nodes of linux.devices, and with `dev_is_ours` the defaults: /dev is not a bind mount.
     pub fn devices(&mut self, dev_is_ours: bool) -> Result<()> {
         let spec = self.spec;
         for (n, device) in spec.linux.devices.iter().enumerate() {
@@ -38,7 +38,7 @@ impl Builder<'_> {
             let node = device_of(device, &field)?;
             let path = leak_text(&device.path, &format!("{field}.path"))?;
             self.device(path, node)?;
-            // The host's device, bound, may be another one: this step finds it in its place and compares.
+            // The bound device of the host may be another one. This step compares it.
             if !matches!(self.steps.last(), Some(Step::Make(..))) {
                 self.steps.push(Step::Make(path, Node::Device(node)));
             }
@@ -75,7 +75,7 @@ impl Builder<'_> {
 
     fn device(&mut self, path: &'static CStr, device: Device) -> Result<()> {
         let make = !self.namespaces.has(Kind::User) && !self.facts.in_user_namespace;
-        // A FIFO needs no rights.
+        // A FIFO needs no privilege.
         if make || device.mode & S_IFIFO == S_IFIFO {
             self.steps.push(Step::Make(path, Node::Device(device)));
             return Ok(());
@@ -123,7 +123,7 @@ fn device_of(device: &SpecDevice<'_>, field: &str) -> Result<Device> {
         number("major", device.major)?,
         number("minor", device.minor)?,
     );
-    // The type may stand in the mode too, as stat(2) has it.
+    // The mode may include the file type, as in stat(2).
     let mode = device.file_mode.unwrap_or(0o666) & 0o7777;
     Ok(Device {
         mode: kind | mode,

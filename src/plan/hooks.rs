@@ -1,4 +1,4 @@
-//! Hooks: those that the parent runs, and those that the child runs itself. Source: config.md, POSIX-platform Hooks.
+//! The hooks that the parent runs, and those that the child runs. Source: config.md, POSIX-platform Hooks.
 
 use super::{Builder, absolute, arguments, leak, leak_text, owned_pairs};
 use crate::error::{Error, Result, fail};
@@ -13,7 +13,7 @@ use core::ffi::CStr;
 use syscalls::calls::Arg;
 use syscalls::step::{self, Point, Step};
 
-/// Hooks that the parent runs.
+/// The hooks that the parent runs.
 #[derive(Default)]
 pub struct Hooks {
     pub prestart: Vec<Hook>,
@@ -40,7 +40,8 @@ impl Hooks {
 }
 
 impl Builder<'_> {
-    /// prestart and createRuntime by the parent, createContainer by the child, before the root is entered.
+    /// The hooks before the root is entered: the parent runs prestart and createRuntime, the child runs
+    /// createContainer.
     pub fn hooks_before_root(&mut self) -> Result<()> {
         let hooks = &self.spec.hooks;
         if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
@@ -53,8 +54,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Hooks that the child runs itself, with the state as its pid namespace sees it.
-    /// `env` is for those that have none of their own.
+    /// Prepares hooks that the child runs, with the pid as its pid namespace sees it. `env` is the default for
+    /// hooks without an environment.
     pub fn child_hooks(
         &self,
         kind: &'static CStr,
@@ -82,7 +83,7 @@ impl Builder<'_> {
         })
     }
 
-    /// The state as JSON, cut where the pid belongs.
+    /// The state as JSON, in two parts. The pid goes between them.
     fn state_around_pid(&self) -> Result<[&'static [u8]; 2]> {
         let annotations = owned_pairs(&self.spec.annotations);
         let root = self.spec.root.as_ref().map_or("", |root| &root.path);
@@ -106,7 +107,7 @@ impl Builder<'_> {
     }
 }
 
-/// A hook whose path is absolute and whose timeout is a number of seconds.
+/// Checks that the path of a hook is absolute and its timeout is valid.
 fn checked_hook(field: &str, hook: &SpecHook<'_>) -> Result<Hook> {
     if !hook.path.starts_with('/') {
         fail!(

@@ -1,5 +1,5 @@
-//! Who the process becomes: user, groups, capabilities, and its resource limits.
-//! Source: config.md, User, Capabilities and POSIX process.
+//! The identity of the process: user, groups, capabilities and resource limits. Source: config.md, User,
+//! Capabilities and POSIX process.
 
 use super::namespaces::{Kind, maps};
 use super::{Builder, leak};
@@ -14,7 +14,7 @@ use rustix::process::{Gid, Resource};
 use syscalls::step::{Capabilities, Identity, Rlimit};
 pub use syscalls::words::CAPABILITIES;
 
-/// By the names of setrlimit(2), without RLIMIT_.
+/// The resources of setrlimit(2), without RLIMIT_.
 const RESOURCES: [(&str, Resource); 16] = [
     ("AS", Resource::As),
     ("CORE", Resource::Core),
@@ -34,7 +34,7 @@ const RESOURCES: [(&str, Resource); 16] = [
     ("STACK", Resource::Stack),
 ];
 
-/// setresuid(2)'s "no change" can be nobody's id.
+/// For setresuid(2) this value means "no change", so it is no valid id.
 const NO_ID: u32 = u32::MAX;
 /// The kernel's NGROUPS_MAX.
 const GROUPS_MAX: usize = 65_536;
@@ -56,7 +56,7 @@ impl Builder<'_> {
             }
             Ok(())
         };
-        // crun's, which Podman gives for --group-add keep-groups.
+        // An annotation of crun. Podman sets it for --group-add keep-groups.
         let kept = self
             .spec
             .annotations
@@ -93,7 +93,7 @@ impl Builder<'_> {
         })
     }
 
-    /// The five sets. What the kernel does not know is left out with a warning, as runc does.
+    /// The five sets. A capability that the kernel does not know is left out with a warning, as in runc.
     fn capabilities(&mut self, process: &Process<'_>) -> Result<Capabilities> {
         let Some(sets) = &process.capabilities else {
             return Ok(Capabilities::default());
@@ -132,8 +132,8 @@ impl Builder<'_> {
             let name = CAPABILITIES[beyond.trailing_zeros() as usize];
             fail!("config.json: process.capabilities.effective: CAP_{name} is not in permitted");
         }
-        // The kernel keeps ambient ones only where they are permitted and inheritable (capabilities(7)).
-        // The default configs of older runtimes ask for others; nobody gets them, so nobody is told.
+        // An ambient capability must be permitted and inheritable (capabilities(7)). The default configs of
+        // older runtimes request others. Those were never granted, so there is no warning.
         sets.ambient &= sets.permitted & sets.inheritable;
         Ok(sets)
     }

@@ -1,5 +1,6 @@
-//! One mount of the spec, from its options to its steps: a new file system, or a tree of the host's that is copied and
-//! bound. Each function calls those below it; walk/mounts.rs of `syscalls` goes on from there. Source: config.md, Mounts.
+//! Plans one mount of the spec, from its options to its steps: a new file system, or a bound copy of a tree.
+//! Each function calls those below it; walk/mounts.rs of `syscalls` executes the steps. Source: config.md,
+//! Mounts.
 
 use super::namespaces::{Kind, mappings};
 use super::options::{self, Options, Recursion};
@@ -19,7 +20,7 @@ use syscalls::step::{self, Attributes, Bind, FsOption, Mount, Place, Step, Tree}
 pub const RDONLY: u64 = MOUNT_ATTR_RDONLY as u64;
 pub const NOSUID_NODEV_NOEXEC: u64 =
     (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC) as u64;
-/// The mount itself becomes read-only, and nothing else.
+/// Makes the mount itself read-only.
 pub const READ_ONLY: Attributes = Attributes {
     own: MountAttr {
         set: RDONLY,
@@ -27,9 +28,9 @@ pub const READ_ONLY: Attributes = Attributes {
     },
     tree: MountAttr::NONE,
 };
-/// fsconfig(2) takes strings of up to 255 bytes.
+/// The longest string of fsconfig(2).
 const FSCONFIG_MAX: usize = 255;
-/// mount(2) takes one page, with its zero byte, and cuts off the rest.
+/// The longest data of mount(2): one page with the zero byte. The kernel cuts off the rest.
 const DATA_MAX: usize = 4095;
 
 pub fn propagate(flag: u64) -> MountAttr {
@@ -39,14 +40,14 @@ pub fn propagate(flag: u64) -> MountAttr {
     }
 }
 
-/// A mount of config.json, once its options are sorted out.
+/// A mount of config.json with its parsed options.
 pub struct Entry<'m> {
-    /// Its place in config.json, for messages.
+    /// The field of config.json, for messages.
     pub field: &'m str,
     pub mount: &'m SpecMount<'m>,
     pub options: Options<'m>,
     pub target: &'static CStr,
-    /// What it gets once it is attached.
+    /// The attributes to apply after the attach.
     pub after: Attributes,
 }
 
@@ -55,7 +56,7 @@ impl Entry<'_> {
         is_bind(self.mount, &self.options)
     }
 
-    /// What cannot be asked for together.
+    /// Refuses options that exclude each other.
     fn check(&self) -> Result<()> {
         let Entry { field, options, .. } = self;
         if !self.is_bind() && (options.idmap.is_some() || has_mappings(self.mount)) {
@@ -69,7 +70,7 @@ impl Entry<'_> {
 }
 
 impl Builder<'_> {
-    /// A mount of config.json.
+    /// Plans a mount of config.json.
     pub fn mount(
         &mut self,
         field: &str,
@@ -83,7 +84,7 @@ impl Builder<'_> {
                 "{field}.destination is not absolute: taken from the root"
             ));
         }
-        // As runc: one that says where it is on the host is meant.
+        // As in runc, the path of the root is removed from the start of a destination.
         let destination = match mount.destination.strip_prefix(self.rootfs.as_str()) {
             Some(rest) if rest.starts_with('/') => rest,
             _ => mount.destination.as_ref(),
@@ -104,8 +105,8 @@ impl Builder<'_> {
         }
         let below = self.namespaces.has(Kind::User) || self.facts.in_user_namespace;
         match mount.fs_type.as_deref() {
-            // A user namespace may mount only what its own network or IPC namespace shows: else the host's
-            // is bound, as crun does.
+            // A user namespace may mount sysfs and mqueue only for its own network and IPC namespace. Otherwise
+            // the host's mount is bound, as in crun.
             Some("sysfs") if below && !self.namespaces.has(Kind::Network) => {
                 self.bind_host(&entry, c"/sys")
             }
@@ -118,7 +119,7 @@ impl Builder<'_> {
             Some("cgroup" | "cgroup2") => self.cgroup_view(entry, cgroup),
             Some(fs_type) => {
                 let mut mount = self.file_system(&entry, fs_type)?;
-                // As runc: what is to lie in it comes first.
+                // As in runc, the mount becomes read-only after its content is in place.
                 let dev = mount_point(destination) == "/dev";
                 if (fs_type == "tmpfs" || dev) && mount.attr & RDONLY != 0 {
                     mount.attr &= !RDONLY;
@@ -132,7 +133,7 @@ impl Builder<'_> {
         }
     }
 
-    /// New attributes for whatever lies at the target.
+    /// Plans new attributes for an existing mount.
     fn remount(&mut self, entry: &Entry<'_>) -> Result<()> {
         let Entry { options, after, .. } = entry;
         options.no_data(entry.field, "a remount")?;
@@ -158,7 +159,7 @@ impl Builder<'_> {
         for (_, option) in &options.data {
             data.push(fs_option(option, &field)?);
         }
-        // These have one superblock of their own or for a whole namespace: read-only is for the mount alone.
+        // These file systems have a private superblock, or one for a whole namespace, so `ro` applies to the mount alone.
         let memory = matches!(
             fs_type,
             "proc" | "sysfs" | "tmpfs" | "devpts" | "mqueue" | "cgroup" | "cgroup2" | "ramfs"
@@ -168,7 +169,7 @@ impl Builder<'_> {
         }
         let label = self.spec.linux.mount_label.as_deref();
         if let Some(label) = label.filter(|_| matches!(fs_type, "tmpfs" | "devpts" | "ramfs")) {
-            // What is made anew has no labels of its own; those of proc, sysfs and mqueue are the policy's.
+            // A new file system has no labels of its own. The policy labels proc, sysfs and mqueue.
             data.push(FsOption::Value(
                 c"context",
                 leak_text(label, "linux.mountLabel")?,
@@ -229,10 +230,11 @@ impl Builder<'_> {
             recursive,
             attributes,
         };
-        // A peer of the host's mount is copied where that is; links in procfs are each process's own.
+        // A peer of the host's mount must be copied in the host's mount namespace. Links in procfs depend on
+        // the process that follows them.
         let early = shared || path.starts_with("/proc/");
         let tree = self.tree(field_of_source, tree, idmap, early)?;
-        // What was set on the detached tree needs no second call, but for propagation.
+        // The other attributes are already set on the detached tree.
         let after = Attributes {
             own: MountAttr {
                 propagation: after.own.propagation,
@@ -252,14 +254,14 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Binds what the host has in the place of a file system that cannot be mounted, with all below it.
+    /// Binds a mount of the host, recursively, in place of a file system that cannot be mounted.
     pub fn bind_host(&mut self, entry: &Entry<'_>, source: &'static CStr) -> Result<()> {
         let options = &entry.options;
         options.no_data(
             entry.field,
             "what stands in for a file system of the host's",
         )?;
-        // The times of access stay the host's: they are locked.
+        // The host's atime flags are locked, so they stay.
         let times = u64::from(MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME);
         let tree = MountAttr {
             propagation: u64::from(MS_SLAVE),
@@ -285,7 +287,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// An id-mapped mount, by its own mappings or by those of the container.
+    /// The id mapping of a mount: its own, or the container's.
     fn idmap(
         &self,
         field: &str,
@@ -325,8 +327,8 @@ impl Builder<'_> {
         Ok(Some(Idmap { by, recursive }))
     }
 
-    /// The slot of a copy of a tree. Who makes the copy, and when, is decided here and nowhere else. With `early` it is
-    /// made before the child has changed anything that it sees of the host.
+    /// Plans the copy of a tree, and returns its slot. Only this function decides whether launch or the child
+    /// makes the copy, and when. With `early` it is made before the child changes its view of the host.
     pub fn tree(
         &mut self,
         field: String,
@@ -354,7 +356,7 @@ impl Builder<'_> {
             when,
         };
         match (inside, idmap) {
-            // What lies in the root may be mounted by now.
+            // A path in the root may be on a mount of an earlier step.
             (Some(rest), None) => {
                 let path = leak_text(rest, &field)?;
                 self.steps
@@ -365,12 +367,14 @@ impl Builder<'_> {
                     "config.json: {field}: an id-mapped mount needs CAP_SYS_ADMIN over the file system"
                 )
             }
-            // Launch may not copy trees. The child does it first of all: no mount of the container lies over a source yet.
+            // Launch lacks the privilege to copy trees. The child copies them first, before a mount of the
+            // container covers a source.
             (_, None) if !self.facts.may_mount => self.copies.push(by_child(field, tree, false)),
             (_, idmap) if self.namespaces.has(Kind::User) => {
                 self.opens.push(by_launch(field, idmap, When::Child));
             }
-            // /proc/self/mountinfo has the order in which mounts were made, and so that of the spec.
+            // A copy at its own step keeps the order of the spec in /proc/self/mountinfo, which lists mounts in
+            // the order of their creation.
             (_, None) if self.child_sees_the_host() && !early => {
                 self.steps.push(by_child(field, tree, false));
             }
@@ -379,7 +383,7 @@ impl Builder<'_> {
         Ok(slot)
     }
 
-    /// Whether the child has all rights that launch has on the host's files and mounts.
+    /// Whether the child has all the privileges of launch over the host's files and mounts.
     pub fn child_sees_the_host(&self) -> bool {
         !self.namespaces.has(Kind::User) && !self.facts.in_user_namespace
     }
@@ -393,7 +397,7 @@ fn has_mappings(mount: &SpecMount<'_>) -> bool {
     !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty()
 }
 
-/// One option as fsconfig(2) takes it.
+/// One option for fsconfig(2).
 pub fn fs_option(option: &str, field: &str) -> Result<FsOption<'static>> {
     Ok(match option.split_once('=') {
         Some((key, value)) => FsOption::Value(leak_text(key, field)?, leak_text(value, field)?),
@@ -401,14 +405,14 @@ pub fn fs_option(option: &str, field: &str) -> Result<FsOption<'static>> {
     })
 }
 
-/// Options as mount(2) takes them. What is for the mount alone is none of them, and a read-only superblock is a flag
-/// there.
+/// The options as data for mount(2). Attributes of the mount are not part of it, and a read-only superblock is
+/// a flag of mount(2).
 fn mount_data(options: &[FsOption<'_>], field: &str) -> Result<String> {
     let text = |text: &CStr| String::from_utf8_lossy(text.to_bytes()).into_owned();
     let words = options.iter().filter_map(|option| match option {
         FsOption::Flag(key) if *key == c"ro" => None,
         FsOption::Flag(key) => Some(text(key)),
-        // Its categories are a list too.
+        // Quoted, because the categories in a label are separated by commas.
         FsOption::Value(key, label) if *key == c"context" => {
             Some(format!("context=\"{}\"", text(label)))
         }
@@ -428,7 +432,7 @@ pub fn is_bind(mount: &SpecMount<'_>, options: &Options<'_>) -> bool {
     options.bind.is_some() || mount.fs_type.as_deref() == Some("bind")
 }
 
-/// What a mount gets once it is attached: propagation, and whatever is for a whole tree.
+/// The attributes to apply after the attach: propagation, and the recursive ones.
 fn after(options: &Options<'_>) -> Attributes {
     let mut after = Attributes {
         own: MountAttr::NONE,

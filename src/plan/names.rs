@@ -1,4 +1,5 @@
-//! The words that plans understand, for `features`. Each list is read off the table the plan itself uses.
+//! The names that the planner accepts, for `features`. Each list comes from the table that the planner itself
+//! uses.
 
 use super::{identity, namespaces, options, security};
 use alloc::collections::BinaryHeap;
@@ -10,7 +11,7 @@ pub fn namespaces() -> Vec<String> {
     sorted(namespaces::KINDS.iter().map(|(_, name, _)| (*name).into()))
 }
 
-/// With `CAP_`.
+/// The capabilities, with the prefix `CAP_`.
 pub fn capabilities() -> Vec<String> {
     let known = identity::CAPABILITIES.iter();
     known.map(|name| format!("CAP_{name}")).collect()
@@ -24,7 +25,7 @@ pub fn mount_options() -> Vec<String> {
     sorted(both)
 }
 
-/// Those whose number is accepted.
+/// The seccomp flags for which `accepted` is true.
 pub fn seccomp_flags(accepted: impl Fn(u32) -> bool) -> Vec<&'static str> {
     let flags = security::FLAGS.iter();
     flags

@@ -1,5 +1,5 @@
-//! linux.namespaces: which are made, which are joined, the id mappings and the time offsets.
-//! Source: config-linux.md, Namespaces, User namespace mappings, Offset for Time Namespace.
+//! linux.namespaces: the new and the joined namespaces, the id mappings and the time offsets. Source:
+//! config-linux.md, Namespaces, User namespace mappings, Offset for Time Namespace.
 
 use super::{Builder, Mapping, Mappings, What, leak_text};
 use crate::error::{Result, fail};
@@ -17,7 +17,7 @@ use linux_raw_sys::general::{
 use syscalls::spawn::Join;
 use syscalls::step::Step;
 
-/// The kinds of namespaces.
+/// The types of namespaces.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     Pid,
@@ -30,8 +30,8 @@ pub enum Kind {
     Time,
 }
 
-/// Every kind with its name in the spec and its flag (clone(2)); joined in this order, the user
-/// namespace last: entering it gives up the right to enter the others.
+/// Every type with its name in the spec and its flag (clone(2)), in the order in which namespaces are joined.
+/// The user namespace is last, because entering it drops the privilege to enter the others.
 pub const KINDS: [(Kind, &str, u64); 8] = [
     (Kind::Pid, "pid", CLONE_NEWPID as u64),
     (Kind::Network, "network", CLONE_NEWNET as u64),
@@ -43,7 +43,7 @@ pub const KINDS: [(Kind, &str, u64); 8] = [
     (Kind::User, "user", CLONE_NEWUSER as u64),
 ];
 
-/// The names of the namespaces in these flags, for people: `pid network mount`, or `none`.
+/// The names of the namespaces in these flags: `pid network mount`, or `none`.
 pub fn names_of(flags: u64) -> String {
     let names: Vec<&str> = KINDS
         .iter()
@@ -56,7 +56,7 @@ pub fn names_of(flags: u64) -> String {
     }
 }
 
-/// The list of the spec: for each kind nothing, a new one, or the path of one there is.
+/// The list of the spec: for each type no entry, a new namespace (`None`), or the path of an existing one.
 pub struct Namespaces(Vec<(Kind, Option<String>)>);
 
 pub fn read(spec: &Spec<'_>) -> Result<Namespaces> {
@@ -97,7 +97,7 @@ impl Namespaces {
             .map(|(_, path)| path)
     }
 
-    /// New or joined: not the runtime's own.
+    /// Whether the namespace is new or joined, and not the runtime's own.
     pub fn has(&self, kind: Kind) -> bool {
         self.get(kind).is_some()
     }
@@ -110,7 +110,7 @@ impl Namespaces {
         self.has(kind) && !self.is_new(kind)
     }
 
-    /// What an ordinary user cannot do without, and cannot have.
+    /// Checks the namespaces of an unprivileged user, who needs a user namespace.
     pub fn check_ordinary(&self) -> Result<()> {
         if !self.has(Kind::User) {
             fail!(
@@ -125,7 +125,7 @@ impl Namespaces {
         Ok(())
     }
 
-    /// Every kind that is not the runtime's own, as flags.
+    /// The flags of every namespace that is not the runtime's own.
     pub fn all(&self) -> u64 {
         KINDS
             .iter()
@@ -133,8 +133,8 @@ impl Namespaces {
             .fold(0, |flags, (.., flag)| flags | flag)
     }
 
-    /// What clone3 makes. A cgroup namespace is made later, by the child inside its cgroup; a time
-    /// namespace earlier, by the process that makes the child.
+    /// The namespaces that clone3 creates. The child creates a cgroup namespace later, inside its cgroup. The
+    /// process that clones the child creates a time namespace before.
     pub fn flags(&self) -> u64 {
         KINDS
             .iter()
@@ -147,7 +147,8 @@ impl Builder<'_> {
     pub fn joins(&mut self) -> Result<Vec<Join<'static>>> {
         let mut joins = Vec::new();
         for n in 0..KINDS.len() {
-            // An ordinary user's rights over the others begin in the user namespace.
+            // An unprivileged user joins the user namespace first, and gains there the privileges to join the
+            // others.
             let (kind, name, flag) = match self.facts.privileged {
                 true => KINDS[n],
                 false => KINDS[KINDS.len() - 1 - n],
@@ -168,7 +169,7 @@ impl Builder<'_> {
         Ok(joins)
     }
 
-    /// What the child does in its new namespaces before it makes its root.
+    /// The steps in the new namespaces, before the root is made.
     pub fn namespace_steps(&mut self) {
         if self.namespaces.is_new(Kind::Cgroup) {
             self.steps.push(Step::CgroupNamespace);
@@ -217,7 +218,7 @@ impl Builder<'_> {
             return Ok(None);
         }
         if self.namespaces.is_joined(Kind::User) {
-            // It has its mappings; those given here are for the reader.
+            // A joined user namespace has its mappings. Those in the spec are ignored.
             return Ok(None);
         }
         if linux.uid_mappings.is_empty() || linux.gid_mappings.is_empty() {
@@ -237,7 +238,7 @@ impl Builder<'_> {
         Ok(Some(mappings))
     }
 
-    /// Whether the container's process is forbidden setgroups(2), as far as it can be known.
+    /// Whether the container's process may not call setgroups(2), as far as is known before the start.
     pub fn setgroups_is_denied(&self) -> bool {
         let own_gid = || maps_only(&self.spec.linux.gid_mappings, self.facts.egid);
         self.facts.setgroups_denied
@@ -245,12 +246,12 @@ impl Builder<'_> {
     }
 }
 
-/// Whether no id but this one of the host is mapped.
+/// Whether the mapping has only this id of the host.
 fn maps_only(mappings: &[IdMapping], id: u32) -> bool {
     matches!(mappings, [m] if m.size == 1 && m.host_id == id)
 }
 
-/// Checks mappings and writes them as the kernel reads them; `prefix` is the field they stand in.
+/// Checks mappings and formats them for the kernel. `prefix` is the field that holds them.
 pub fn mappings(uid: &[IdMapping], gid: &[IdMapping], prefix: &str) -> Result<Mappings> {
     Ok(Mappings {
         uid: map(uid, &format!("{prefix}uidMappings"))?,
@@ -259,7 +260,7 @@ pub fn mappings(uid: &[IdMapping], gid: &[IdMapping], prefix: &str) -> Result<Ma
     })
 }
 
-/// user_namespaces(7): at most 340 lines, no overlap, and no id beyond 2^32 - 2.
+/// Checks one mapping: at most 340 lines, no overlap, and no id beyond 2^32 - 2 (user_namespaces(7)).
 fn map(mappings: &[IdMapping], field: &str) -> Result<Mapping> {
     const LINES_MAX: usize = 340;
     if mappings.len() > LINES_MAX {
@@ -298,7 +299,7 @@ fn map(mappings: &[IdMapping], field: &str) -> Result<Mapping> {
     })
 }
 
-/// Whether a mapping covers an id of the container.
+/// Whether the mappings include an id of the container.
 pub fn maps(mappings: &[IdMapping], id: u32) -> bool {
     mappings.iter().any(|m| {
         id >= m.container_id && u64::from(id) < u64::from(m.container_id) + u64::from(m.size)

@@ -1,19 +1,19 @@
-//! Where a container finds the socket on which it says that it is ready (sd_notify(3)).
+//! The container's socket for its readiness message (sd_notify(3)).
 
 use super::Builder;
 use super::namespaces::Kind;
 use core::ffi::CStr;
 use syscalls::step::{Attributes, Bind, Step};
 
-/// The directory that the program makes for it in the container's state directory.
+/// The directory of the socket, in the container's state directory.
 pub const DIRECTORY: &CStr = c"notify";
-/// The directory that the program binds into the container.
+/// The mount point of this directory in the container.
 pub const TARGET: &CStr = c"/run/notify";
-/// What the process finds in its environment.
+/// The variable in the environment of the process.
 pub const VARIABLE: &str = "NOTIFY_SOCKET=/run/notify/notify.sock";
 
 impl Builder<'_> {
-    /// The directory of the notify socket, unless the container's environment says that somebody else has seen to that.
+    /// Binds the directory of the notify socket, unless the container's environment already sets NOTIFY_SOCKET.
     pub fn notify_socket(&mut self) {
         let process = self.spec.process.as_ref();
         let seen_to = process.is_none_or(|p| p.env.iter().any(|e| e.starts_with("NOTIFY_SOCKET=")));

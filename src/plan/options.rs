@@ -1,5 +1,5 @@
-//! The options of a mount, by config.md's table: what each sets, clears, or asks for, and what is left
-//! for the file system itself. A new option is one row of `TABLE`.
+//! The mount options of config.md: attributes to set or clear, requests to the runtime, and options for the
+//! file system. A new option is one row of `TABLE`.
 
 use crate::error::{Result, fail};
 use alloc::borrow::Cow;
@@ -7,19 +7,20 @@ use alloc::vec::Vec;
 use linux_raw_sys::general::*;
 use syscalls::calls::MountAttr;
 
-/// A mount's options, sorted out.
+/// The parsed options of a mount.
 #[derive(Default)]
 pub struct Options<'a> {
-    /// Attributes of the mount itself, and of all below it (the `r…` options).
+    /// Attributes of the mount itself (`own`), and of the mount and all mounts below it (`tree`, the `r…`
+    /// options).
     pub own: MountAttr,
     pub tree: MountAttr,
-    /// `MS_SHARED`, `MS_SLAVE`, … and whether with all below; in the order given.
+    /// The propagation types (`MS_SHARED`, `MS_SLAVE`, …), and whether each is recursive, in the given order.
     pub propagation: Vec<(u64, bool)>,
     pub bind: Option<Recursion>,
     pub idmap: Option<Recursion>,
     pub remount: bool,
     pub copy_up: bool,
-    /// What the file system gets: its own options, and those of the superblock. Each with its place in the list.
+    /// The options of the file system and of the superblock, each with its index in the list.
     pub data: Vec<(usize, &'a str)>,
 }
 
@@ -29,31 +30,31 @@ pub enum Recursion {
     All,
 }
 
-/// What an option does.
+/// The effect of an option.
 #[derive(Clone, Copy)]
 pub enum Does {
-    /// Sets and clears attributes of the mount (`MOUNT_ATTR_*`). With an `r` before its name, of all below it too.
+    /// Sets and clears attributes of the mount (`MOUNT_ATTR_*`). An `r` before the name makes it recursive.
     Attribute(u32, u32),
-    /// Sets the type of propagation (`MS_*`). The same `r` exists.
+    /// Sets the propagation type (`MS_*`). An `r` before the name makes it recursive.
     Propagation(u32),
     Bind(Recursion),
     Idmap(Recursion),
     Remount,
     CopyUp,
-    /// Goes to the superblock, by its name. So does every word that is not in the table.
+    /// Passes the name to the superblock, as for every word that is not in the table.
     Superblock,
-    /// Nothing: it is the default of fsconfig(2), or the kernel has it no more.
+    /// No effect: the option is the default of fsconfig(2), or the kernel has dropped it.
     Nothing,
 }
 
 impl Does {
-    /// Whether it exists with an `r` before its name, for a whole tree.
+    /// Whether the option has a recursive form, with an `r` before its name.
     pub fn has_recursive(self) -> bool {
         matches!(self, Does::Attribute(..) | Does::Propagation(_))
     }
 }
 
-/// Every option that is not a file system's own.
+/// Every option that is not specific to a file system.
 pub const TABLE: [(&str, Does); 42] = [
     ("ro", Does::Attribute(MOUNT_ATTR_RDONLY, 0)),
     ("rw", Does::Attribute(0, MOUNT_ATTR_RDONLY)),
@@ -67,7 +68,7 @@ pub const TABLE: [(&str, Does); 42] = [
     ("diratime", Does::Attribute(0, MOUNT_ATTR_NODIRATIME)),
     ("nosymfollow", Does::Attribute(MOUNT_ATTR_NOSYMFOLLOW, 0)),
     ("symfollow", Does::Attribute(0, MOUNT_ATTR_NOSYMFOLLOW)),
-    // The times of access are one field of three values; whoever sets one clears the field. A `no` leaves the
+    // The atime flags are one field with three values, so setting one clears the field. A `no` option gives the
     // kernel's default.
     ("relatime", access_time(MOUNT_ATTR_RELATIME)),
     ("norelatime", access_time(MOUNT_ATTR_RELATIME)),
@@ -105,7 +106,7 @@ const fn access_time(set: u32) -> Does {
     Does::Attribute(set, MOUNT_ATTR__ATIME)
 }
 
-/// The row of an option, and whether it is meant for all below the mount too.
+/// The row of an option, and whether it is recursive.
 fn find(name: &str) -> Option<(Does, bool)> {
     let row = |name: &str| {
         let row = TABLE.iter().find(|(n, _)| *n == name);
@@ -117,7 +118,7 @@ fn find(name: &str) -> Option<(Does, bool)> {
     })
 }
 
-/// A propagation type of the spec, with or without its `r`.
+/// Parses a propagation type of the spec, with or without `r`.
 pub fn propagation(name: &str) -> Option<(u64, bool)> {
     match find(name)? {
         (Does::Propagation(flag), all) => Some((flag.into(), all)),
@@ -125,7 +126,7 @@ pub fn propagation(name: &str) -> Option<(u64, bool)> {
     }
 }
 
-/// Sorts out `mounts[n].options`.
+/// Parses `mounts[n].options`.
 pub fn read<'a>(options: &'a [Cow<'a, str>], field: &str) -> Result<Options<'a>> {
     let mut o = Options::default();
     for (n, option) in options.iter().enumerate() {
@@ -141,7 +142,7 @@ pub fn read<'a>(options: &'a [Cow<'a, str>], field: &str) -> Result<Options<'a>>
             Does::Attribute(set, clear) => {
                 let attr = if all { &mut o.tree } else { &mut o.own };
                 let (set, clear) = (u64::from(set), u64::from(clear));
-                // The later of two that contradict wins. A field that is cleared may be set in the same call.
+                // The later of two conflicting options wins. One call may clear a field and set a value in it.
                 attr.set = attr.set & !clear | set;
                 attr.clear = attr.clear & !set | clear;
             }
@@ -157,14 +158,15 @@ pub fn read<'a>(options: &'a [Cow<'a, str>], field: &str) -> Result<Options<'a>>
     Ok(o)
 }
 
-/// All wins over one.
+/// The recursive form wins.
 fn stronger(old: Option<Recursion>, new: Recursion) -> Option<Recursion> {
     old.filter(|old| *old == Recursion::All).or(Some(new))
 }
 
 impl Options<'_> {
-    /// Refuses what only a new file system could honour, on a mount that is not one: `what`. The owner and the mode of a
-    /// new root restrict nothing here, and engines leave them in the list when they bind a directory in place of a tmpfs.
+    /// Refuses options that only a new file system honours, on a mount of another kind (`what`). `mode`, `uid`
+    /// and `gid` are accepted: they restrict nothing, and engines leave them in the list when they bind a
+    /// directory in place of a tmpfs.
     pub fn no_data(&self, field: &str, what: &str) -> Result<()> {
         let harmless = |option: &str| {
             let key = option.split_once('=').map(|(key, _)| key);

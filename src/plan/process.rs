@@ -1,5 +1,5 @@
-//! The process, from its terminal to the exec: what `create` can already do for it, and what is left for `start`. The
-//! order is the kernel's: each step may take away what the ones before it needed.
+//! Plans the process, from its terminal to the exec: the steps of `create`, and those after `start`. The kernel
+//! dictates the order: each step may remove a privilege that an earlier step needs.
 
 use super::namespaces::Kind;
 use super::{Builder, arguments, identity, leak, leak_text, notify_socket};
@@ -18,11 +18,11 @@ use syscalls::step::{Console, Execute, Home, LastStep, Node, Program, Setting, S
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The limit on the bytes of all paths at which a program is searched for.
+/// The limit on the total length of the candidate paths of a program.
 const CANDIDATES_MAX: usize = 1 << 20;
 
 impl Builder<'_> {
-    /// process.cwd, made when it is missing, as runc does.
+    /// Makes process.cwd if it is missing, as runc does.
     pub fn working_directory_made(&mut self) -> Result<()> {
         let Some(process) = &self.spec.process else {
             return Ok(());
@@ -34,7 +34,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// The terminal, or the ownership of stdio; the slot of the socket the terminal goes to.
+    /// Plans the terminal, or the ownership of stdio. Returns the slot of the socket for the terminal.
     pub fn console(&mut self) -> Result<Option<Slot>> {
         let Some(process) = &self.spec.process else {
             return Ok(None);
@@ -72,7 +72,8 @@ impl Builder<'_> {
         Ok(Some(socket))
     }
 
-    /// What can fail and holds until the exec: `create` tells of it, not only `start`. The program, when there is one.
+    /// Plans the settings that can fail and last until the exec, so that `create` reports a failure, not
+    /// `start`. Returns the program, if there is a process.
     pub fn before_commit(&mut self) -> Result<Option<Execute<'static>>> {
         let Some(process) = &self.spec.process else {
             return Ok(None);
@@ -92,20 +93,21 @@ impl Builder<'_> {
         self.steps.push(Step::Set(Setting::Umask(umask)));
         let execute = self.execute(process)?;
         if self.options.wait {
-            // One that is missing is told of at once, as runc does. The working directory is no place to begin yet.
+            // `create` reports a missing program, as runc does. The lookup starts at the root, so relative
+            // names are prefixed with process.cwd.
             let program = program(process, &process.cwd)?;
             self.steps.push(Step::LookUp(program));
         }
         Ok(Some(execute))
     }
 
-    /// From the wait for `start` to the exec.
+    /// Plans the steps from the wait for `start` to the exec.
     pub fn last_steps(&mut self, execute: Option<Execute<'static>>) -> Result<()> {
         let spec = self.spec;
         let wait = self.options.wait.then_some(LastStep::Wait);
         let (Some(process), Some(execute)) = (&spec.process, execute) else {
             self.last.extend(wait);
-            // `create` works without a process, `start` then says so (runtime.md, Start).
+            // `create` succeeds without a process, and `start` reports the error (runtime.md, Start).
             let nothing = leak(Vec::from([Arg::END]));
             self.last.push(LastStep::Execute(Execute {
                 program: Program {
@@ -123,8 +125,8 @@ impl Builder<'_> {
         let (mut early, mut late) = (None, None);
         if let Some(seccomp) = &spec.linux.seccomp {
             let (filter, before_wait) = self.filter(seccomp)?;
-            // With no_new_privs the filter can be the very last thing; without, loading it takes
-            // CAP_SYS_ADMIN, so it goes before that is dropped.
+            // With no_new_privs the filter is the very last step. Without it, the load takes CAP_SYS_ADMIN, so
+            // it precedes the drop of the capabilities.
             if before_wait && wait.is_some() {
                 self.last.push(LastStep::Seccomp(filter))
             } else if no_new_privileges {
@@ -144,12 +146,13 @@ impl Builder<'_> {
         }
         let hooks = &spec.hooks.start_container;
         if self.starts && !hooks.is_empty() {
-            // They run as the process does, under its filter.
+            // startContainer hooks run with the identity and under the filter of the process.
             self.last.extend(late.take());
             let hooks = self.child_hooks(c"startContainer", hooks, Some(execute.envp))?;
             self.last.push(LastStep::Hooks(hooks));
         }
-        // A death after `Ready` passes for the end of the program, so nothing but the filter comes between.
+        // A death after `Ready` looks like the end of the program, so only the filter may come between `Ready`
+        // and the exec.
         let signals = LastStep::Set(Setting::Signals);
         self.last.extend([signals, LastStep::Ready]);
         self.last.extend(late);
@@ -167,14 +170,15 @@ impl Builder<'_> {
         }
     }
 
-    /// The program with its arguments and its environment.
+    /// The program with its arguments and environment.
     fn execute(&mut self, process: &Process<'_>) -> Result<Execute<'static>> {
         for (n, entry) in process.env.iter().enumerate() {
             if entry.starts_with('=') || !entry.contains('=') {
                 fail!("config.json: process.env[{n}]: expected NAME=VALUE, found {entry:?}");
             }
         }
-        // The last of several wins, as in every shell, also for programs that take the first.
+        // Of several entries for one variable only the last is kept, as in a shell. Some programs would take
+        // the first.
         let name = |entry: &'_ Cow<'_, str>| entry.find('=').unwrap_or(entry.len());
         let names = process.env.iter().rev().map(|entry| &entry[..name(entry)]);
         let last = first_of_each(names).into_iter().rev();
@@ -182,13 +186,13 @@ impl Builder<'_> {
             .env
             .iter()
             .zip(last)
-            // An empty HOME is as good as none.
+            // An empty HOME counts as unset.
             .filter(|(entry, last)| *last && *entry != "HOME=")
             .map(|(entry, _)| entry.as_ref())
             .collect();
         let mut envp = arguments(&env, "process.env")?.to_vec();
         if self.options.listen_fds > 0 {
-            // For the process, which is the first of its pid namespace.
+            // LISTEN_PID is 1, because the process is the first of its pid namespace.
             for entry in [
                 format!("LISTEN_FDS={}", self.options.listen_fds),
                 "LISTEN_PID=1".into(),
@@ -216,13 +220,13 @@ impl Builder<'_> {
     }
 }
 
-/// The value of a variable of the environment; of several the last.
+/// The value of an environment variable. The last entry wins.
 fn variable<'p>(process: &'p Process<'_>, name: &str) -> Option<&'p str> {
     let mut entries = process.env.iter().rev();
     entries.find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
 }
 
-/// What args[0] names, as execvp(3) takes it; `base` is where what is relative begins.
+/// The program in args[0], searched as in execvp(3). Relative paths start at `base`.
 fn program(process: &Process<'_>, base: &str) -> Result<Program<'static>> {
     let Some(name) = process.args.first() else {
         fail!("config.json: process.args: expected at least one argument");

@@ -1,5 +1,5 @@
-//! The root file system: how it is attached and entered, and what of it is masked or read-only.
-//! Source: config.md, Root; config-linux.md, Rootfs Mount Propagation, Masked Paths, Readonly Paths.
+//! Plans the root file system: the attach, the mounts and devices in it, the masked and read-only paths, and
+//! the entry. Source: config.md, Root; config-linux.md, Rootfs Mount Propagation, Masked Paths, Readonly Paths.
 
 use super::mounts::{READ_ONLY, is_bind, mount_point, propagate};
 use super::namespaces::Kind;
@@ -13,7 +13,7 @@ use syscalls::calls::MountAttr;
 use syscalls::step::{Attributes, Open, Place, Point, Step, Tree};
 
 impl Builder<'_> {
-    /// Propagation, the root, and every mount and device in it.
+    /// Plans the propagation, the root, and every mount and device in it.
     pub fn root(&mut self, cgroup: Option<&str>) -> Result<()> {
         let rootfs = leak_text(&self.rootfs, "root.path")?;
         if !self.namespaces.is_new(Kind::Mount) {
@@ -23,7 +23,8 @@ impl Builder<'_> {
             self.needs_selinux("linux.mountLabel", label)?;
         }
         let propagation = self.propagation()?;
-        // Nothing of ours goes back to the host unless the spec says so; what happens there comes in.
+        // The container's mounts do not propagate to the host unless the spec asks for it. The host's mounts
+        // propagate in, unless the spec says private.
         let private = propagation.is_some_and(|(flag, _)| flag == u64::from(MS_PRIVATE));
         let host = propagate(u64::from(if private { MS_PRIVATE } else { MS_SLAVE }));
         let everywhere = Attributes {
@@ -31,15 +32,15 @@ impl Builder<'_> {
             tree: host,
         };
         self.steps.push(Step::Attributes(Place::Host, everywhere));
-        // Where the root is shared, what is bound into it keeps its peers on the host. The root itself
-        // becomes shared once it is entered: pivot_root(2) takes no shared one.
+        // With a shared root, bind mounts stay peers of the host's mounts. The root itself becomes shared after
+        // it is entered, because pivot_root(2) refuses a shared root.
         let shared = propagation.is_some_and(|(flag, _)| flag == u64::from(MS_SHARED));
         if !self.spec.linux.masked_paths.is_empty() {
             let null = self.slot();
             self.steps.push(Step::Open(null, Open::NullDevice));
             self.null = Some(null);
         }
-        // A slash at the end: it must be a directory.
+        // The trailing slash requires a directory.
         let path = leak_text(&format!("{}/", mount_point(&self.rootfs)), "root.path")?;
         let attributes = match shared {
             true => Attributes {
@@ -54,7 +55,8 @@ impl Builder<'_> {
             attributes,
         };
         let tree = self.tree("root.path".to_owned(), host, None, true)?;
-        // The mounts are planned before the root is attached: they say which trees are copied first.
+        // The mounts are planned before the attach of the root, because they add to the trees that are copied
+        // first.
         let before = core::mem::take(&mut self.steps);
         let spec = self.spec;
         for (n, mount) in spec.mounts.iter().enumerate() {
@@ -79,7 +81,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// linux.rootfsPropagation: `MS_*`, and whether for all below the root too.
+    /// linux.rootfsPropagation as `MS_*`, and whether it is recursive.
     fn propagation(&self) -> Result<Option<(u64, bool)>> {
         let Some(name) = self.spec.linux.rootfs_propagation.as_deref() else {
             return Ok(None);
@@ -92,8 +94,8 @@ impl Builder<'_> {
         }
     }
 
-    /// Whether the root lies where its path says until it is entered, and not over the host's: hooks look for it there,
-    /// and where the child copies the host's root, that must have nothing on top.
+    /// Whether the root is attached at its own path until it is entered, not over `/`. Hooks look for it there.
+    /// A child that copies trees of the host needs an uncovered `/`.
     fn root_in_place(&self) -> bool {
         let hooks = &self.spec.hooks;
         self.child_sees_the_host()
@@ -102,8 +104,8 @@ impl Builder<'_> {
                 && hooks.create_container.is_empty())
     }
 
-    /// Without a mount namespace of its own the container gets no mounts, and a root that can be written: they would
-    /// stay the host's, or those of whoever is in the namespace that it joins.
+    /// Plans the root of a container without a new mount namespace. Mounts and a read-only root are left out with
+    /// a warning: they would change the host, or the other processes of a joined namespace.
     fn root_of_others(&mut self, rootfs: &'static CStr) -> Result<()> {
         let linux = &self.spec.linux;
         for (field, empty) in [
@@ -132,7 +134,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Read-only and masked paths, and the root's own attributes.
+    /// Plans the read-only and masked paths, and the attributes of the root.
     pub fn paths(&mut self) -> Result<()> {
         let spec = self.spec;
         if !self.namespaces.is_new(Kind::Mount) {
@@ -161,7 +163,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Into the root, and its propagation.
+    /// Plans the entry into the root, and then its propagation.
     pub fn enter_root(&mut self) -> Result<()> {
         if !self.namespaces.is_new(Kind::Mount) {
             self.steps.push(Step::Chroot);

@@ -1,5 +1,5 @@
-//! What confines the process: the seccomp filter, the labels of security modules, and how it is
-//! scheduled. Source: config-linux.md, Seccomp and Personality; config.md, Linux Process.
+//! Plans the confinement and scheduling of the process: the seccomp filter, the labels of security modules, the
+//! scheduler. Source: config-linux.md, Seccomp and Personality; config.md, Linux Process.
 
 use super::{Builder, leak, leak_text};
 use crate::error::{Error, Result, fail};
@@ -31,8 +31,8 @@ pub const MEMORY_FLAGS: [(&str, u32); 3] = [
 ];
 
 impl Builder<'_> {
-    /// linux.seccomp as a program, and the flags it is loaded with; and whether a filter that notifies can be loaded before
-    /// the wait for `start`, so that its agent hears of it from `create`, as with runc.
+    /// Compiles linux.seccomp. Also returns whether a filter that notifies can be loaded before the wait for
+    /// `start`, so that its agent gets the listener from `create`, as in runc.
     pub fn filter(&mut self, seccomp: &Seccomp<'_>) -> Result<(Filter<'static>, bool)> {
         let (program, notifies, before_wait) = with_profile(seccomp, SECCOMP, |profile| {
             let notifies = profile
@@ -65,7 +65,7 @@ impl Builder<'_> {
         Ok((Filter { program, flags }, before_wait))
     }
 
-    /// The labels of the next exec, written to the private procfs.
+    /// Plans the security labels for the next exec, which are written to the private procfs.
     pub fn labels(&mut self, process: &Process<'_>) -> Result<()> {
         if let Some(profile) = process
             .apparmor_profile
@@ -99,7 +99,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Refuses a label where nobody enforces it: it would be an empty promise.
+    /// Refuses an SELinux label on a kernel without SELinux, which would not enforce it.
     pub fn needs_selinux(&self, field: &str, label: &str) -> Result<()> {
         match self.facts.selinux {
             true => Ok(()),
@@ -107,7 +107,7 @@ impl Builder<'_> {
         }
     }
 
-    /// The NUMA policy, which outlasts the exec (set_mempolicy(2)).
+    /// Plans the NUMA policy, which survives the exec (set_mempolicy(2)).
     pub fn memory_policy(&mut self) -> Result<()> {
         let Some(policy) = &self.spec.linux.memory_policy else {
             return Ok(());
@@ -143,7 +143,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Scheduling policy, I/O priority, personality.
+    /// Plans the scheduling policy, the I/O priority and the personality.
     pub fn scheduling(&mut self, process: &Process<'_>) -> Result<()> {
         self.scheduler(process)?;
         self.io_priority(process)?;
@@ -246,8 +246,8 @@ impl Builder<'_> {
 
 const SECCOMP: &str = "config.json: linux.seccomp";
 
-/// Looks up every name of a profile, and hands it on as the compiler takes it. `place` is what errors put
-/// before the field.
+/// Resolves every name of a profile and passes the result to `then`. `place` is the prefix of the field in
+/// errors.
 pub fn with_profile<'a, R>(
     seccomp: &'a Seccomp<'a>,
     place: &str,
@@ -308,7 +308,7 @@ pub fn with_profile<'a, R>(
     })
 }
 
-/// Compiles a profile; an error names the field.
+/// Compiles a profile. An error names the field.
 pub fn compiled<'p>(profile: &Profile<'p, Cow<'_, str>>, place: &str) -> Result<Program<'p>> {
     bpf::compile(profile).map_err(|e| match e.path() {
         path if path.is_empty() => Error::new(format!("{place}: {e}")),
@@ -316,7 +316,7 @@ pub fn compiled<'p>(profile: &Profile<'p, Cow<'_, str>>, place: &str) -> Result<
     })
 }
 
-/// Whether a profile lets every call of one name pass.
+/// Whether a profile allows every call with this name.
 fn lets_pass(profile: &Profile<'_, Cow<'_, str>>, name: &str) -> bool {
     let passes = |action: &Action| matches!(action, Action::Allow | Action::Log);
     let mut rules = profile
@@ -329,7 +329,7 @@ fn lets_pass(profile: &Profile<'_, Cow<'_, str>>, name: &str) -> bool {
     (named || passes(&profile.default)) && rules.all(|rule| passes(&rule.action))
 }
 
-/// Who gets the listener of a filter that notifies.
+/// The agent that receives the listener of a filter that notifies.
 pub fn agent(spec: &Spec<'_>) -> Option<Agent> {
     let seccomp = spec.linux.seccomp.as_ref()?;
     let path = seccomp.listener_path.as_deref()?.into();
@@ -341,12 +341,12 @@ pub fn agent(spec: &Spec<'_>) -> Option<Agent> {
     Some(Agent { path, metadata })
 }
 
-/// struct sock_filter as one number, which is how the loader takes it.
+/// `struct sock_filter` as one number, for `syscalls::calls::seccomp`.
 pub fn word(i: &Instruction) -> u64 {
     u64::from(i.code) | u64::from(i.jt) << 16 | u64::from(i.jf) << 24 | u64::from(i.k) << 32
 }
 
-/// `SECCOMP_FILTER_FLAG_*` (seccomp(2)). TSYNC is accepted and pointless: there is one thread.
+/// `SECCOMP_FILTER_FLAG_*` (seccomp(2)). TSYNC is accepted without effect, because there is only one thread.
 pub const FLAGS: [(&str, u32); 4] = [
     ("SECCOMP_FILTER_FLAG_TSYNC", 0),
     ("SECCOMP_FILTER_FLAG_LOG", 1 << 1),
@@ -357,7 +357,7 @@ const SPEC_ALLOW: u32 = 1 << 2;
 
 fn flags(names: &[Cow<'_, str>]) -> Result<u32> {
     if names.is_empty() {
-        // As runc: without flags the program keeps its speculation.
+        // As in runc, an empty list means SPEC_ALLOW, which leaves speculation enabled.
         return Ok(SPEC_ALLOW);
     }
     let mut flags = 0;
@@ -370,7 +370,8 @@ fn flags(names: &[Cow<'_, str>]) -> Result<u32> {
     Ok(flags)
 }
 
-/// As many words as hold the highest number: the kernel refuses more than it has nodes for, if any bit is set there.
+/// The mask, with only the words that the highest number needs. The kernel refuses a set bit beyond its number
+/// of nodes.
 fn mask(set: &CpuSet) -> Vec<u64> {
     let mut words = Vec::new();
     for number in (0..CpuSet::MAX_CPU).filter(|number| set.is_set(*number)) {

@@ -1,4 +1,4 @@
-//! Kernel parameters, each of a namespace that is the container's own. Source: config-linux.md, Sysctl.
+//! Kernel parameters. Each must belong to a namespace of the container. Source: config-linux.md, Sysctl.
 
 use super::namespaces::Kind;
 use super::{Builder, leak_text};
@@ -9,12 +9,12 @@ use alloc::vec::Vec;
 use syscalls::step::Step;
 
 impl Builder<'_> {
-    /// Kernel parameters, each of a namespace that is the container's own.
+    /// Plans the writes of kernel parameters.
     pub fn sysctls(&mut self) -> Result<()> {
         let spec = self.spec;
         for (name, value) in &spec.linux.sysctl {
             let field = format!("linux.sysctl.{name}");
-            // Dots and slashes may stand for each other (sysctl(8)); the first one tells which is which.
+            // Dots and slashes are interchangeable (sysctl(8)). The first one determines the separator.
             let path = match name.find(['.', '/']).map(|at| name.as_bytes()[at]) {
                 Some(b'/') => name.as_ref().to_owned(),
                 _ => name

@@ -1,5 +1,5 @@
-//! The system calls that rustix has not, thin and safe: one function each, under the kernel's name.
-//! The structures and numbers come from linux-raw-sys; the few it lacks stand here with their source.
+//! Thin wrappers of the system calls that rustix lacks: one function for each call, under the kernel's name.
+//! Structures and numbers come from linux-raw-sys; those that it lacks are defined here with their source.
 
 mod bpf;
 mod process;
@@ -27,17 +27,17 @@ fn check(result: isize) -> Result<usize> {
     }
 }
 
-/// The descriptor that a call has returned.
+/// Takes ownership of the descriptor that a call has returned.
 ///
 /// # Safety
-/// The call has made it, and nobody else owns it.
+/// The call created the descriptor, and it has no other owner.
 unsafe fn descriptor(result: isize) -> Result<OwnedFd> {
     let fd = RawFd::try_from(check(result)?).map_err(|_| Errno::BADF)?;
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees ownership.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A descriptor in a structure that the kernel reads.
+/// A descriptor number for a structure that the kernel reads.
 fn number<T: TryFrom<RawFd>>(fd: BorrowedFd<'_>) -> Result<T> {
     T::try_from(fd.as_raw_fd()).map_err(|_| Errno::BADF)
 }
@@ -45,21 +45,21 @@ fn number<T: TryFrom<RawFd>>(fd: BorrowedFd<'_>) -> Result<T> {
 /// Ends the process (exit_group(2)).
 pub fn exit(status: i32) -> ! {
     loop {
-        // SAFETY: takes a number and does not return.
+        // SAFETY: the call takes a number and does not return.
         unsafe { syscall(__NR_exit_group, [status as usize, 0, 0, 0, 0, 0]) };
     }
 }
 
-/// Says why on stderr and ends the process as abort(3) would.
+/// Writes the reason to stderr and exits with the status of abort(3) in a shell.
 pub fn abort(why: &CStr) -> ! {
     let _ = rustix::io::write(stderr(), why.to_bytes());
     exit(134)
 }
 
-/// Standard input. The entry point makes sure that descriptors 0 to 2 are open.
+/// Standard input. The entry point ensures that descriptors 0 to 2 are open.
 #[allow(unused_unsafe)] // With its feature `std`, which the tests turn on, rustix calls it safe.
 pub fn stdin() -> BorrowedFd<'static> {
-    // SAFETY: the entry point opened it if the caller had not, and the program never closes it.
+    // SAFETY: the entry point opens it if the caller has closed it, and the program never closes it.
     unsafe { rustix::stdio::stdin() }
 }
 
@@ -93,7 +93,7 @@ impl MountAttr {
     };
 }
 
-/// mount_setattr(2) on the mount behind `fd`, and on all below it when `recursive`.
+/// mount_setattr(2) on the mount behind `fd`, and on all mounts below it if `recursive`.
 pub fn mount_setattr(
     fd: BorrowedFd<'_>,
     recursive: bool,
@@ -107,7 +107,7 @@ pub fn mount_setattr(
         userns_fd: userns.map_or(Ok(0), number)?,
     };
     let flags = AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
-    // SAFETY: the kernel reads an empty string and a structure of the size given.
+    // SAFETY: the kernel reads an empty string and a structure of the given size.
     check(unsafe {
         syscall(
             __NR_mount_setattr,
@@ -124,9 +124,9 @@ pub fn mount_setattr(
     Ok(())
 }
 
-/// Whether a number is that of an open descriptor (F_GETFD, fcntl(2)).
+/// Whether this number is an open descriptor (F_GETFD, fcntl(2)).
 pub fn is_open(number: u32) -> bool {
-    // SAFETY: takes numbers.
+    // SAFETY: the call takes numbers.
     let flags = unsafe {
         syscall(
             __NR_fcntl,
@@ -146,16 +146,17 @@ pub fn is_open(number: u32) -> bool {
 /// Marks every descriptor from `first` to `last` close-on-exec (close_range(2), CLOSE_RANGE_CLOEXEC).
 pub fn mark_close_on_exec(first: u32, last: u32) -> Result<()> {
     const CLOSE_RANGE_CLOEXEC: usize = 1 << 2; // include/uapi/linux/close_range.h
-    // SAFETY: no descriptor is closed now, and execve ends every owner together with its descriptor.
+    // SAFETY: the call closes no descriptor, and execve ends every owner together with its descriptor.
     unsafe { close_range(first, last, CLOSE_RANGE_CLOEXEC) }
 }
 
-/// close_range(2).
+/// Closes a range of descriptors, or marks them close-on-exec (close_range(2)).
 ///
 /// # Safety
-/// Without `CLOSE_RANGE_CLOEXEC`, nothing that owns or borrows a descriptor in the range is used or dropped afterwards.
+/// Without `CLOSE_RANGE_CLOEXEC`, no owner or borrower of a descriptor in the range is used or dropped
+/// afterwards.
 pub(crate) unsafe fn close_range(first: u32, last: u32, flags: usize) -> Result<()> {
-    // SAFETY: takes numbers; the caller vouches for the owners.
+    // SAFETY: the call takes numbers; the caller answers for the owners.
     check(unsafe {
         syscall(
             __NR_close_range,
@@ -165,7 +166,7 @@ pub(crate) unsafe fn close_range(first: u32, last: u32, flags: usize) -> Result<
     Ok(())
 }
 
-/// keyctl(2), KEYCTL_JOIN_SESSION_KEYRING: a new session keyring of that name.
+/// keyctl(2), KEYCTL_JOIN_SESSION_KEYRING: joins a session keyring of this name.
 pub fn keyctl_join_session_keyring(name: &CStr) -> Result<()> {
     const JOIN_SESSION_KEYRING: usize = 1; // include/uapi/linux/keyctl.h
     // SAFETY: the kernel reads the string.
@@ -212,12 +213,12 @@ fn ofd_lock(fd: BorrowedFd<'_>, command: usize) -> Result<Flock> {
     Ok(lock)
 }
 
-/// Takes an exclusive lock that belongs to the open file, so that a child keeps it (F_OFD_SETLK, fcntl(2)).
+/// Takes an exclusive lock on the open file description, so that a child inherits it (F_OFD_SETLK, fcntl(2)).
 pub fn lock_file(fd: BorrowedFd<'_>) -> Result<()> {
     ofd_lock(fd, F_OFD_SETLK as usize).map(drop)
 }
 
-/// Whether another open file holds such a lock; takes none itself (F_OFD_GETLK).
+/// Whether another open file description holds such a lock. Takes no lock (F_OFD_GETLK).
 pub fn file_is_locked(fd: BorrowedFd<'_>) -> Result<bool> {
     Ok(ofd_lock(fd, F_OFD_GETLK as usize)?.kind != F_UNLCK as i16)
 }
@@ -257,7 +258,7 @@ pub fn loopback_up(socket: BorrowedFd<'_>) -> Result<()> {
 
 /// clock_gettime(2): seconds and nanoseconds since the epoch.
 pub fn realtime() -> (i64, i64) {
-    // Not through rustix, which would look for the vDSO first, for one call.
+    // rustix would first parse the vDSO, for a single call.
     let mut now = [0i64; 2];
     // SAFETY: the kernel writes one struct timespec.
     unsafe {

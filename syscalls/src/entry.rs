@@ -1,12 +1,12 @@
-//! From the kernel's entry to the program's `main`: arguments, environment, auxiliary vector, panics.
-//! There is no libc below, so this is all the start-up there is.
+//! The path from the kernel's entry point to the program's `main`: arguments, environment, auxiliary vector,
+//! panics. There is no libc, so this is the whole start-up.
 
 use core::ffi::{CStr, c_char, c_ulong};
 #[cfg(feature = "program")]
 use core::sync::atomic::{AtomicPtr, Ordering};
 use linux_raw_sys::auxvec::{AT_EGID, AT_EUID, AT_EXECFN, AT_NULL};
 
-/// What the kernel laid on the first stack (see execve(2) and getauxval(3)).
+/// The initial stack of the process (execve(2), getauxval(3)).
 #[derive(Clone, Copy)]
 pub struct Start {
     argc: usize,
@@ -15,7 +15,7 @@ pub struct Start {
 
 impl Start {
     /// # Safety
-    /// `stack` is where the kernel laid argc, the pointers to the arguments and those to the environment.
+    /// `stack` is the initial stack of the kernel: argc, then the pointers to the arguments and the environment.
     #[cfg(feature = "program")]
     unsafe fn at(stack: *const usize) -> Self {
         // SAFETY: argc is the first word, argv follows it.
@@ -27,10 +27,10 @@ impl Start {
         }
     }
 
-    /// The command line, program name first.
+    /// The arguments, including the program name.
     pub fn args(self) -> impl Iterator<Item = &'static CStr> {
         (0..self.argc).map(move |i| {
-            // SAFETY: the kernel laid `argc` pointers to strings there, which live as long as the process.
+            // SAFETY: the kernel placed `argc` pointers to strings there, which live as long as the process.
             unsafe { CStr::from_ptr(*self.argv.add(i)) }
         })
     }
@@ -40,7 +40,7 @@ impl Start {
         unsafe { self.argv.add(self.argc + 1) }
     }
 
-    /// The environment, `NAME=VALUE` each.
+    /// The environment, as `NAME=VALUE`.
     pub fn env(self) -> impl Iterator<Item = &'static CStr> {
         let mut at = self.envp();
         core::iter::from_fn(move || {
@@ -59,25 +59,25 @@ impl Start {
             .find_map(|e| e.to_str().ok()?.strip_prefix(name)?.strip_prefix('='))
     }
 
-    /// The path that execve was given, as the kernel saw it (`AT_EXECFN`): `/dev/fd/N` after an
-    /// execveat of a bare descriptor.
+    /// The path that was passed to execve (`AT_EXECFN`). After an execveat of a bare descriptor it is
+    /// `/dev/fd/N`.
     pub fn execfn(self) -> Option<&'static CStr> {
         let path = self.auxiliary(AT_EXECFN)?;
-        // SAFETY: AT_EXECFN's word points to a string that lives as long as the process.
+        // SAFETY: the value of AT_EXECFN points to a string that lives as long as the process.
         Some(unsafe { CStr::from_ptr(path as *const c_char) })
     }
 
-    /// The effective user of this process, as execve found it (`AT_EUID`): without a system call.
+    /// The effective user id at execve (`AT_EUID`), read without a system call.
     pub fn euid(self) -> u32 {
         self.auxiliary(AT_EUID).unwrap_or(0) as u32
     }
 
-    /// The effective group, likewise.
+    /// The effective group id at execve (`AT_EGID`).
     pub fn egid(self) -> u32 {
         self.auxiliary(AT_EGID).unwrap_or(0) as u32
     }
 
-    /// The word of one kind in the auxiliary vector.
+    /// The value of one type in the auxiliary vector.
     fn auxiliary(self, kind: u32) -> Option<c_ulong> {
         let mut at = self.envp();
         // SAFETY: the auxiliary vector follows the null pointer that ends the environment, in pairs
@@ -97,8 +97,8 @@ impl Start {
         None
     }
 
-    /// Replaces the program by the file behind `fd`, with the same arguments and environment.
-    /// Returns only when that fails (execveat(2)).
+    /// Executes the file behind `fd` with the same arguments and environment (execveat(2)). Returns only on
+    /// failure.
     pub fn exec_again(self, fd: rustix::fd::BorrowedFd<'_>) -> rustix::io::Errno {
         use rustix::fd::AsRawFd;
         let empty = c"".as_ptr();
@@ -120,24 +120,25 @@ impl Start {
     }
 }
 
-/// The first stack, for `hide_command_line`.
+/// The kernel's initial stack, for `hide_command_line`.
 #[cfg(feature = "program")]
 static STACK: AtomicPtr<usize> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Gives this process a fixed command line and no environment. Everybody in its pid namespace may read /proc/PID/cmdline, and
-/// who may trace it /proc/PID/environ; ours hold paths of the host and what `exec --env` was given.
+/// Gives this process a fixed command line and no environment. Every process in its pid namespace may read
+/// /proc/PID/cmdline, and a process that may trace it reads /proc/PID/environ. The originals hold host paths
+/// and the values of `exec --env`.
 ///
 /// # Safety
-/// No string that `Start` has handed out is used any more.
+/// No string from `Start` is used afterwards.
 #[cfg(feature = "program")]
 pub(crate) unsafe fn hide_command_line() {
     const NAME: &[u8] = b"runtime init";
-    // Once: a process born of one that has done it finds its strings empty.
+    // Only once: a child of a process that has done this finds empty strings.
     let stack = STACK.swap(core::ptr::null_mut(), Ordering::Relaxed);
     if stack.is_null() {
         return;
     }
-    // SAFETY: the entry point stored what the kernel laid there.
+    // SAFETY: the entry point stored the address of the kernel's initial stack.
     let start = unsafe { Start::at(stack) };
     let (Some(first), Some(last)) = (start.args().next(), start.args().last()) else {
         return;
@@ -148,13 +149,14 @@ pub(crate) unsafe fn hide_command_line() {
     };
     let args = len_to(last);
     let all = start.env().last().map_or(args, len_to);
-    // SAFETY: the kernel lays arguments and environment one behind the other, in memory that is the process's to write
-    // (create_elf_tables), and the caller vouches that nobody reads it.
+    // SAFETY: the kernel places the arguments and the environment back to back in memory that the process may
+    // write (create_elf_tables), and the caller guarantees that no code reads it.
     let bytes = unsafe { core::slice::from_raw_parts_mut(first.as_ptr().cast_mut().cast(), all) };
     bytes.fill(0);
     let len = NAME.len().min(all - 1);
     bytes[..len].copy_from_slice(&NAME[..len]);
-    // The kernel shows the text up to its zero byte alone where this is none (get_mm_cmdline).
+    // If the last byte of the arguments is not zero, the kernel shows only the text before the first zero byte
+    // (get_mm_cmdline).
     if args > len + 1 {
         bytes[args - 1] = b'.';
     }
@@ -162,11 +164,11 @@ pub(crate) unsafe fn hide_command_line() {
 
 #[cfg(feature = "program")]
 unsafe extern "Rust" {
-    /// The program's main, which `entry!` names.
+    /// The main function that `entry!` names.
     fn runtime_main(start: Start) -> i32;
 }
 
-/// Names the program's main function: `fn(Start) -> i32`, the exit status.
+/// Names the main function of the program: `fn(Start) -> i32`. It returns the exit status.
 #[macro_export]
 macro_rules! entry {
     ($main:path) => {
@@ -177,18 +179,18 @@ macro_rules! entry {
     };
 }
 
-/// Called by the entry point with the stack the kernel prepared.
+/// The entry point calls this with the kernel's initial stack.
 #[cfg(feature = "program")]
 pub(crate) unsafe extern "C" fn first(stack: *const usize) -> ! {
     open_stdio();
     STACK.store(stack.cast_mut(), Ordering::Relaxed);
-    // SAFETY: this is the kernel's stack; `entry!` defines runtime_main.
+    // SAFETY: this is the kernel's initial stack, and `entry!` defines runtime_main.
     let status = unsafe { runtime_main(Start::at(stack)) };
     crate::calls::exit(status)
 }
 
-/// Opens /dev/null in the place of a standard descriptor that the caller has closed, so that no file
-/// of ours takes its number (as glibc does for set-user-ID programs).
+/// Opens /dev/null for each closed standard descriptor, so that no other file gets its number (glibc does this
+/// for set-user-ID programs).
 #[cfg(feature = "program")]
 fn open_stdio() {
     use rustix::fs::{Mode, OFlags};
@@ -199,7 +201,7 @@ fn open_stdio() {
         crate::calls::stderr(),
     ] {
         if rustix::io::fcntl_getfd(fd) == Err(Errno::BADF) {
-            // The lowest free number is this one, since those below it are open by now.
+            // open(2) returns the lowest free number, which is this one: those below it are open.
             if let Ok(null) = rustix::fs::open(c"/dev/null", OFlags::RDWR, Mode::empty()) {
                 core::mem::forget(null);
             }
@@ -207,7 +209,7 @@ fn open_stdio() {
     }
 }
 
-/// Bugs end here: one line on stderr and SIGABRT's customary status.
+/// Ends the program on a bug: one line on stderr, and the exit status of SIGABRT in a shell.
 #[cfg(feature = "program")]
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {

@@ -1,5 +1,5 @@
-//! Runs one hook: state on stdin, only the environment the spec gives, a deadline, its output kept.
-//! Parent and child use the same function, so it does not allocate.
+//! Runs one hook: with the state on stdin, only the environment of the spec, and a deadline. The beginning of
+//! its output is kept. Parent and child share this code, so it does not allocate.
 
 use crate::calls::{self, Arg, Birth};
 use crate::report::{At, Call, Fault, Text};
@@ -18,20 +18,20 @@ pub struct Hook<'a> {
     pub path: &'a CStr,
     /// Ends with `Arg::END`.
     pub argv: &'a [Arg<'a>],
-    /// Ends with `Arg::END`; the whole environment.
+    /// The whole environment. Ends with `Arg::END`.
     pub envp: &'a [Arg<'a>],
-    /// Seconds until it is killed.
+    /// The timeout in seconds, after which the hook is killed.
     pub timeout: Option<u32>,
 }
 
-/// Runs the hook in its own process group and waits for it. `state` is what it reads on stdin, in
-/// pieces; `cwd` where it starts; `output` receives the beginning of what it writes; a signal on the
-/// signalfd `stop` ends it.
+/// Runs the hook in its own process group and waits for it. The hook reads the pieces of `state` on stdin and
+/// starts in `cwd`. `output` receives the beginning of its output. A signal on the signalfd `stop` kills the
+/// hook.
 ///
 /// # Errors
-/// `Call::hook` when it cannot be started, `hook_timeout` when it was killed at its deadline,
-/// `hook_stopped` (errno: the signal that came to us) when it was killed because of that,
-/// `hook_status` (errno: the exit status) and `hook_signal` (errno: the signal) when it failed.
+/// `Call::hook` if the hook cannot be started, `hook_timeout` if it was killed at its deadline, `hook_stopped`
+/// (errno: the signal to this process) if it was killed because of that signal, `hook_status` (errno: the exit
+/// status) and `hook_signal` (errno: the signal) if it failed.
 pub fn run<const N: usize>(
     hook: &Hook<'_>,
     state: &[&[u8]],
@@ -54,7 +54,7 @@ pub fn run<const N: usize>(
     let deadline = hook.timeout.map(|s| now() + i64::from(s) * 1000);
     let cut_short = watch(reader.as_fd(), pidfd.as_fd(), stop, deadline, output);
     if cut_short.is_some() {
-        // The whole group: a shell's children hold on to what it was doing.
+        // Kill the whole group: the children of a shell would go on.
         let _ = calls::kill(-pid, calls::SIGKILL);
         let _ = calls::pidfd_send_signal(pidfd.as_fd(), calls::SIGKILL);
     }
@@ -81,7 +81,7 @@ pub fn run<const N: usize>(
         });
     };
     let failed = |call, number: i32| {
-        // A status of 0 is not an errno; the caller reads the number by the call's meaning.
+        // The number is a status or a signal, which the caller interprets by `call`. An errno cannot be 0.
         Err(Fault {
             call,
             errno: Errno::from_raw_os_error(number.clamp(1, 4095)),
@@ -95,7 +95,8 @@ pub fn run<const N: usize>(
     }
 }
 
-/// The state as a file, not a pipe: a hook that does not read it can block or signal nobody.
+/// Puts the state into a file, not a pipe. A hook that does not read it cannot block the writer or cause
+/// SIGPIPE.
 fn file_of(state: &[&[u8]]) -> Result<OwnedFd, Fault> {
     let file = rustix::fs::memfd_create(c"state", MemfdFlags::CLOEXEC).at(Call::hook)?;
     for piece in state {
@@ -109,7 +110,7 @@ fn file_of(state: &[&[u8]]) -> Result<OwnedFd, Fault> {
     Ok(file)
 }
 
-/// In the hook's process: stdio, a process group of its own, default signals, then the program.
+/// Runs in the hook's process: makes a process group, sets stdio and default signals, then executes the hook.
 fn become_hook(
     hook: &Hook<'_>,
     stdin: BorrowedFd<'_>,
@@ -139,7 +140,7 @@ fn now() -> i64 {
     t.tv_sec * 1000 + t.tv_nsec / 1_000_000
 }
 
-/// Collects output until the process ends, or says why it may not go on.
+/// Collects output until the process ends, or returns the reason to kill it.
 fn watch<const N: usize>(
     reader: BorrowedFd<'_>,
     pidfd: BorrowedFd<'_>,
@@ -157,7 +158,7 @@ fn watch<const N: usize>(
             };
             PollFd::from_borrowed_fd(fd, flags)
         };
-        // What is not watched stands for itself as the process, whose end is looked for anyway.
+        // poll(2) needs a descriptor in each place: an unwatched one is replaced by the pidfd.
         let mut fds = [
             watch(pidfd, true),
             watch(if open { reader } else { pidfd }, open),

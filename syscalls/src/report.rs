@@ -1,28 +1,28 @@
-//! What the child says to its parent: eight bytes, and after a failure the step in words.
-//! The channel is a SOCK_SEQPACKET socket, so that a report is one message and its end is the exec.
+//! The reports of the child to its parent: eight bytes, followed after a failure by the step in words. The
+//! channel is a SOCK_SEQPACKET socket, so that one report is one message and end-of-file is the exec.
 
 use core::fmt;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
-/// Why a report is sent.
+/// The kind of a report.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Kind {
-    /// The step failed; the child ends. A second one may follow, which says more.
+    /// The step failed and the child exits. A second report with more detail may follow.
     Failed = 1,
     /// The child waits at a meeting point for one byte.
     Meet = 2,
-    /// Nothing but the last calls before execve is left: an end of file now is the exec.
+    /// Only the last calls before execve remain. An end-of-file from here on is the exec.
     Ready = 3,
-    /// From the middle process: `errno` holds the pid.
+    /// From the middle process. `errno` holds the pid of the child.
     Born = 4,
-    /// The seccomp listener is about to be descriptor number `errno`; the child waits once it is.
+    /// The seccomp listener will be descriptor number `errno`. The child waits after the load.
     Listener = 5,
 }
 
-/// One report; `step` counts from 0.
+/// One report. `step` counts from 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Report {
     pub kind: Kind,
@@ -42,7 +42,7 @@ macro_rules! calls {
         impl Call {
             const ALL: &[Call] = &[Call::none, $(Call::$name),*];
 
-            /// Its name as in the manual.
+            /// The name in the manual.
             pub fn name(self) -> &'static str {
                 match self { Call::none => "", $(Call::$name => stringify!($name)),* }
             }
@@ -58,14 +58,14 @@ calls! {
     setsid shutdown signalfd4 ioprio_set set_mempolicy socket statx symlinkat too_long umount2 unshare write hook hook_timeout hook_status hook_signal hook_stopped
 }
 
-/// A failed call of the child.
+/// A failed call and its errno.
 #[derive(Clone, Copy, Debug)]
 pub struct Fault {
     pub call: Call,
     pub errno: Errno,
 }
 
-/// Names the call a result came from.
+/// Adds the call to an errno.
 pub trait At<T> {
     fn at(self, call: Call) -> Result<T, Fault>;
 }
@@ -88,7 +88,7 @@ impl Report {
         Ok(())
     }
 
-    /// Writes the report and `text`, cut off where there is no room, and returns how long they are.
+    /// Encodes the report and `text`, truncated to fit, and returns the length.
     pub(crate) fn encode(self, text: &[u8], message: &mut [u8; Self::MAX]) -> usize {
         message[0] = self.kind as u8;
         message[1] = self.call as u8;
@@ -99,14 +99,14 @@ impl Report {
         8 + n
     }
 
-    /// Receives the next report and its text; `None` when the other end is closed.
+    /// Receives the next report and its text. `None` means that the other end is closed.
     pub fn recv(channel: impl AsFd, text: &mut Text<1016>) -> rustix::io::Result<Option<Report>> {
         let mut message = [0u8; Self::MAX];
         let n = loop {
             match rustix::net::recv(channel.as_fd(), &mut message[..], RecvFlags::empty()) {
                 Ok((n, _)) => break n,
-                // A peer that ended with something of ours unread is told of once, and before what it
-                // had sent; that comes with the next call.
+                // If the peer closed with unread data of ours, recv(2) returns ECONNRESET once. The messages of
+                // the peer come with the next calls.
                 Err(Errno::INTR | Errno::CONNRESET) => {}
                 Err(e) => return Err(e),
             }
@@ -114,7 +114,7 @@ impl Report {
         Self::decode(&message[..n], text)
     }
 
-    /// Reads a message; `None` when there is none.
+    /// Decodes a message. `None` means that there is none.
     pub(crate) fn decode(
         message: &[u8],
         text: &mut Text<1016>,
@@ -144,7 +144,7 @@ impl Report {
     }
 }
 
-/// Text in a buffer of fixed size; what does not fit is cut off.
+/// Text in a buffer of fixed size. Longer text is truncated.
 pub struct Text<const N: usize> {
     bytes: [u8; N],
     len: usize,

@@ -1,5 +1,5 @@
-//! Numbered places for file descriptors: launch fills some before the clone, steps fill others on
-//! their way. The child has its own copy of the table, as of the descriptors.
+//! Numbered slots for file descriptors. Launch fills some before the clone; steps fill the others. The child
+//! has its own copy of the table and of the descriptors.
 
 use alloc::boxed::Box;
 use core::cell::OnceCell;
@@ -9,7 +9,7 @@ use rustix::io::{Errno, Result};
 /// The number of a slot.
 pub type Slot = u16;
 
-/// The table. It owns its descriptors and closes them when it goes.
+/// The table of slots. It owns its descriptors.
 pub struct Slots(Box<[OnceCell<OwnedFd>]>);
 
 impl Slots {
@@ -18,13 +18,13 @@ impl Slots {
         Self((0..count).map(|_| OnceCell::new()).collect())
     }
 
-    /// What the slot holds; EBADF when it holds nothing.
+    /// The descriptor in the slot. An empty slot is EBADF.
     pub fn get(&self, slot: Slot) -> Result<BorrowedFd<'_>> {
         let cell = self.0.get(usize::from(slot)).and_then(OnceCell::get);
         cell.map(AsFd::as_fd).ok_or(Errno::BADF)
     }
 
-    /// What the slots hold for which `wanted` is true.
+    /// The descriptors in the slots for which `wanted` is true.
     pub(crate) fn held(
         &self,
         wanted: impl Fn(Slot) -> bool + Clone,
@@ -38,12 +38,12 @@ impl Slots {
     /// Puts a descriptor into the slot.
     ///
     /// # Panics
-    /// When the table has no such slot, or it is filled already: a plan gives every number out once.
+    /// If the slot does not exist or is full. A plan assigns each number once.
     pub fn fill(&self, slot: Slot, fd: OwnedFd) {
         assert!(self.0[usize::from(slot)].set(fd).is_ok());
     }
 
-    /// Takes out what the slot holds. Nobody can have borrowed it.
+    /// Takes the descriptor out of the slot. `&mut self` excludes borrowers.
     pub fn take(&mut self, slot: Slot) -> Option<OwnedFd> {
         self.0.get_mut(usize::from(slot))?.take()
     }

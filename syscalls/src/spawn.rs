@@ -1,5 +1,5 @@
-//! One clone: the child is born in its namespaces and its cgroup and walks its steps. Where it joins
-//! namespaces that exist, a middle process enters them first and leaves the child to us (CLONE_PARENT).
+//! Starts the child with one clone, in its namespaces and its cgroup; the child then walks its steps. To join
+//! existing namespaces, a middle process enters them first and clones the child with CLONE_PARENT.
 
 use crate::calls::{self, Birth};
 use crate::report::{At, Call, Fault, Kind, Report, Text};
@@ -15,57 +15,55 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open};
 use rustix::thread::UnshareFlags;
 
-/// A namespace to join: a descriptor of it and what it must be, as `CLONE_NEW*`; or a pidfd and all the kinds
-/// that are joined at once (setns(2)).
+/// A namespace to join: its descriptor and its type (`CLONE_NEW*`). With a pidfd, `kind` holds all the types to
+/// join at once (setns(2)).
 #[derive(Clone, Copy)]
 pub struct Join<'a> {
     pub slot: Slot,
     pub kind: u32,
-    /// Its type in the spec and its path, for messages.
+    /// The type in the spec and the path, for messages.
     pub name: &'static str,
     pub path: &'a CStr,
 }
 
-/// How the child is born.
+/// The parameters of one clone.
 pub struct Spawn<'a> {
-    /// `CLONE_NEW*` of the namespaces that are made with the child.
+    /// The new namespaces (`CLONE_NEW*`).
     pub namespaces: u64,
-    /// Those it joins, in this order.
+    /// The namespaces to join, in this order.
     pub joins: &'a [Join<'a>],
-    /// A new time namespace with these offsets (the text of /proc/PID/timens_offsets). It begins with
-    /// the children of the process that makes it, so a middle process makes it.
+    /// The offsets of a new time namespace (the text of /proc/PID/timens_offsets). Only children of the process
+    /// that creates a time namespace enter it, so a middle process creates it.
     pub time: Option<&'a CStr>,
-    /// A cgroup v2 directory to be born in.
+    /// The cgroup v2 directory that the child is born in.
     pub cgroup: Option<Slot>,
     pub steps: Steps<'a>,
     pub among: Option<Among<'a>>,
 }
 
-/// For a child that is born among the processes of a running container and joins its namespaces. These can look into the
-/// child from its first moment, so from the start it holds no descriptor of ours but those that its steps use.
+/// Set for a child that joins the namespaces of a running container. The container's processes can inspect the
+/// child from its first moment, so from the start it holds only the descriptors that its steps use.
 pub struct Among<'a> {
-    /// The number of descriptors, from 3 on, that the child keeps.
+    /// The number of descriptors, counted from 3, that the child keeps.
     pub preserve: u32,
-    /// The cgroup may be frozen. A signal on this descriptor ends the wait.
+    /// A signalfd. A signal ends the wait for a child whose cgroup is frozen.
     pub stop: BorrowedFd<'a>,
 }
 
-/// A child that walks, and the parent's end of its channel.
+/// A running child, and the parent's end of its channel.
 pub struct Spawned {
     pub pid: i32,
     pub pidfd: OwnedFd,
     pub channel: OwnedFd,
 }
 
-/// Why there is no child.
+/// The cause of a failed spawn.
 pub enum Unborn<'a> {
-    /// A call of ours failed.
+    /// A system call failed.
     Call(Fault),
-    /// A namespace could not be joined.
     Join(&'a Join<'a>, Errno),
-    /// The time namespace could not be made.
     Time(Errno),
-    /// This signal asked us to stop.
+    /// A signal asked this process to stop.
     Stopped(i32),
 }
 
@@ -75,8 +73,8 @@ impl From<Fault> for Unborn<'_> {
     }
 }
 
-/// Starts the child. All signals should be blocked, so that none is lost and none reaches a half-made
-/// child; it unblocks them before its exec.
+/// Starts the child. The caller should block all signals, so that none is lost and none reaches a half-made
+/// child. The child unblocks them before its exec.
 pub fn spawn<'a>(plan: &Spawn<'a>, slots: &Slots) -> Result<Spawned, Unborn<'a>> {
     let cgroup = plan.cgroup.map(|slot| slots.get(slot)).transpose();
     let birth = Birth {
@@ -117,7 +115,7 @@ fn channel() -> Result<Channel, Fault> {
     Ok(Channel { ours, theirs })
 }
 
-/// Steps as the middle process reports them: the time namespace, then the joins, then the clone.
+/// Step numbers in the reports of the middle process. A join has its index.
 const TIME: u16 = u16::MAX;
 const CLONE: u16 = u16::MAX - 1;
 
@@ -126,16 +124,17 @@ fn spawn_by_middle<'a>(
     birth: Birth<'_>,
     slots: &Slots,
 ) -> Result<Spawned, Unborn<'a>> {
-    // It reports on a channel of its own: the child may be quicker on the other.
+    // The middle process reports on its own channel, because the child may send a report first on the other.
     let channels = (channel()?, channel()?);
-    // Where it joins a cgroup namespace it is born in the cgroup, and the child after it: from inside one, a mount with
-    // `nsdelegate` lets nobody in. Likewise where the child may hold no descriptor of the cgroup.
+    // To join a cgroup namespace, the middle process is born in the cgroup and the child inherits it: inside a
+    // cgroup namespace, a mount with `nsdelegate` refuses the migration. The same order is used if the child
+    // must hold no descriptor of the cgroup.
     let is_cgroup = |join: &Join<'_>| join.kind & CLONE_NEWCGROUP != 0;
     let (early, late) = match plan.among.is_some() || plan.joins.iter().any(is_cgroup) {
         true => (birth.cgroup, None),
         false => (None, birth.cgroup),
     };
-    // The child is our child: it gets our exit signal, and its end.
+    // CLONE_PARENT makes the child ours, so this process can wait for it.
     let birth = Birth {
         flags: birth.flags | u64::from(CLONE_PARENT),
         cgroup: late,
@@ -153,7 +152,8 @@ fn spawn_by_middle<'a>(
     wait_for_middle(plan, pidfd.as_fd());
     drop((channel.theirs, report.theirs));
     let told = report.ours;
-    // It has said all it had to say; if it died instead, only the child holds the other end.
+    // The middle process has ended. If it sent no report, the child may still hold the other end, so the read
+    // must not block.
     rustix::io::ioctl_fionbio(&told, true).at(Call::recv)?;
     let mut text = Text::new();
     let report = Report::recv(told.as_fd(), &mut text).at(Call::recv)?;
@@ -171,7 +171,7 @@ fn spawn_by_middle<'a>(
     if report.kind != Kind::Born {
         return Err(unborn(plan, &report));
     }
-    // It is our child, so no other process has its pid.
+    // The pid cannot be reused before this process waits for the child.
     let pidfd = Pid::from_raw(report.errno).ok_or(Errno::BADMSG);
     let pidfd = pidfd.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
     Ok(Spawned {
@@ -181,7 +181,7 @@ fn spawn_by_middle<'a>(
     })
 }
 
-/// The failure that the middle process reports.
+/// The error for a report of the middle process.
 fn unborn<'a>(plan: &Spawn<'a>, report: &Report) -> Unborn<'a> {
     let errno = Errno::from_raw_os_error(report.errno);
     let join = plan.joins.get(usize::from(report.step));
@@ -199,7 +199,7 @@ fn unborn<'a>(plan: &Spawn<'a>, report: &Report) -> Unborn<'a> {
     }
 }
 
-/// Waits for the end of the middle process. Kills it when a signal asks us to stop: its cgroup may be frozen.
+/// Waits for the middle process. On a signal, kills it, since its cgroup may be frozen.
 fn wait_for_middle(plan: &Spawn<'_>, pidfd: BorrowedFd<'_>) {
     if let Some(among) = &plan.among {
         let mut fds = [pidfd, among.stop].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
@@ -244,7 +244,8 @@ fn middle_process(
     if let Some(among) = &plan.among {
         let used = |slot| plan.cgroup != Some(slot) && plan.joins.iter().all(|j| j.slot != slot);
         let ours = [channel.as_raw_fd(), tell.as_raw_fd()].into_iter();
-        // SAFETY: neither this process nor the child returns to whoever owns the rest, and no step uses another slot.
+        // SAFETY: neither this process nor the child returns to the owner of any other descriptor, and no step
+        // uses another slot.
         let closed = unsafe { close_all_but(ours.chain(slots.held(used)), among.preserve) };
         if let Err(fault) = closed {
             fail(CLONE, fault.errno);

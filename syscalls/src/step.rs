@@ -1,5 +1,5 @@
-//! The steps a plan is made of: nouns of the OCI spec, with every string a C string and every number
-//! final. `Display` says what a step does, for errors and for `--dry-run`.
+//! The steps of a plan. Each is a noun of the OCI spec, with every string a C string and every number final.
+//! `Display` describes a step for errors and for `--dry-run`.
 
 mod display;
 
@@ -12,34 +12,34 @@ use core::fmt;
 
 pub use display::Lossy;
 
-/// Where parent and child meet: the child waits until the parent has done its part.
+/// A meeting point. The child waits here until the parent has acted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Point {
     /// The parent writes the user namespace's mappings.
     Mappings,
     /// The parent moves the child into the v1 cgroups.
     Cgroup,
-    /// The parent copies trees in the child's mount namespace, and hands them over.
+    /// The parent copies trees in the child's mount namespace and sends them over.
     Trees,
     /// The parent runs the prestart and createRuntime hooks.
     Hooks,
-    /// The parent has written everything down: from here on the container outlives it.
+    /// The parent has recorded the container, which now outlives the parent.
     Commit,
 }
 
-/// One option of a file system, as fsconfig(2) takes it.
+/// One option of a file system, for fsconfig(2).
 #[derive(Clone, Copy)]
 pub enum FsOption<'a> {
     Flag(&'a CStr),
     Value(&'a CStr, &'a CStr),
 }
 
-/// What a mount gets once it is in place.
+/// Changes to the attributes of a mount.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Attributes {
-    /// On the mount itself.
+    /// For the mount itself.
     pub own: MountAttr,
-    /// On it and on all below it.
+    /// For the mount and all mounts below it.
     pub tree: MountAttr,
 }
 
@@ -50,31 +50,31 @@ impl Attributes {
     };
 }
 
-/// A new file system on a directory of the container.
+/// A new file system on a directory in the container.
 #[derive(Clone, Copy)]
 pub struct Mount<'a> {
     pub fstype: &'a CStr,
     pub source: Option<&'a CStr>,
     pub options: &'a [FsOption<'a>],
-    /// Set where an option is too long for fsconfig(2): the same options for mount(2).
+    /// The same options for mount(2), if one is too long for fsconfig(2).
     pub data: Option<&'a CStr>,
     /// `MOUNT_ATTR_*` of the new mount.
     pub attr: u64,
-    /// Applied once it is attached: propagation, and what fsmount cannot set.
+    /// Applied after the attach: propagation, and attributes that fsmount(2) cannot set.
     pub after: Attributes,
     pub target: &'a CStr,
-    /// proc and sysfs: the target must be a directory that no symbolic link leads to.
+    /// For proc and sysfs: the path of the target must have no symbolic link.
     pub plain: bool,
-    /// tmpcopyup: what the target holds is copied into it first.
+    /// The tmpcopyup option: the files in the target are copied into the mount first.
     pub copy_up: bool,
-    /// tmpfs without `mode=`: its root gets the mode of the target, if that was there, as in runc.
+    /// For a tmpfs without `mode=`: its root gets the mode of an existing target, as in runc.
     pub inherit_mode: bool,
-    /// Where the mount is kept for a later step.
+    /// The slot that keeps the mount for a later step.
     pub keep: Option<Slot>,
 }
 
 impl<'a> Mount<'a> {
-    /// A mount without options. Whoever makes one names only the fields that differ.
+    /// A mount without options, as the base of a struct update.
     pub const fn new(fstype: &'a CStr, target: &'a CStr) -> Self {
         Self {
             fstype,
@@ -92,37 +92,38 @@ impl<'a> Mount<'a> {
     }
 }
 
-/// A mount that is there already.
+/// An existing mount.
 #[derive(Clone, Copy)]
 pub enum Place<'a> {
-    /// Whatever the mount namespace has before the root is attached.
+    /// The `/` of the mount namespace before the container's root is attached.
     Host,
     /// The root of the container.
     Root,
-    /// One that an earlier step has kept, with its path for messages.
+    /// A mount that an earlier step has kept, and its path for messages.
     Kept(Slot, &'a CStr),
-    /// Where a path of the container leads.
+    /// The mount at a path of the container.
     Path(&'a CStr),
 }
 
-/// What a step opens into a slot.
+/// A descriptor that a step opens into a slot.
 #[derive(Clone, Copy)]
 pub enum Open<'a> {
-    /// The true null device, checked while the host's tree is still in sight.
+    /// The host's null device, checked while the host's tree is still visible.
     NullDevice,
     /// A private procfs that nothing in the container can redirect.
     Procfs,
-    /// A copy of a tree that launch may not make, or cannot yet: in the mount namespace that is the container's own.
+    /// A copy of a tree, made in the container's mount namespace: launch lacks permission to make it, or the
+    /// tree does not exist before the clone.
     Tree {
-        /// The field of config.json it comes from.
+        /// The field of config.json.
         field: &'a str,
         tree: Tree<'a>,
-        /// It lies in the container's root, with what is mounted there by now.
+        /// The path is in the container's root, where earlier steps may have mounted.
         in_root: bool,
     },
 }
 
-/// A tree of mounts to be attached elsewhere: copied, and given its attributes while it is detached.
+/// A tree of mounts to bind. It is copied, and gets its attributes while it is detached.
 #[derive(Clone, Copy)]
 pub struct Tree<'a> {
     pub path: &'a CStr,
@@ -130,7 +131,7 @@ pub struct Tree<'a> {
     pub attributes: Attributes,
 }
 
-/// A tree that is open already, attached to a file or directory of the container.
+/// The attach of an open tree to a file or directory in the container.
 #[derive(Clone, Copy)]
 pub struct Bind<'a> {
     pub tree: Slot,
@@ -140,12 +141,12 @@ pub struct Bind<'a> {
     pub after: Attributes,
 }
 
-/// What is made in the container's root, unless something is there.
+/// A node to make in the container's root, unless it exists.
 #[derive(Clone, Copy)]
 pub enum Node<'a> {
-    /// With those above it that are missing.
+    /// A directory, with its missing parents.
     Directory,
-    /// A symbolic link, with what it holds.
+    /// A symbolic link and its target.
     Link(&'a CStr),
     Device(Device),
 }
@@ -163,15 +164,16 @@ pub struct Device {
 /// process.terminal.
 #[derive(Clone, Copy)]
 pub struct Console<'a> {
-    /// The socket that its master is sent over, with a name.
+    /// The socket that the master is sent over, and the name that goes with it.
     pub socket: Slot,
     pub name: &'a CStr,
     /// Rows and columns.
     pub size: Option<(u16, u16)>,
     pub uid: u32,
-    /// It becomes /dev/console too, unless it is for one more process.
+    /// Bind the slave on /dev/console. Not for `exec`.
     pub bind: bool,
-    /// It goes to a relay of ours: line ends are left to the caller's terminal, which turns them once.
+    /// The master goes to our own relay. ONLCR is cleared, because the caller's terminal converts line ends
+    /// already.
     pub relayed: bool,
 }
 
@@ -193,12 +195,12 @@ pub struct Capabilities {
     pub ambient: u64,
 }
 
-/// What outlasts execve(2) and is set by one system call that takes nothing but values.
+/// A setting that survives execve(2), made by one system call without a descriptor or a path.
 #[derive(Clone, Copy)]
 pub enum Setting<'a> {
-    /// A session of its own, away from the caller's terminal.
+    /// A new session, without the caller's terminal (setsid(2)).
     Session,
-    /// A session keyring of its own.
+    /// A new session keyring.
     Keyring(&'a CStr),
     Hostname(&'a CStr),
     Domainname(&'a CStr),
@@ -207,35 +209,35 @@ pub enum Setting<'a> {
     Personality(u32),
     Scheduler(SchedAttr),
     IoPriority(u32),
-    /// `MPOL_*` with its flags, and the nodes as set_mempolicy(2) takes them.
+    /// `MPOL_*` with its flags, and the node mask (set_mempolicy(2)).
     MemoryPolicy {
         mode: u32,
         nodes: &'a [u64],
     },
     NoNewPrivileges,
-    /// No signal is ignored and none is blocked.
+    /// Default dispositions and an empty signal mask.
     Signals,
 }
 
-/// Who the process is.
+/// The credentials of the process.
 #[derive(Clone, Copy)]
 pub struct Identity<'a> {
     pub uid: u32,
     pub gid: u32,
-    /// `None` where the user namespace forbids setgroups(2).
+    /// `None` if the user namespace forbids setgroups(2).
     pub groups: Option<&'a [rustix::process::Gid]>,
-    /// Whether a user namespace that was joined may turn out to forbid it.
+    /// A joined user namespace may forbid setgroups(2).
     pub groups_may_be_denied: bool,
     pub capabilities: Capabilities,
-    /// The highest capability this kernel knows.
+    /// The highest capability of this kernel.
     pub last_capability: u32,
 }
 
-/// What args[0] names.
+/// The program in args[0].
 #[derive(Clone, Copy)]
 pub struct Program<'a> {
     pub name: &'a CStr,
-    /// Itself when it has a slash, else one candidate per entry of PATH.
+    /// The name itself if it has a slash, otherwise one candidate for each entry of PATH.
     pub candidates: &'a [&'a CStr],
 }
 
@@ -252,11 +254,11 @@ pub struct Execute<'a> {
 pub struct Hooks<'a> {
     pub kind: &'a CStr,
     pub hooks: &'a [Hook<'a>],
-    /// The state as JSON, in two parts with the pid between them.
+    /// The state as JSON, in two parts. The pid goes between them.
     pub state: [&'a [u8]; 2],
 }
 
-/// An entry of the environment that the child completes: `HOME=/` until `set`.
+/// The environment entry HOME. It is `HOME=/` until `set`.
 pub struct Home([Cell<u8>; Home::SIZE]);
 
 impl Default for Home {
@@ -270,13 +272,13 @@ impl Default for Home {
 impl Home {
     const SIZE: usize = 512;
 
-    /// The entry; it reads what is set when it is read.
+    /// The entry. Its text follows later calls of `set`.
     pub fn arg(&self) -> Arg<'_> {
         // SAFETY: `set` leaves the last cell zero.
         unsafe { Arg::from_cells(&self.0) }
     }
 
-    /// Sets the directory; false when it is too long.
+    /// Sets the directory. Returns false if it is too long.
     pub fn set(&self, dir: &str) -> bool {
         // The last cell stays zero.
         if "HOME=".len() + dir.len() >= Self::SIZE {
@@ -298,7 +300,7 @@ pub struct Filter<'a> {
     pub flags: u32,
 }
 
-/// The child's walk: two lists, and between them the point from which no slot holds anything any more.
+/// The steps of the child: two lists, with the close of every slot between them.
 #[derive(Clone, Copy)]
 pub struct Steps<'a> {
     pub first: &'a [Step<'a>],
@@ -307,7 +309,7 @@ pub struct Steps<'a> {
 }
 
 impl<'a> Steps<'a> {
-    /// Each step in words, as reports number them.
+    /// Every step in the order in which reports number them.
     pub fn iter(&self) -> impl Iterator<Item = &dyn fmt::Display> {
         let first = self.first.iter().map(|step| step as &dyn fmt::Display);
         let last = self.last.iter().map(|step| step as &dyn fmt::Display);
@@ -317,49 +319,50 @@ impl<'a> Steps<'a> {
     }
 }
 
-/// Closes what the program is not to have, and every slot with it: nobody who looks into the process sees anything of
-/// the host, and nobody waits for the end of what is not ours to hold.
+/// Closes every slot and every descriptor that the program does not inherit. Processes that inspect this one
+/// see no descriptor of the host, and no peer waits for an end that a leaked descriptor delays.
 #[derive(Clone, Copy, Default)]
 pub struct Close {
-    /// Descriptors from 3 that the program keeps (`--preserve-fds`).
+    /// The number of descriptors, counted from 3, that the program inherits (`--preserve-fds`).
     pub preserve: u32,
-    /// What `LastStep::Wait` needs: the socket that `start` connects to, and the locked file that says that the process
-    /// waits.
+    /// For `LastStep::Wait`: the socket that `start` connects to, and the locked file that marks the process as
+    /// waiting.
     pub listener: Option<[Slot; 2]>,
 }
 
-/// One step of the child's walk, while the container is made. A slot holds what launch or an earlier step has opened.
+/// A step of the child while it sets up the container. Launch or an earlier step has filled the slots that it
+/// uses.
 #[derive(Clone, Copy)]
 pub enum Step<'a> {
     /// Wait for the parent.
     Meet(Point),
-    /// Let our own user look into us, who is to write the id mappings and has no right of root's to do it by
-    /// (PR_SET_DUMPABLE).
+    /// Become dumpable (PR_SET_DUMPABLE), so that an unprivileged parent can write the id mappings.
     Dumpable,
     /// Become root of the new user namespace.
     ContainerRoot,
-    /// A new cgroup namespace, rooted at the cgroup the child is in by now.
+    /// Create a cgroup namespace, rooted at the child's current cgroup.
     CgroupNamespace,
     Set(Setting<'a>),
     /// Bring `lo` up.
     Loopback,
     Open(Slot, Open<'a>),
-    /// Open a root that is there already.
+    /// Open an existing root.
     Root(&'a CStr),
     /// Attach the root file system.
     Rootfs {
         tree: Slot,
         path: &'a CStr,
-        /// At that path, where hooks that enter the mount namespace look for it; else over `/`, which costs less.
+        /// Attach the root at `path`, where hooks that enter the mount namespace look for it. Otherwise attach
+        /// it over `/`, which is faster.
         in_place: bool,
     },
     Mount(Mount<'a>),
     Bind(Bind<'a>),
-    /// Attributes and propagation of a mount, and of those below it (mount_setattr(2)).
+    /// Set attributes and propagation of a mount (mount_setattr(2)).
     Attributes(Place<'a>, Attributes),
     /// Make a node in the container's root.
     Make(&'a CStr, Node<'a>),
-    /// Write to a file of the private procfs: a kernel parameter, or the label that the next execve gets.
+    /// Write a file of the private procfs: a kernel parameter, or the security label for the next execve.
     Write {
         procfs: Slot,
         path: &'a CStr,
@@ -367,57 +370,58 @@ pub enum Step<'a> {
         /// The field of config.json, for messages.
         field: &'a str,
     },
-    /// createContainer.
+    /// Run the createContainer hooks.
     Hooks(Hooks<'a>),
-    /// Hide a file or directory; `empty` is the slot of the directory that all masked ones share.
+    /// Mask a file or directory. `empty` is the slot of the directory that all masked directories share.
     Mask {
         path: &'a CStr,
         null: Slot,
         empty: Slot,
     },
-    /// Make what is at `path`, and all below, read-only.
+    /// Make `path` and all mounts below it read-only.
     Readonly(&'a CStr),
-    /// Make a pseudo terminal and make it stdio.
+    /// Make a pseudoterminal and use it as stdio.
     Console(Console<'a>),
-    /// Give stdio to the user, so that /dev/stdout can be opened anew.
+    /// Give stdio to the user, so that the process can reopen /dev/stdout.
     Stdio {
         uid: u32,
     },
-    /// Change into the root: pivot_root(2).
+    /// Enter the root with pivot_root(2).
     Pivot,
-    /// Move the root over `/`, from where chroot(2) enters it: for a root that cannot be pivoted.
+    /// Move the root over `/`, where chroot(2) enters it, for a root that pivot_root(2) refuses.
     MoveRoot {
-        /// The host's procfs and sysfs: behind the new root they would still be seen by the kernel, which lets a user
-        /// namespace mount a new one only where it sees a whole one.
+        /// The host's mounts of procfs and sysfs, to be detached first. The kernel lets a user namespace mount
+        /// these file systems only if a fully visible one exists, and it would count those behind the new root.
         hidden: &'a [&'a CStr],
-        /// The root is not over `/` yet.
+        /// The root is attached at its own path, not over `/`.
         in_place: bool,
     },
-    /// The same by chroot(2), where the root cannot be pivoted or the mount namespace is not new.
+    /// Enter the root with chroot(2), if pivot_root(2) refuses it or the mount namespace is not new.
     Chroot,
-    /// See that the program is there and may be executed, before `create` says that all is well.
+    /// Check that the program exists and is executable, so that `create` can report an error.
     LookUp(Program<'a>),
     WorkingDirectory(&'a CStr),
-    /// Complete the environment with the home directory of the user, from the container's passwd file.
+    /// Set HOME in the environment from the container's passwd file.
     Home {
         entry: &'a Home,
         uid: u32,
     },
 }
 
-/// One step once everything is closed. It has no slot and no root: what it calls may be under the container's filter.
+/// A step after every slot is closed. It uses no slot and no root, because its system calls may run under the
+/// container's filter.
 #[derive(Clone, Copy)]
 pub enum LastStep<'a> {
     /// Wait for `start` on the listening socket.
     Wait,
-    /// Load the filter. With no_new_privs this is the last thing before the exec. Without it, loading one takes
-    /// CAP_SYS_ADMIN, so it comes before the capabilities are dropped.
+    /// Load the filter. With no_new_privs this is the last step before the exec. Without it, the load takes
+    /// CAP_SYS_ADMIN, so it precedes the drop of the capabilities.
     Seccomp(Filter<'a>),
     Become(Identity<'a>),
     Set(Setting<'a>),
-    /// startContainer.
+    /// Run the startContainer hooks.
     Hooks(Hooks<'a>),
-    /// Report that the exec is next: the end of the channel means success from here on.
+    /// Report that the exec is next. From here on, the end of the channel means success.
     Ready,
     Execute(Execute<'a>),
 }

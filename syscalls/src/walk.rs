@@ -1,5 +1,5 @@
-//! The frozen child: it walks the prepared steps in order and execs. It does not allocate, choose or
-//! read the spec; a failing step becomes one report, and the end of the channel is the success.
+//! Runs in the child: walks the prepared steps in order, then executes the program. The child does not
+//! allocate, choose or read the spec. A failing step sends one report; the end of the channel means success.
 
 mod console;
 mod copy_up;
@@ -32,35 +32,35 @@ pub use paths::{Make, reach};
 
 pub(crate) type Walked<T = ()> = Result<T, Fault>;
 
-/// What the child holds while the container is made.
+/// The state of the child while it sets up the container.
 struct Child<'a> {
     slots: &'a Slots,
-    /// The root of the container, from the step that attached it on.
+    /// The container's root, set by the step that attaches it.
     root: Option<OwnedFd>,
     reports: Reports,
 }
 
-/// What the child says of itself.
+/// The child's reports.
 struct Reports {
-    /// Where: to the parent, and once `start` is there, to that.
+    /// The channel to the parent. It becomes the connection to `start` once that arrives.
     channel: OwnedFd,
     /// The step being walked.
     step: u16,
-    /// The path of a hook that failed, a zero byte, and the beginning of its output.
+    /// The path of a failed hook, a zero byte, and the beginning of its output.
     output: Text<512>,
 }
 
-/// Hides what our command line holds, in a process of its own that walks or leads to one that does.
+/// Overwrites the command line of this process, which walks the steps or leads to the process that does.
 pub(crate) fn hide() {
-    // SAFETY: a plan holds copies of what it needs of the command line, and neither process returns to code that reads
-    // more of it.
+    // SAFETY: the plan holds copies of the strings it needs, and neither process returns to code that reads the
+    // command line again.
     #[cfg(feature = "program")]
     unsafe {
         crate::entry::hide_command_line()
     }
 }
 
-/// Walks all steps in the child; the last one is the exec. A failure is reported and ends the process.
+/// Walks all steps in the child. The last step is the exec. A failure is reported and ends the process.
 pub(crate) fn walk(steps: &Steps<'_>, slots: &Slots, channel: OwnedFd) -> ! {
     hide();
     #[cfg(feature = "program")]
@@ -75,11 +75,12 @@ pub(crate) fn walk(steps: &Steps<'_>, slots: &Slots, channel: OwnedFd) -> ! {
         root: None,
         reports,
     };
-    // Until the commit we die with our parent; the end of the channel tells of a parent that died earlier.
+    // Until the commit the child dies with its parent. If the parent has died already, the child sees the end
+    // of the channel.
     let _ = die_with_parent();
-    // Joining a user namespace may have undone it (fs.suid_dumpable).
+    // Joining a user namespace may have made the process dumpable (fs.suid_dumpable).
     let _ = stay_closed();
-    // Modes in the plan are meant as they stand.
+    // The modes in the plan are final.
     rustix::process::umask(Mode::empty());
     for step in steps.first {
         if let Err(fault) = child.obey(step) {
@@ -101,7 +102,7 @@ impl Reports {
         report.send(self.channel.as_fd(), b"").at(Call::send)
     }
 
-    /// Reports that the step failed, and ends the process.
+    /// Reports the failed step and ends the process.
     fn fail(&self, step: &dyn fmt::Display, fault: Fault, program: Option<&Program<'_>>) -> ! {
         let mut text = Text::<1016>::new();
         let _ = write!(text, "{step}");
@@ -116,7 +117,7 @@ impl Reports {
             errno: fault.errno.raw_os_error(),
         };
         let _ = report.send(self.channel.as_fd(), text.bytes());
-        // It has been said that it failed. Why takes a look at the file, which the filter may forbid.
+        // The failure is reported first. Finding the cause reads the file, which the filter may forbid.
         if let Some((call, detail)) = program.and_then(|program| program::refusal(program, fault)) {
             text.push(b"\0");
             text.push(detail.bytes());
@@ -126,7 +127,7 @@ impl Reports {
     }
 
     fn run_hooks(&mut self, hooks: &Hooks<'_>) -> Walked {
-        // The pid as the container sees it (runtime.md, State).
+        // The pid in the container's pid namespace (runtime.md, State).
         let mut pid = Text::<16>::new();
         let _ = write!(pid, "{}", rustix::process::getpid().as_raw_nonzero());
         let [before, after] = hooks.state;
@@ -209,7 +210,8 @@ impl<'a> Child<'a> {
         Ok(())
     }
 
-    /// Says that it is here and waits for the parent's byte. A parent that is gone ends us.
+    /// Reports the meeting point and waits for the parent's byte. End-of-file means that the parent is gone,
+    /// and ends the child.
     fn meet(&self, point: Point) -> Walked {
         self.reports.send(Kind::Meet, 0)?;
         if point == Point::Trees {
@@ -227,7 +229,7 @@ impl<'a> Child<'a> {
         }
     }
 
-    /// From here on no slot holds anything, and the root is what `/` is.
+    /// Closes every slot. From here on the root is `/`.
     fn close(self, close: &Close) -> Last {
         let listener = self.close_all(close);
         match listener {
@@ -250,18 +252,18 @@ impl<'a> Child<'a> {
         };
         let [socket, waiting] = listener.unwrap_or([-1; 2]);
         let kept = [self.reports.channel.as_raw_fd(), socket, waiting];
-        // SAFETY: the walk never returns to whoever owns the slots and what else is open, `Last` holds nothing but what
-        // is kept, and the root is forgotten.
+        // SAFETY: the walk never returns to the owners of the slots and other descriptors, `Last` holds only
+        // descriptors that are kept, and the root is forgotten.
         unsafe { close_all_but(kept.into_iter(), close.preserve) }?;
-        // SAFETY: the slots are given up, so these two are nobody else's.
+        // SAFETY: the slots are given up, so these two descriptors have no other owner.
         Ok(listener.map(|pair| pair.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })))
     }
 }
 
-/// Closes what is not kept.
+/// Closes every descriptor from 3 + `preserve` on that is not in `kept`.
 ///
 /// # Safety
-/// Whoever owns or borrows what is closed must neither use nor drop it any more.
+/// The owners and borrowers of the closed descriptors must neither use nor drop them afterwards.
 pub(crate) unsafe fn close_all_but(
     kept: impl Iterator<Item = RawFd> + Clone,
     preserve: u32,
@@ -273,7 +275,7 @@ pub(crate) unsafe fn close_all_but(
     };
     while let Some(fd) = next(from) {
         if from < fd {
-            // SAFETY: the caller vouches for all that is not kept.
+            // SAFETY: the caller vouches for every descriptor that is not kept.
             unsafe { calls::close_range(from, fd - 1, 0) }.at(Call::close_range)?;
         }
         from = fd + 1;
@@ -282,19 +284,21 @@ pub(crate) unsafe fn close_all_but(
     unsafe { calls::close_range(from, u32::MAX, 0) }.at(Call::close_range)
 }
 
-/// Keeps everybody but the host's root from looking into us: a change of user or of user namespace makes a
-/// process dumpable again where fs.suid_dumpable says so.
+/// Makes the process non-dumpable, so that only the host's root can inspect it. A change of user or of user
+/// namespace can make it dumpable again (fs.suid_dumpable).
 pub(crate) fn stay_closed() -> Walked {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Call::prctl)
 }
 
-/// For the one moment in which the id mappings are written: procfs gives the files of a process that is not
-/// dumpable to root alone. Nobody but our user's own processes outside can use it, and they own us.
+/// Makes the process dumpable while the id mappings are written: procfs gives the files of a non-dumpable
+/// process to root alone. Outside the container, only processes of the same user gain access, and they own this
+/// process.
 fn dumpable() -> Walked {
     rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).at(Call::prctl)
 }
 
-/// Changing the user clears this, so whoever does that before the commit asks again.
+/// A change of user clears the parent-death signal, so a step that changes the user before the commit sets it
+/// again.
 fn die_with_parent() -> Walked {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).at(Call::prctl)
 }

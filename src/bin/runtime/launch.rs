@@ -1,5 +1,5 @@
-//! From a plan to a container: opens what the steps need, writes the state, makes the cgroup, clones once,
-//! meets the child at the agreed points, and undoes everything when anything fails.
+//! Turns a plan into a container: opens the descriptors that the steps need, writes the state, makes the
+//! cgroup, clones once, serves the meeting points of the child, and undoes everything on failure.
 
 mod trees;
 mod unfinished;
@@ -38,9 +38,9 @@ pub use unfinished::{Unfinished, enter};
 use why::{died, no_tree};
 pub use why::{failure, unborn};
 
-/// What the command line says about this start.
+/// The arguments of one start.
 pub struct Request<'a> {
-    /// The text of config.json: what `exec` goes by, whatever becomes of the file.
+    /// The text of config.json. `exec` uses a copy of it, so later changes to the file have no effect.
     pub config: &'a [u8],
     pub root: &'a str,
     pub console_socket: Option<&'a str>,
@@ -48,21 +48,21 @@ pub struct Request<'a> {
     pub pid_file: Option<&'a str>,
     /// The service manager's socket.
     pub notify_socket: Option<&'a str>,
-    /// PATH of our caller.
+    /// The caller's PATH.
     pub path: Option<&'a str>,
 }
 
-/// A container whose process waits for `start` or runs.
+/// A container whose process runs or waits for `start`.
 pub struct Launched {
     pub container: Container,
     pub pidfd: OwnedFd,
-    /// Our end of the socket that the terminal comes over, without a console socket.
+    /// Our end of the socket that carries the terminal, if there is no console socket.
     pub console: Option<OwnedFd>,
-    /// Where it says that it is ready, if it runs already.
+    /// The socket for the readiness message, if the program runs and a service manager waits for it.
     pub ready: Option<Ready>,
 }
 
-/// Starts what the plan says. On failure nothing is left of it.
+/// Starts the container of a plan. On failure nothing of it remains.
 pub fn launch(
     plan: &Plan,
     facts: &Facts,
@@ -97,7 +97,7 @@ fn first_process<'a>(
     stop: BorrowedFd<'_>,
     unfinished: &mut Unfinished<'a>,
 ) -> Result<(OwnedFd, Option<Ready>)> {
-    // The state comes first: whatever happens from here on, `delete` finds what to remove.
+    // The state comes first, so that `delete` finds everything that is made after it.
     unfinished.directory.write(&unfinished.state)?;
     let mut ready = None;
     if let (Some(slot), Some(manager)) = (plan.notify, request.notify_socket) {
@@ -152,7 +152,7 @@ impl Role for First<'_, '_> {
         })
     }
 
-    /// Writes down which process it is, and sets the device rules while it sets itself up.
+    /// Records the pid and the start time, and sets the device rules while the child sets itself up.
     fn born(&mut self, child: &Spawned) -> Result<()> {
         let unfinished = &mut *self.unfinished;
         unfinished.state.pid = child.pid;
@@ -218,16 +218,16 @@ impl Role for First<'_, '_> {
     }
 }
 
-/// One start, of a container or of one more process in it.
+/// One start: of a container, or of one more process in it.
 pub struct Start<'a> {
     pub plan: &'a Plan,
     pub facts: &'a Facts,
-    /// The descriptor that reports a signal to end with.
+    /// The signalfd. A pending signal ends the start.
     pub stop: BorrowedFd<'a>,
     pub in_cgroup: bool,
-    /// The process is born among those of a container that runs.
+    /// The process is born among the processes of a running container.
     pub among: bool,
-    /// The directory of cgroup v2 that the process is born in.
+    /// The cgroup v2 directory that the process is born in.
     pub birthplace: Option<OwnedFd>,
     pub pid_file: Option<&'a str>,
     pub pidfd_socket: Option<&'a PidfdSocket<'a>>,
@@ -235,32 +235,32 @@ pub struct Start<'a> {
     pub oom_score_adj: &'static str,
 }
 
-/// What the first process of a container and one more process do not have in common.
+/// The differences between the first process of a container and one more process.
 pub trait Role {
     fn spawn(&mut self, birth: &Spawn<'_>, slots: &mut Slots) -> Result<Spawned>;
 
-    /// Runs once the process exists and sets itself up.
+    /// Runs after the clone, while the process sets itself up.
     fn born(&mut self, _: &Spawned) -> Result<()> {
         Ok(())
     }
 
-    /// Runs while the process waits at this point.
+    /// Runs while the process waits at `point`.
     fn meet(&mut self, point: Point, child: &Spawned) -> Result<()>;
 
-    /// The state that a seccomp agent gets, and the status in it.
+    /// The state for a seccomp agent, and the status in it.
     fn state(&self) -> (&State, &'static str);
 
-    /// Lets a process that was killed end, if somebody has frozen it.
+    /// Thaws the cgroup of a killed process. A process that cgroup v1 has frozen does not end.
     fn thaw(&self) {}
 
-    /// Whether a process that was killed is waited for.
+    /// Whether to wait for the end of a killed process.
     fn reaps(&self) -> bool {
         true
     }
 }
 
-/// Starts the process of a plan and follows it until it waits for `start` or has become the program. A process whose
-/// start fails is killed.
+/// Starts the process of a plan and follows it until it waits for `start` or has executed the program. Kills it
+/// if the start fails.
 pub fn bring_up(mut start: Start<'_>, mut slots: Slots, role: &mut dyn Role) -> Result<OwnedFd> {
     let plan = start.plan;
     let (value, field) = (plan.oom_score_adj, start.oom_score_adj);
@@ -282,7 +282,7 @@ pub fn bring_up(mut start: Start<'_>, mut slots: Slots, role: &mut dyn Role) -> 
         }),
     };
     let child = role.spawn(&birth, &mut slots)?;
-    // The child has its own copies; ours would keep its mounts busy.
+    // The child has its own copies. Open copies here would keep its mounts busy.
     drop((slots, lent));
     let begun = bind_to(bound.as_ref())
         .and_then(|_| oom::give(value, start.facts, child.pid, field))
@@ -300,7 +300,7 @@ pub fn bring_up(mut start: Start<'_>, mut slots: Slots, role: &mut dyn Role) -> 
     }
 }
 
-/// Meets the process at the points of the plan, then reports it to whoever asked for its pid.
+/// Serves the meeting points of the plan, then sends the pidfd and puts the pid file in place.
 fn follow(start: &Start<'_>, child: &Spawned, role: &mut dyn Role) -> Result<()> {
     let meets = |step: &Step<'_>| matches!(step, Step::Meet(Point::Cgroup));
     if !start.plan.steps.iter().any(meets) {
@@ -314,7 +314,7 @@ fn follow(start: &Start<'_>, child: &Spawned, role: &mut dyn Role) -> Result<()>
     pid_file.map_or(Ok(()), Replacement::put_in_place)
 }
 
-/// Binds us to these CPUs, which a child then inherits, and returns those that we were bound to.
+/// Binds this process to these CPUs and returns the previous set. A child inherits the binding.
 fn bind_to(cpus: Option<&CpuSet>) -> Result<Option<CpuSet>> {
     let Some(cpus) = cpus else {
         return Ok(None);
@@ -324,7 +324,7 @@ fn bind_to(cpus: Option<&CpuSet>) -> Result<Option<CpuSet>> {
         .during(|| "process.execCPUAffinity.initial: cannot run on these CPUs".into())
 }
 
-/// Gives a process that is in its cgroup the CPUs it shall run on.
+/// Sets the final CPU affinity of a process that is in its cgroup.
 fn settle(plan: &Plan, pid: i32, in_cgroup: bool) -> Result<()> {
     match &plan.affinity.at_last {
         Some(cpus) => rustix::thread::sched_setaffinity(Pid::from_raw(pid), cpus)
@@ -337,16 +337,17 @@ fn settle(plan: &Plan, pid: i32, in_cgroup: bool) -> Result<()> {
     }
 }
 
-/// Lets the process run on every CPU of the cgroup it is in, however few its caller is bound to: since Linux 6.2
-/// what somebody was bound to is kept on the way into another cgroup. The kernel leaves out what is not there.
+/// Lets the process run on every CPU of its cgroup, whatever the affinity of its caller. Since Linux 6.2 an
+/// affinity that was set explicitly survives a move to another cgroup. The kernel ignores CPUs that do not
+/// exist.
 pub fn spread(pid: i32) {
     let mut every = CpuSet::new();
     (0..CpuSet::MAX_CPU).for_each(|cpu| every.set(cpu));
     let _ = rustix::thread::sched_setaffinity(Pid::from_raw(pid), &every);
 }
 
-/// Raises our own hard limits to those of the process, which is born with them: in a user namespace it could not raise
-/// its own.
+/// Raises the hard limits of this process to those of the plan. The child inherits them; in a user namespace it
+/// cannot raise its own.
 fn raise_limits(plan: &Plan) -> Result<()> {
     use rustix::process::{getrlimit, setrlimit};
     let limits = plan.last_steps.iter().find_map(|step| match step {
@@ -355,7 +356,7 @@ fn raise_limits(plan: &Plan) -> Result<()> {
     });
     for limit in limits.unwrap_or_default() {
         let mut now = getrlimit(limit.resource);
-        // None is infinity.
+        // `None` means no limit.
         if now
             .maximum
             .is_some_and(|now| limit.hard.is_none_or(|hard| hard > now))
@@ -371,8 +372,9 @@ fn raise_limits(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Whether the commit can be granted while the child still sets itself up, which spares it a wait: nobody is
-/// told of a container that runs at once before it runs, and there is nothing else to meet for.
+/// Whether to grant the commit while the child still sets itself up, which saves the child a wait. This is safe
+/// if the program starts at once and the commit is the only meeting point: nothing reports the container before
+/// the program runs.
 fn commits_early(plan: &Plan) -> bool {
     let meetings = plan
         .steps
@@ -381,8 +383,8 @@ fn commits_early(plan: &Plan) -> bool {
     plan.close.listener.is_none() && meetings.count() == 1
 }
 
-/// Acts at a meeting point. The pid file is written at the commit and put in its place later: one that cannot be written
-/// must fail the start before the program runs.
+/// Acts at a meeting point. The pid file is written at the commit, because a pid file that cannot be written
+/// must fail the start before the program runs. It is put in place later.
 fn meet<'a>(
     start: &Start<'a>,
     child: &Spawned,
@@ -401,7 +403,7 @@ fn meet<'a>(
     Ok(())
 }
 
-/// The parent's side of the walk, until the child waits for `start` or has become the program. A signal ends it.
+/// Serves the child until it waits for `start` or has executed the program. A signal ends the loop.
 fn converse<'a>(
     start: &Start<'a>,
     child: &Spawned,
@@ -429,7 +431,7 @@ fn converse<'a>(
             return Err(died(pidfd));
         };
         match report.kind {
-            // The last word counts: it says most.
+            // A later report replaces an earlier one, because it has more detail.
             Kind::Failed => {
                 failed = Some(match plan.steps.get(usize::from(report.step)) {
                     Some(Step::Open(_, Open::Tree { field, tree, .. })) => {
@@ -461,8 +463,9 @@ fn converse<'a>(
     }
 }
 
-/// Whether the child that has ended its reports waits for `start`. It has shut down one direction then; one that is closed as a whole
-/// is that of a child that dies, or has been started by somebody who was quick.
+/// Whether a child that has ended its reports waits for `start`. A waiting child has shut down only one
+/// direction of its channel. A fully closed channel belongs to a child that dies, or that another process has
+/// already started.
 fn waits(channel: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> Result<bool> {
     let mut fds = [PollFd::from_borrowed_fd(channel, PollFlags::empty())];
     rustix::event::poll(&mut fds, Some(&Timespec::default()))
@@ -475,7 +478,7 @@ fn waits(channel: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> Result<bool> {
     Ok(!closed || !process::ends_within(pidfd, &SECOND)?)
 }
 
-/// The child may take its time, in a hook or in a frozen cgroup: whoever asks us to stop is heard meanwhile.
+/// Waits for a report or a signal. The child may spend a long time in a hook or in a frozen cgroup.
 fn next_report(
     channel: BorrowedFd<'_>,
     stop: BorrowedFd<'_>,
@@ -493,8 +496,8 @@ fn next_report(
     Report::recv(channel, text).during(what)
 }
 
-/// Sends the byte that the child waits for. A child that is gone does not need it: the next report, or the end of the channel,
-/// says why. Any other failure would leave it waiting for ever.
+/// Sends the byte that the child waits for. It ignores a closed channel: the next report, or the end of the
+/// channel, gives the cause. Any other failure would leave the child waiting for ever.
 pub fn go_on(channel: BorrowedFd<'_>) -> Result<()> {
     let sent = rustix::io::retry_on_intr(|| rustix::net::send(channel, b"g", SendFlags::NOSIGNAL));
     match sent {
@@ -506,11 +509,12 @@ pub fn go_on(channel: BorrowedFd<'_>) -> Result<()> {
     }
 }
 
-/// The socket the child waits on, and the lock that says it does.
+/// Makes the socket that the child waits on, and takes the lock that marks the child as waiting.
 fn listen(directory: &Directory, [listener, waiting]: [Slot; 2], slots: &Slots) -> Result<()> {
     let what = || "cannot make the socket for start".into();
     let socket = socket::of_start().during(what)?;
-    // Whatever the umask is: who may write to a socket may connect to it, and the directory lets everybody through.
+    // Set explicitly, whatever the umask: write permission on a socket allows connect(2), and the directory is
+    // searchable by everyone.
     rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o600)).during(what)?;
     rustix::net::bind(&socket, &start_address(directory)?).during(what)?;
     rustix::net::listen(&socket, 8).during(what)?;
@@ -519,13 +523,14 @@ fn listen(directory: &Directory, [listener, waiting]: [Slot; 2], slots: &Slots) 
     Ok(())
 }
 
-/// The address of that socket.
+/// The address of the socket for `start`.
 pub fn start_address(directory: &Directory) -> Result<SocketAddrUnix> {
     socket::in_directory(directory.fd(), container::START)
         .during(|| "cannot name the socket for start".into())
 }
 
-/// The socket the terminal goes to: the engine's, or one end of a pair whose other end is ours.
+/// Opens the socket that the terminal is sent to: the engine's console socket, or one end of a pair whose other
+/// end is returned.
 pub fn connect_console(
     plan: &Plan,
     slots: &Slots,

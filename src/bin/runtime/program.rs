@@ -1,5 +1,5 @@
-//! Runs a program of the host that does a part for us: ps, newuidmap, newgidmap, criu. It gets stdio, PATH as its
-//! whole environment, and of ours nothing else but what its caller says.
+//! Runs a helper program of the host: ps, newuidmap, newgidmap, criu. The program gets stdio, PATH as its whole
+//! environment, and only the descriptors that the caller lists.
 
 use crate::files;
 use alloc::ffi::CString;
@@ -12,39 +12,39 @@ use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use syscalls::calls::{self, Arg, Birth};
 
-/// Which of the program's outputs we read; the other one is ours.
+/// The captured output stream of the program. It shares the other one with this process.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     Stdout,
-    /// It goes into the error.
+    /// The text becomes part of the error.
     Stderr,
 }
 
-/// Where programs are when the caller has no PATH.
+/// The search path if the caller has no PATH.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What a program needs besides arguments.
+/// The setup of a program besides its arguments.
 #[derive(Default)]
 pub struct Setup<'a> {
-    /// Descriptors that it gets, which are not marked to be closed, in ascending order.
+    /// Descriptors that the program inherits, in ascending order. They must not be close-on-exec.
     pub descriptors: &'a [RawFd],
-    /// A cgroup v2 directory to be born in.
+    /// The cgroup v2 directory that the process is born in.
     pub cgroup: Option<BorrowedFd<'a>>,
-    /// What is done with its pid before it begins.
+    /// Called with the pid before the program is executed.
     pub before: Option<&'a dyn Fn(i32) -> Result<()>>,
-    /// A mount namespace of its own, in which the first of these is bound on the second.
+    /// Gives the program its own mount namespace, with the first path bound on the second.
     pub bound: Option<(&'a str, &'a str)>,
 }
 
-/// Finds `name` in `path`, runs it to its end and returns what it wrote.
+/// Finds `name` in `path`, waits for its end, and returns its output.
 pub fn run(name: &str, args: &[&str], path: Option<&str>, stream: Stream) -> Result<String> {
     run_with(name, args, path, stream, &Setup::default())
 }
 
-/// The exit status that means that no candidate could be executed.
+/// The exit status of the child if it could not execute any candidate.
 const NOT_THERE: i32 = 127;
 
-/// The same for a program that needs more; `name` may be a path.
+/// Like `run`, with a `Setup`. `name` may be a path.
 pub fn run_with(
     name: &str,
     args: &[&str],
@@ -64,7 +64,7 @@ pub fn run_with(
     let envp = [Arg::new(&path), Arg::END];
     let what = || format!("cannot run {name}");
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).during(what)?;
-    // Where something is to be done first, it waits until we hang up, and begins only if it has heard a byte before.
+    // With `before`, the child waits on a pipe: one byte starts the program, end-of-file means failure.
     let gate = setup
         .before
         .map(|_| rustix::pipe::pipe_with(PipeFlags::CLOEXEC));
@@ -119,7 +119,7 @@ fn c_string(text: &str, name: &str) -> Result<CString> {
     CString::new(text).map_err(|_| Error::new(format!("an argument of {name} holds a zero byte")))
 }
 
-/// Where the program may lie.
+/// The paths to try.
 fn candidates(name: &str, path: &str) -> Result<Vec<CString>> {
     if name.contains('/') {
         return Ok(Vec::from([c_string(name, name)?]));
@@ -129,7 +129,7 @@ fn candidates(name: &str, path: &str) -> Result<Vec<CString>> {
         .collect()
 }
 
-/// In the process of the program: its output is what we read, it has the descriptors it needs, and its root is bound.
+/// Runs in the child: redirects the output, marks other descriptors close-on-exec, and binds the directory.
 fn make_ready(stream: Stream, writer: BorrowedFd<'_>, setup: &Setup<'_>) -> rustix::io::Result<()> {
     match stream {
         Stream::Stdout => rustix::stdio::dup2_stdout(writer)?,
@@ -142,7 +142,7 @@ fn make_ready(stream: Stream, writer: BorrowedFd<'_>, setup: &Setup<'_>) -> rust
     }
 }
 
-/// Marks what is not for the program, stdio aside.
+/// Marks every descriptor but stdio and the listed ones close-on-exec.
 fn close_all_but(descriptors: &[RawFd]) -> rustix::io::Result<()> {
     let mut from = 3;
     for kept in descriptors.iter().filter_map(|fd| u32::try_from(*fd).ok()) {
@@ -154,7 +154,8 @@ fn close_all_but(descriptors: &[RawFd]) -> rustix::io::Result<()> {
     calls::mark_close_on_exec(from, u32::MAX)
 }
 
-/// Binds a directory with all below it, in a mount namespace that is ours: nothing of it gets out.
+/// Binds a directory recursively. The mount namespace is private to the child, and its mounts become slaves
+/// first, so that the bind does not propagate out.
 fn bind(from: &str, to: &str) -> rustix::io::Result<()> {
     use rustix::mount::{MountPropagationFlags, mount_bind_recursive, mount_change};
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;

@@ -1,4 +1,4 @@
-//! Processes: the one call that returns twice, the one that does not return, and what a process inherits.
+//! Process calls: clone3, execve, and the attributes that a process inherits.
 
 use super::{check, descriptor, exit, number};
 use crate::arch::syscall;
@@ -12,17 +12,18 @@ use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::{Errno, Result};
 use rustix::thread::UnshareFlags;
 
-/// How a process is born: on a copy of everything, its parent gets SIGCHLD when it ends.
+/// The parameters of clone3(2). The new process gets copies of memory and descriptors, and its parent gets
+/// SIGCHLD when it ends.
 #[derive(Clone, Copy, Default)]
 pub struct Birth<'a> {
-    /// `CLONE_NEW*` of the namespaces that are made with it, and `CLONE_PARENT` where our parent is to be its parent.
+    /// The new namespaces (`CLONE_NEW*`), and `CLONE_PARENT` to make our parent its parent.
     pub flags: u64,
-    /// The cgroup v2 directory to be born in.
+    /// The cgroup v2 directory that the process is born in (CLONE_INTO_CGROUP).
     pub cgroup: Option<BorrowedFd<'a>>,
 }
 
-/// clone3(2) without shared memory or descriptors. `both` is what each process owns a copy of: `child` gets it in the new
-/// process, which exits with the status it returns, and the caller gets it back after the child's pid in our pid
+/// clone3(2) without shared memory or descriptors. Both processes own a copy of `both`. The new process passes
+/// it to `child` and exits with the returned status. The caller gets it back, after the child's pid in our pid
 /// namespace and a pidfd.
 pub fn fork<T>(
     birth: Birth<'_>,
@@ -38,7 +39,7 @@ pub fn fork<T>(
     }
 }
 
-/// Returns twice: nothing in the child.
+/// Returns twice: `None` in the child.
 fn clone3(birth: Birth<'_>) -> Result<Option<(i32, OwnedFd)>> {
     if birth.flags & u64::from(CLONE_VM | CLONE_SETTLS) != 0 {
         return Err(Errno::INVAL);
@@ -50,7 +51,7 @@ fn clone3(birth: Birth<'_>) -> Result<Option<(i32, OwnedFd)>> {
         pidfd: &raw mut pidfd as u64,
         child_tid: 0,
         parent_tid: 0,
-        // That of our own parent goes for its new child as well.
+        // With CLONE_PARENT the child inherits our own exit signal, and clone3 requires 0 (clone(2)).
         exit_signal: if orphan { 0 } else { u64::from(SIGCHLD) },
         stack: 0,
         stack_size: 0,
@@ -59,8 +60,8 @@ fn clone3(birth: Birth<'_>) -> Result<Option<(i32, OwnedFd)>> {
         set_tid_size: 0,
         cgroup: birth.cgroup.map_or(Ok(0), number)?,
     };
-    // SAFETY: without CLONE_VM the child has its own copy of this stack, and there are no other
-    // threads whose state it could see half-changed.
+    // SAFETY: without CLONE_VM the child has its own copy of this stack, and no other thread exists whose state
+    // it could see half-changed.
     let result = unsafe {
         syscall(
             __NR_clone3,
@@ -76,14 +77,14 @@ fn clone3(birth: Birth<'_>) -> Result<Option<(i32, OwnedFd)>> {
     };
     match i32::try_from(check(result)?).map_err(|_| Errno::OVERFLOW)? {
         0 => Ok(None),
-        // SAFETY: the kernel has just stored a new descriptor there, which nobody else owns.
+        // SAFETY: the kernel has just stored a new descriptor there, which has no other owner.
         pid => Ok(Some((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))),
     }
 }
 
-/// One entry of argv or envp: a C string that outlives the array, or the null pointer that ends it.
+/// One entry of argv or envp: a C string that outlives the array, or the null pointer at its end.
 ///
-/// The text of an entry may change (`from_cells`), so nobody gets a reference to it.
+/// The text of an entry may change (`from_cells`), so no function returns a reference to it.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 pub struct Arg<'a>(*const c_char, PhantomData<&'a [Cell<u8>]>);
@@ -96,28 +97,28 @@ impl<'a> Arg<'a> {
         Self(s.as_ptr(), PhantomData)
     }
 
-    /// An entry whose text may still change.
+    /// An entry whose text may change.
     ///
     /// # Safety
-    /// As long as the entry is used, one of the cells is zero.
+    /// At least one cell is zero while the entry is in use.
     pub(crate) unsafe fn from_cells(cells: &'a [Cell<u8>]) -> Self {
         Self(cells.as_ptr().cast(), PhantomData)
     }
 
-    /// What it says now, or `None` for the end.
+    /// The current text, or `None` for the end.
     pub fn text(self) -> Option<CString> {
-        // SAFETY: a pointer to a string that lives for 'a and has a zero byte; nothing changes it before the
-        // copy is made.
+        // SAFETY: the pointer is to a string that lives for 'a and has a zero byte, and nothing changes it
+        // during the copy.
         (!self.0.is_null()).then(|| unsafe { CStr::from_ptr(self.0) }.into())
     }
 }
 
-/// execve(2). Returns only when it fails; an array that does not end with `Arg::END` is EFAULT.
+/// execve(2). Returns only on failure. An array without `Arg::END` at its end is EFAULT.
 pub fn execve(path: &CStr, argv: &[Arg<'_>], envp: &[Arg<'_>]) -> Errno {
     if !argv.last().is_some_and(|a| a.0.is_null()) || !envp.last().is_some_and(|a| a.0.is_null()) {
         return Errno::FAULT;
     }
-    // SAFETY: both arrays hold pointers to strings that live, and end with a null pointer.
+    // SAFETY: both arrays hold pointers to live strings and end with a null pointer.
     let result = unsafe {
         syscall(
             __NR_execve,
@@ -139,21 +140,22 @@ pub fn unshare(flags: UnshareFlags) -> Result<()> {
     if flags.contains(UnshareFlags::FILES) {
         return Err(Errno::INVAL);
     }
-    // SAFETY: the table of descriptors stays the one that every owner of a descriptor means.
+    // SAFETY: without CLONE_FILES the call leaves the descriptor table alone, so every owned descriptor stays
+    // valid.
     unsafe { rustix::thread::unshare_unsafe(flags) }
 }
 
-/// The user namespace that owns another namespace (NS_GET_USERNS, ioctl_nsfs(2)); EPERM where it lies outside
-/// our own and what is below it.
+/// The user namespace that owns another namespace (NS_GET_USERNS, ioctl_nsfs(2)). EPERM means that it is
+/// outside our own user namespace and its descendants.
 pub fn owner_of_namespace(namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
     let (namespace, call) = (namespace.as_raw_fd() as usize, NS_GET_USERNS as usize);
-    // SAFETY: takes no argument, and returns a new descriptor.
+    // SAFETY: the call takes no argument and returns a new descriptor.
     unsafe { descriptor(syscall(__NR_ioctl, [namespace, call, 0, 0, 0, 0])) }
 }
 
 /// personality(2): sets the execution domain.
 pub fn personality(persona: u32) -> Result<()> {
-    // SAFETY: takes a number.
+    // SAFETY: the call takes a number.
     check(unsafe { syscall(__NR_personality, [persona as usize, 0, 0, 0, 0, 0]) })?;
     Ok(())
 }
@@ -161,7 +163,7 @@ pub fn personality(persona: u32) -> Result<()> {
 /// ioprio_set(2) for the calling process; `priority` is class << 13 | level.
 pub fn ioprio_set(priority: u32) -> Result<()> {
     const IOPRIO_WHO_PROCESS: usize = 1; // include/uapi/linux/ioprio.h
-    // SAFETY: takes numbers.
+    // SAFETY: the call takes numbers.
     check(unsafe {
         syscall(
             __NR_ioprio_set,
@@ -171,14 +173,14 @@ pub fn ioprio_set(priority: u32) -> Result<()> {
     Ok(())
 }
 
-/// set_mempolicy(2); `mode` holds the flags as well, `nodes` is a mask of which nothing is a null pointer.
+/// set_mempolicy(2). `mode` includes the flags. An empty `nodes` is passed as a null pointer.
 pub fn set_mempolicy(mode: u32, nodes: &[u64]) -> Result<()> {
     let (pointer, bits) = match nodes {
         [] => (core::ptr::null(), 0),
-        // The kernel counts one bit less than it is told.
+        // The kernel reads `maxnode` - 1 bits.
         nodes => (nodes.as_ptr(), nodes.len() * 64 + 1),
     };
-    // SAFETY: the mask lives until the call returns, and the kernel reads no more than `bits` says.
+    // SAFETY: the mask lives until the call returns, and the kernel reads at most `bits` - 1 bits of it.
     check(unsafe {
         syscall(
             __NR_set_mempolicy,
@@ -188,7 +190,7 @@ pub fn set_mempolicy(mode: u32, nodes: &[u64]) -> Result<()> {
     Ok(())
 }
 
-/// `struct sched_attr` (include/uapi/linux/sched/types.h): policy, nice, priorities and deadlines in ns.
+/// `struct sched_attr` (include/uapi/linux/sched/types.h). Times are in nanoseconds.
 #[repr(C)]
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct SchedAttr {

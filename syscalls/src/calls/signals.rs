@@ -1,4 +1,4 @@
-//! Signals: masks, dispositions, descriptors of signals, and how they are sent.
+//! Signals: masks, dispositions, signalfd, and sending.
 
 use super::{check, descriptor};
 use crate::arch::syscall;
@@ -6,22 +6,22 @@ use linux_raw_sys::general::*;
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Result;
 
-/// SIGKILL as kill(2) takes it.
+/// SIGKILL for kill(2).
 pub const SIGKILL: i32 = rustix::process::Signal::KILL.as_raw();
 
 const SIGSET_BYTES: usize = 8;
 
-/// Blocks every signal (rt_sigprocmask(2)), and takes SIGCHLD back from a caller that ignored it: the
-/// kernel would then reap our children before we hear how they ended.
+/// Blocks every signal (rt_sigprocmask(2)) and sets SIGCHLD to its default. An inherited
+/// SIG_IGN would make the kernel reap our children before we read their status.
 pub fn block_signals() {
     set_signal_mask(!0);
     default_signal(SIGCHLD as usize);
 }
 
-/// Sets the signal mask: bit N-1 blocks signal N. Returns the mask there was.
+/// Sets the signal mask and returns the previous one. Bit N-1 blocks signal N.
 pub fn set_signal_mask(mask: u64) -> u64 {
     let mut old = 0u64;
-    // SAFETY: both sets have the size given; the call cannot fail with these arguments.
+    // SAFETY: both sets have the given size, and the call cannot fail with these arguments.
     unsafe {
         syscall(
             __NR_rt_sigprocmask,
@@ -38,8 +38,8 @@ pub fn set_signal_mask(mask: u64) -> u64 {
     old
 }
 
-/// Sets every signal that is ignored back to its default, so that a program we start does not inherit
-/// our caller's choices (Go's and Python's callers ignore SIGPIPE).
+/// Sets every ignored signal to its default, so that a program does not inherit the choices of our caller
+/// (callers in Go and Python ignore SIGPIPE).
 pub fn default_signals() {
     for signal in 1..=64 {
         default_signal(signal);
@@ -50,7 +50,7 @@ fn default_signal(signal: usize) {
     #[repr(C)]
     struct Sigaction([usize; 4]); // handler, flags, restorer, mask: all zero is SIG_DFL
     let action = Sigaction([0; 4]);
-    // SAFETY: SIG_DFL needs no restorer; SIGKILL and SIGSTOP are refused, which is harmless.
+    // SAFETY: SIG_DFL needs no restorer. SIGKILL and SIGSTOP are refused, which is harmless.
     unsafe {
         syscall(
             __NR_rt_sigaction,
@@ -59,8 +59,8 @@ fn default_signal(signal: usize) {
     };
 }
 
-/// The signals that ask a program to stop (SIGHUP, SIGINT, SIGQUIT, SIGTERM), as a mask, without those that our
-/// caller has made us ignore (nohup(1), and shells in the background).
+/// The mask of the signals that ask a program to stop (SIGHUP, SIGINT, SIGQUIT, SIGTERM), without those that
+/// this process inherited as ignored (nohup(1), background jobs of a shell).
 pub fn stopping_signals() -> u64 {
     let stopping = [SIGHUP, SIGINT, SIGQUIT, SIGTERM].into_iter();
     stopping
@@ -71,7 +71,7 @@ pub fn stopping_signals() -> u64 {
 fn is_ignored(signal: usize) -> bool {
     const SIG_IGN: usize = 1;
     let mut action = [0usize; 4]; // as in default_signal: the handler comes first
-    // SAFETY: the kernel writes one structure of the size it has with this set.
+    // SAFETY: the kernel writes one struct sigaction, which is as large as `action`.
     unsafe {
         syscall(
             __NR_rt_sigaction,
@@ -83,9 +83,9 @@ fn is_ignored(signal: usize) -> bool {
 
 /// signalfd4(2) for the signals of a mask, non-blocking and close-on-exec.
 pub fn signalfd(mask: u64) -> Result<OwnedFd> {
-    // SFD_CLOEXEC and SFD_NONBLOCK are these.
+    // SFD_CLOEXEC and SFD_NONBLOCK have these values.
     let flags = O_CLOEXEC | O_NONBLOCK;
-    // SAFETY: the kernel reads a set of the size given, and returns a new descriptor.
+    // SAFETY: the kernel reads a set of the given size and returns a new descriptor.
     unsafe {
         descriptor(syscall(
             __NR_signalfd4,
@@ -101,16 +101,16 @@ pub fn signalfd(mask: u64) -> Result<OwnedFd> {
     }
 }
 
-/// The number of the next signal waiting on a signalfd, if any.
+/// The number of the next pending signal of a signalfd, if any.
 pub fn next_signal(fd: BorrowedFd<'_>) -> Option<i32> {
     let mut info = [0u8; 128]; // struct signalfd_siginfo: ssi_signo comes first
     let n = rustix::io::read(fd, &mut info[..]).ok()?;
     (n == info.len()).then(|| i32::from_ne_bytes([info[0], info[1], info[2], info[3]]))
 }
 
-/// pidfd_send_signal(2) with any number, real-time signals included; 0 asks whether it lives.
+/// pidfd_send_signal(2) for any signal, real-time signals included. Signal 0 tests whether the process exists.
 pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
-    // SAFETY: takes numbers and a null pointer.
+    // SAFETY: the call takes numbers and a null pointer.
     check(unsafe {
         syscall(
             __NR_pidfd_send_signal,
@@ -120,9 +120,9 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     Ok(())
 }
 
-/// kill(2) with any number and any target.
+/// kill(2) for any signal and any target.
 pub fn kill(pid: i32, signal: i32) -> Result<()> {
-    // SAFETY: takes numbers.
+    // SAFETY: the call takes numbers.
     check(unsafe { syscall(__NR_kill, [pid as usize, signal as usize, 0, 0, 0, 0]) })?;
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The terminal: a pair made in the container's own devpts, its slave taken from the master and never
-//! by name, its master sent away over a socket.
+//! Makes the terminal in the container's own devpts. The slave is opened through the master, never by name. The
+//! master is sent over a socket.
 
 use super::mounts::copy;
 use super::paths::{self, Make, openat2, parent};
@@ -37,7 +37,7 @@ impl Child<'_> {
             modes.output_modes.remove(OutputModes::ONLCR);
             rustix::termios::tcsetattr(&slave, OptionalActions::Now, &modes).at(Call::ioctl_tty)?;
         }
-        // A user namespace may not map the user; the terminal works for its owner all the same.
+        // The user namespace may not map the user. The terminal works without the chown.
         let _ = rustix::fs::fchown(&slave, Some(Uid::from_raw(console.uid)), None);
         if console.bind {
             self.bind_console(slave.as_fd())?;
@@ -49,7 +49,7 @@ impl Child<'_> {
         rustix::process::ioctl_tiocsctty(&slave).at(Call::ioctl_tty)
     }
 
-    /// Opens the ptmx of the container's devpts, and nothing else.
+    /// Opens the ptmx of the container's devpts, and checks that it is one.
     fn open_master(&self) -> Walked<OwnedFd> {
         let flags = OFlags::RDWR | OFlags::NOCTTY;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
@@ -82,7 +82,7 @@ impl Child<'_> {
     }
 }
 
-/// One message with the terminal's name and exactly one descriptor, as engines expect it.
+/// Sends one message with the terminal's name and exactly one descriptor, as engines expect.
 fn send_master(socket: BorrowedFd<'_>, master: BorrowedFd<'_>, name: &CStr) -> Walked {
     let fds = [master];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -90,13 +90,13 @@ fn send_master(socket: BorrowedFd<'_>, master: BorrowedFd<'_>, name: &CStr) -> W
     control.push(SendAncillaryMessage::ScmRights(&fds));
     let payload = [IoSlice::new(name.to_bytes())];
     rustix::net::sendmsg(socket, &payload, &mut control, SendFlags::NOSIGNAL).at(Call::sendmsg)?;
-    // The other end need not wait for our exec to see that this was all.
+    // The receiver sees the end of the stream now, not at our exec.
     rustix::net::shutdown(socket, rustix::net::Shutdown::Both).at(Call::sendmsg)
 }
 
-/// Gives stdio to the user of the process, as runc does; what cannot be given stays as it is, and the null device
-/// belongs to everybody. That is taken from the container where it has one: the host's lies on a mount that the
-/// container does not see, and what does cannot be saved to disk.
+/// Gives stdio to the user of the process, as runc does. A failing chown is ignored. The null device keeps its
+/// owner. The host's null device is replaced by the container's, if there is one: the host's lies on a mount
+/// outside the container, and a process that holds it open cannot be checkpointed.
 pub fn own_stdio(root: Option<BorrowedFd<'_>>, uid: u32) -> Walked {
     let mut own = None;
     for (n, fd) in [
@@ -136,7 +136,8 @@ fn is_null(stat: &Stat) -> bool {
         ) == (1, 3)
 }
 
-/// The null device of the container. Nothing else is opened that the container has put in its place.
+/// The container's null device. The O_PATH descriptor is checked first, so that no other file in its place is
+/// opened.
 fn null_of(root: BorrowedFd<'_>) -> Option<OwnedFd> {
     let plain = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
     let path = c"dev/null";

@@ -1,4 +1,4 @@
-//! tmpcopyup: what a tmpfs covers is copied into it before it is attached.
+//! The tmpcopyup option: copies the files under a tmpfs into it before it is attached.
 
 use super::{Walked, paths};
 use crate::report::{At, Call};
@@ -8,12 +8,12 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-/// How deep a tree tmpcopyup copies; a deeper one is not a template for a tmpfs.
+/// The greatest depth of a tree that tmpcopyup copies.
 const DEPTH_MAX: u32 = 64;
 
-/// Copies what the directory `from` holds into `to`: directories, files and links, with owner, mode
-/// and times left to the kernel. Links are copied, never followed. The mode of `to` itself is the mount's:
-/// that of its options, or of a directory that was there before.
+/// Copies the directories, files and symbolic links in `from` into `to`, with owner and mode. Links are copied,
+/// never followed. Times are not copied. `to` keeps its mode, which comes from the mount options or from the
+/// directory under the mount.
 pub fn copy_up(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Walked {
     let stat = paths::stat(from)?;
     let to = paths::openat2(
@@ -106,7 +106,7 @@ fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, depth: u32)
             )
             .at(Call::fchownat)
         }
-        // Devices, sockets and pipes are no template either.
+        // Devices, sockets and pipes are not copied.
         _ => Ok(()),
     }
 }

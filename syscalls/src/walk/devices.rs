@@ -1,5 +1,5 @@
-//! Device nodes and links, made in a directory that was looked up beneath the root, and the true null
-//! device, which is opened and checked before the root is touched.
+//! Makes device nodes and links in a directory that was looked up beneath the root. Opens and checks the host's
+//! null device before the root is touched.
 
 use super::paths::{self, Make, parent, reach};
 use super::{Child, Walked};
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 /// Character device 1:3 (Documentation/admin-guide/devices.txt).
 const NULL: (u32, u32) = (1, 3);
 
-/// Opens the null device of the host, and nothing else.
+/// Opens the host's null device, and checks that it is one.
 pub fn null_device() -> Walked<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let null = rustix::fs::open(c"/dev/null", flags, Mode::empty()).at(Call::openat2)?;
@@ -30,8 +30,8 @@ pub fn null_device() -> Walked<OwnedFd> {
 }
 
 impl Child<'_> {
-    /// Makes what is missing. What the image or an earlier mount brought stays, as with runc; a device only if it is the
-    /// same.
+    /// Makes a missing node. An existing file of the image or of an earlier mount is kept, as in runc. An
+    /// existing device must be the same device.
     pub fn make(&mut self, path: &CStr, node: &Node<'_>) -> Walked {
         let root = self.root()?;
         match node {
@@ -54,7 +54,7 @@ impl Child<'_> {
         }
     }
 
-    /// Reports what is there in the place of a device, unless it is that device.
+    /// Fails with a description of the existing file, unless it is the wanted device.
     fn check_same(&mut self, device: &Device, there: &Stat) -> Walked {
         let wanted = FileType::from_raw_mode(device.mode);
         let kind = FileType::from_raw_mode(there.st_mode);
@@ -80,7 +80,7 @@ impl Child<'_> {
     }
 }
 
-/// False when something has the name already.
+/// Returns false if the name exists.
 fn make_device(dir: BorrowedFd<'_>, name: &CStr, device: &Device) -> Walked<bool> {
     let kind = FileType::from_raw_mode(device.mode);
     let mode = Mode::from_raw_mode(device.mode & 0o7777);

@@ -1,5 +1,5 @@
-//! Who the process is: root of its user namespace on the way, then the user, the groups and the
-//! capabilities of the spec, in the order the kernel wants (credentials(7), capabilities(7)).
+//! Sets the identity of the process: first root of its user namespace, later the user, groups and capabilities
+//! of the spec, in the order that the kernel requires (credentials(7), capabilities(7)).
 
 use super::{Child, Walked, die_with_parent, stay_closed};
 use crate::report::{At, Call};
@@ -11,7 +11,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 impl Child<'_> {
     pub fn container_root(&self) -> Walked {
         let (gid, uid) = (Gid::ROOT, Uid::ROOT);
-        // A namespace that maps no root is entered as it is.
+        // EINVAL: the namespace does not map root, so the ids stay.
         match rustix::thread::set_thread_res_gid(gid, gid, gid) {
             Ok(()) | Err(Errno::INVAL) => {}
             Err(e) => return Err(e).at(Call::setresgid),
@@ -31,7 +31,7 @@ pub fn become_user(identity: &Identity<'_>) -> Walked {
         let bit = CapabilitySet::from_bits_retain(1 << capability);
         if sets.bounding >> capability & 1 == 0 {
             match rustix::thread::remove_capability_from_bounding_set(bit) {
-                // Without CAP_SETPCAP it may still be gone already.
+                // Without CAP_SETPCAP, the capability may already be absent.
                 Err(Errno::PERM)
                     if rustix::thread::capability_is_in_bounding_set(bit) == Ok(false) => {}
                 other => other.at(Call::prctl)?,
@@ -41,8 +41,8 @@ pub fn become_user(identity: &Identity<'_>) -> Walked {
     rustix::thread::set_keep_capabilities(true).at(Call::prctl)?;
     if let Some(groups) = identity.groups {
         match rustix::thread::set_thread_groups(groups) {
-            // We have every capability in a user namespace that we joined, so this is its own "deny": those
-            // groups of the caller that it does not map stay, and nobody can change that.
+            // The process has every capability in a user namespace that it has joined, so EPERM comes from its
+            // own setgroups "deny". The caller's unmapped groups stay, and nothing can drop them.
             Err(Errno::PERM) if identity.groups_may_be_denied => {}
             other => other.at(Call::setgroups)?,
         }

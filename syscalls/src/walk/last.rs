@@ -1,5 +1,5 @@
-//! The end of the walk: everything but the channel is closed, the wait for `start`, the filter, the identity, the exec.
-//! Whatever is called here may be called under the container's filter.
+//! The end of the walk, after every descriptor but the channel is closed: the wait for `start`, the filter, the
+//! identity, the exec. Every system call here may run under the container's filter.
 
 use super::program::exec_first;
 use super::{Reports, Walked, identity, settings};
@@ -11,9 +11,9 @@ use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketFlags};
 
-/// The system calls that the code below makes from the load of a filter to the exec, where that comes before the wait for
-/// `start`, and after an exec that fails. What startContainer hooks call is not among them. A test compares this list
-/// with what the child is seen to call.
+/// The system calls between the load of a filter and the exec, if the filter is loaded before the wait for
+/// `start`, and after a failed exec. The calls of startContainer hooks are not included. A test compares this
+/// list with the observed calls of the child.
 pub const CALLS_UNDER_A_FILTER: &[&str] = &[
     "accept4",
     "capset",
@@ -38,9 +38,9 @@ pub const CALLS_UNDER_A_FILTER: &[&str] = &[
     "signalfd4",
 ];
 
-/// What the child holds once everything else is closed.
+/// The state of the child after every other descriptor is closed.
 pub struct Last {
-    /// The socket that `start` connects to, and the locked file that says that we wait.
+    /// The socket that `start` connects to, and the locked file that marks the process as waiting.
     pub listener: Option<[OwnedFd; 2]>,
     pub reports: Reports,
 }
@@ -72,17 +72,20 @@ impl Last {
         }
     }
 
-    /// Waits on the container's socket until somebody connects and says a byte; reports go there then.
+    /// Waits on the container's socket until a peer connects and sends a byte. That connection becomes the
+    /// report channel.
     fn wait_for_start(&mut self) -> Walked {
         let [listener, _waiting] = self.listener.take().ok_or(Errno::BADF).at(Call::none)?;
-        // The parent of `create` waits for the end of this channel, and is done then.
+        // The parent, `create`, waits for the end of this channel.
         rustix::net::shutdown(&self.reports.channel, Shutdown::Write).at(Call::shutdown)?;
         let signals = calls::signalfd(calls::stopping_signals()).at(Call::signalfd4)?;
-        // Who has connected and not yet said anything; the one that has waited longest makes room for another.
+        // The peers that have connected and sent nothing yet. When the table is full, a new peer replaces the
+        // oldest.
         let mut peers = [const { None::<OwnedFd> }; 4];
         let mut place = (0..peers.len()).cycle();
         loop {
-            // The first process of a pid namespace hears only what it listens to, and whoever asks it to end means it.
+            // The first process of a pid namespace receives only the signals it handles (pid_namespaces(7)), so
+            // stopping signals come through a signalfd.
             let watch = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
             let [a, b, c, d] = peers
                 .each_ref()
@@ -95,7 +98,7 @@ impl Last {
             }
             for (peer, _) in peers.iter_mut().zip(ready).filter(|(_, ready)| *ready) {
                 let Some(peer) = peer.take() else { continue };
-                // One that leaves without a word was only looking.
+                // A peer that closes without a byte only tested the socket.
                 if rustix::io::read(&peer, &mut [0u8; 1][..]) == Ok(1) {
                     self.reports.channel = peer;
                     return Ok(());
@@ -108,8 +111,9 @@ impl Last {
         }
     }
 
-    /// Loads a filter. One with a listener is told of before: what may be called after it, nobody knows, so
-    /// the parent fetches the listener by its number, which is that of the lowest free descriptor.
+    /// Loads a filter. A filter with a listener may forbid any later call. So the child first reports the
+    /// number of the lowest free descriptor, which the listener will get, and the parent fetches the listener
+    /// by this number.
     fn load(&self, filter: &Filter<'_>) -> Walked {
         if filter.flags & calls::NEW_LISTENER == 0 {
             let loaded = calls::seccomp(filter.program, filter.flags);
@@ -123,7 +127,7 @@ impl Last {
         let listener = calls::seccomp(filter.program, filter.flags).at(Call::seccomp)?;
         let mut byte = [0u8; 1];
         let heard = rustix::io::retry_on_intr(|| rustix::io::read(channel, &mut byte[..]));
-        // It closes on exec, without a call that the filter would see.
+        // The listener is close-on-exec, so no close(2) has to pass the filter.
         core::mem::forget(listener);
         match heard.at(Call::recv)? {
             0 => calls::exit(1),

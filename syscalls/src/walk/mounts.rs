@@ -1,5 +1,5 @@
-//! Mounts: built detached, given their attributes, then moved onto a descriptor that was looked up once. Nothing is looked
-//! up twice, so nothing can be swapped in between. First the new file systems, then the trees that are bound.
+//! Mounts are built detached, get their attributes, and are then moved onto a target descriptor. Each path is
+//! looked up once, so that no file can be swapped between two lookups.
 
 use super::copy_up::copy_up;
 use super::paths::{self, Make, find, find_plain, reach};
@@ -71,9 +71,9 @@ impl Child<'_> {
         Ok(())
     }
 
-    /// The same by mount(2), for options longer than fsconfig(2) takes. What it mounts is attached at once, and its root can
-    /// only be opened by a name. So that nobody else can have to do with that name, it lies in a tmpfs of our own, which
-    /// covers the target meanwhile; a detached copy of it is what stays.
+    /// Like `new_mount`, through mount(2), for options that are too long for fsconfig(2). mount(2) attaches the
+    /// file system at once, and its root can only be opened by name. A private tmpfs, which covers the target
+    /// meanwhile, keeps that name away from other processes. The result is a detached copy of the mount.
     fn new_mount_by_data(
         &self,
         mount: &Mount<'_>,
@@ -107,7 +107,7 @@ impl Child<'_> {
     }
 }
 
-/// A new file system, mounted nowhere yet.
+/// Makes a new detached file system.
 pub fn new_mount(
     fstype: &CStr,
     source: Option<&CStr>,
@@ -156,7 +156,8 @@ impl Child<'_> {
         apply(tree, bind.after)
     }
 
-    /// Takes the trees that the parent has copied: each comes with the number of its slot, and one byte alone ends them.
+    /// Receives the trees that the parent has copied. Each message holds a slot number and one descriptor. A
+    /// single byte ends the list.
     pub fn take_trees(&self) -> Walked {
         loop {
             let mut slot = [0u8; 2];
@@ -187,8 +188,8 @@ impl Child<'_> {
     }
 }
 
-/// Copies a tree and sets its attributes. The plan says who calls this, launch or the child; `root` is that of the
-/// container, for a tree that lies in it.
+/// Copies a tree and sets its attributes. The plan decides whether launch or the child calls this. With `root`,
+/// the path is looked up in the container's root.
 pub fn open_tree(tree: &Tree<'_>, root: Option<BorrowedFd<'_>>) -> Walked<OwnedFd> {
     let copy = match root {
         Some(root) => copy(find(root, tree.path)?.as_fd(), tree.recursive)?,
@@ -204,7 +205,7 @@ pub fn open_tree(tree: &Tree<'_>, root: Option<BorrowedFd<'_>>) -> Walked<OwnedF
     Ok(copy)
 }
 
-/// A detached copy of the mount at `fd`.
+/// Makes a detached copy of the mount at `fd`.
 pub fn copy(fd: BorrowedFd<'_>, recursive: bool) -> Walked<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
@@ -215,7 +216,7 @@ pub fn copy(fd: BorrowedFd<'_>, recursive: bool) -> Walked<OwnedFd> {
     rustix::mount::open_tree(fd, c"", flags).at(Call::open_tree)
 }
 
-/// Attaches a detached mount to what `target` is.
+/// Attaches a detached mount to `target`.
 pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Walked {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     rustix::mount::move_mount(mount, c"", target, c"", flags).at(Call::move_mount)

@@ -1,5 +1,5 @@
-//! Paths beneath the root of the container: every lookup is one openat2 that cannot leave the root,
-//! and what is missing is made one component at a time, following links as the kernel would.
+//! Lookups of paths beneath the container's root. Every lookup is one openat2(2) that cannot leave the root.
+//! Missing components are made one at a time, and links are followed as the kernel follows them.
 
 use super::Walked;
 use crate::report::{At, Call, Fault};
@@ -8,7 +8,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
-/// What is made where nothing is.
+/// The kind of a missing last component to make.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Make {
     Directory,
@@ -16,10 +16,10 @@ pub enum Make {
 }
 
 const PATH_MAX: usize = 4096;
-/// As the kernel (MAXSYMLINKS).
+/// The kernel's limit (MAXSYMLINKS).
 const LINKS_MAX: usize = 40;
 
-/// openat2(2), retried when a rename elsewhere made the kernel unsure (EAGAIN).
+/// openat2(2), retried on EAGAIN: a concurrent rename or mount may have disturbed the lookup.
 pub fn openat2(
     dir: BorrowedFd<'_>,
     path: &CStr,
@@ -35,7 +35,7 @@ pub fn openat2(
     }
 }
 
-/// What `path` names inside the root, following links inside the root, as an O_PATH descriptor.
+/// Opens `path` with O_PATH. Symbolic links are resolved inside the root.
 pub fn find(root: BorrowedFd<'_>, path: &CStr) -> Walked<OwnedFd> {
     openat2(
         root,
@@ -45,7 +45,8 @@ pub fn find(root: BorrowedFd<'_>, path: &CStr) -> Walked<OwnedFd> {
     )
 }
 
-/// The same, where no link may lead: proc and sysfs are mounted on ordinary directories only.
+/// Like `find`, for a directory, without symbolic links: proc and sysfs are mounted on ordinary directories
+/// only.
 pub fn find_plain(root: BorrowedFd<'_>, path: &CStr) -> Walked<OwnedFd> {
     openat2(
         root,
@@ -55,7 +56,7 @@ pub fn find_plain(root: BorrowedFd<'_>, path: &CStr) -> Walked<OwnedFd> {
     )
 }
 
-/// Like `find`, and makes what is missing: directories of mode 0755, a last file of mode 0644.
+/// Like `find`, but makes missing components: directories of mode 0755, and a last file of mode 0644.
 pub fn reach(root: BorrowedFd<'_>, path: &CStr, make: Make) -> Walked<OwnedFd> {
     match find(root, path) {
         Err(Fault {
@@ -64,8 +65,8 @@ pub fn reach(root: BorrowedFd<'_>, path: &CStr, make: Make) -> Walked<OwnedFd> {
         }) => {}
         other => return other,
     }
-    // As a rule only the last component is missing. Where something stands in its place after all, a link
-    // that leads nowhere, the whole path is walked by hand.
+    // Usually only the last component is missing. If it exists after all, as a dangling link, `make_path` walks
+    // the whole path.
     let (dir, name) = split(path);
     let mut parent = Path::new();
     parent.push(dir)?;
@@ -78,7 +79,7 @@ pub fn reach(root: BorrowedFd<'_>, path: &CStr, make: Make) -> Walked<OwnedFd> {
     make_path(root, path, make)
 }
 
-/// Everything up to the last slash, and what follows it.
+/// Splits a path after its last slash.
 fn split(path: &CStr) -> (&[u8], &CStr) {
     let bytes = path.to_bytes_with_nul();
     let at = bytes.iter().rposition(|b| *b == b'/').map_or(0, |n| n + 1);
@@ -96,7 +97,7 @@ pub fn file_type(fd: BorrowedFd<'_>) -> Walked<FileType> {
     Ok(FileType::from_raw_mode(stat(fd)?.st_mode))
 }
 
-/// A path in a buffer of its own, with room for the zero byte at the end.
+/// A path in a fixed buffer that always ends with a zero byte.
 struct Path {
     bytes: [u8; PATH_MAX],
     len: usize,
@@ -127,7 +128,7 @@ impl Path {
         self.push(name)
     }
 
-    /// Drops the last component; the root stays the root.
+    /// Drops the last component. The root has none.
     fn pop(&mut self) {
         self.len = self.bytes[..self.len]
             .iter()
@@ -143,7 +144,7 @@ impl Path {
         CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c".")
     }
 
-    /// Where the next name at or behind `from` begins and ends.
+    /// The start and end of the next component at or after `from`.
     fn next(&self, from: usize) -> (usize, usize) {
         let until = |from: usize, is_end: fn(&u8) -> bool| {
             let found = self.bytes[from..self.len].iter().position(is_end);
@@ -154,7 +155,7 @@ impl Path {
     }
 }
 
-/// Walks `path` by hand: `done` holds no link and no dots, `rest` is still to be walked.
+/// Walks `path` one component at a time. `done` holds no link and no `..`; `rest` is still to be walked.
 fn make_path(root: BorrowedFd<'_>, path: &CStr, make: Make) -> Walked<OwnedFd> {
     let mut done = Path::new();
     let mut rest = Path::new();
@@ -227,10 +228,10 @@ fn calls_readlink(link: BorrowedFd<'_>, target: &mut [u8; PATH_MAX]) -> Walked<u
     rustix::fs::readlinkat_raw(link, c"", &mut target[..]).at(Call::readlinkat)
 }
 
-/// Makes one missing directory or file and opens just that.
+/// Makes one missing directory or file and opens it.
 fn make_one(dir: BorrowedFd<'_>, name: &CStr, make: Make) -> Walked<OwnedFd> {
     match make_node(dir, name, make) {
-        // Somebody else was quicker, which is as good if it is of the right kind.
+        // EEXIST: another process has made it. `open_made` checks its kind.
         Ok(()) | Err(Errno::EXIST) => open_made(dir, name, make),
         Err(errno) => Err(errno).at(if make == Make::File {
             Call::openat2
@@ -261,7 +262,7 @@ fn open_made(dir: BorrowedFd<'_>, name: &CStr, make: Make) -> Walked<OwnedFd> {
     openat2(dir, name, OFlags::PATH | OFlags::NOFOLLOW | kind, resolve)
 }
 
-/// The directory that holds the last component of `path` (made when missing), and that component.
+/// The parent directory of `path`, made if it is missing, and the last component.
 pub fn parent<'p>(root: BorrowedFd<'_>, path: &'p CStr) -> Walked<(OwnedFd, &'p CStr)> {
     let (dir, name) = split(path);
     if matches!(name.to_bytes(), b"" | b"." | b"..") {
@@ -272,7 +273,6 @@ pub fn parent<'p>(root: BorrowedFd<'_>, path: &'p CStr) -> Walked<(OwnedFd, &'p 
     Ok((reach(root, parent.c_str(), Make::Directory)?, name))
 }
 
-/// Whether a descriptor is a directory.
 pub fn is_directory(fd: impl AsFd) -> Walked<bool> {
     Ok(file_type(fd.as_fd())? == FileType::Directory)
 }

@@ -1,4 +1,4 @@
-//! The private procfs: a new one that is mounted nowhere, so that no path in the container leads to it.
+//! A private procfs, for writes that no path in the container can redirect.
 
 use super::mounts::new_mount;
 use super::{Child, Walked, paths};
@@ -9,14 +9,14 @@ use linux_raw_sys::general::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOS
 use rustix::fd::OwnedFd;
 use rustix::fs::{OFlags, ResolveFlags};
 
-/// A procfs of this pid namespace that is mounted nowhere: no path in the container leads to it.
+/// A new procfs of this pid namespace. It is mounted nowhere, so no path in the container leads to it.
 pub fn private_procfs() -> Walked<OwnedFd> {
     let attr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
     new_mount(c"proc", None, &[], None, u64::from(attr))
 }
 
 impl Child<'_> {
-    /// Writes a file of the private procfs in one write.
+    /// Writes a file of the private procfs with one write(2).
     pub fn write_procfs(&self, procfs: Slot, path: &CStr, value: &CStr) -> Walked {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
         let file = paths::openat2(self.slot(procfs)?, path, OFlags::WRONLY, resolve)?;

@@ -1,4 +1,5 @@
-//! The program: the working directory, HOME, whether there is one to execute, the exec, and why the kernel refused it.
+//! The program: sets the working directory and HOME, looks the program up, executes it, and finds the cause if
+//! the kernel refuses it.
 
 use super::paths::{file_type, find, openat2, stat};
 use super::{Child, Walked};
@@ -11,12 +12,13 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, OFlags, ResolveFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
-/// How much of the image's passwd file is read: that of 100,000 users is shorter, and a sparse one need not end.
+/// The limit on reading the image's passwd file. A file of 100,000 users is smaller; a sparse file may be
+/// endless.
 const PASSWD_MAX: usize = 8 << 20;
 
 impl Child<'_> {
-    /// Looked up beneath the root and never through a magic link, so that no descriptor of ours or of
-    /// our caller's can be a working directory (CVE-2024-21626).
+    /// Changes into the working directory. The lookup stays beneath the root and follows no magic link, so that
+    /// no open descriptor of this process or its caller can become the working directory (CVE-2024-21626).
     pub fn working_directory(&self, path: &CStr) -> Walked {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let dir = openat2(
@@ -28,7 +30,7 @@ impl Child<'_> {
         rustix::process::fchdir(&dir).at(Call::fchdir)
     }
 
-    /// Finds the program as the exec will, as far as its name, its mode and the interpreter that it names tell.
+    /// Finds the program as the exec will, and checks its name, its mode and its interpreter.
     pub fn look_up(&mut self, program: &Program<'_>) -> Walked {
         let mut worst = missing(program);
         for candidate in program.candidates {
@@ -56,8 +58,8 @@ impl Child<'_> {
         Err(worst)
     }
 
-    /// An error for an interpreter that is certainly missing: not one by a relative name, and not that of another
-    /// machine, whose emulator may have it (binfmt_misc).
+    /// Fails if the interpreter is certainly missing. Relative names are not checked, nor are files for another
+    /// machine, which an emulator may run (binfmt_misc).
     fn look_for_interpreter(&mut self, candidate: &CStr) -> Walked {
         let root = self.root()?;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -86,12 +88,12 @@ impl Child<'_> {
                 }
                 _ => Ok(()),
             },
-            // Too long to be known whole.
+            // The name is truncated, so it cannot be checked.
             _ => Ok(()),
         }
     }
 
-    /// HOME from the container's passwd file, or `/`, as runc does where the environment has none.
+    /// Sets HOME from the container's passwd file, or to `/`, as runc does if the environment has no HOME.
     pub fn find_home(&self, uid: u32, home: &Home) -> Walked {
         let root = self.root()?;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -123,7 +125,7 @@ impl Child<'_> {
     }
 }
 
-/// The home directory in a line of passwd(5), if it is this user's.
+/// The home directory in a line of passwd(5), if the line is for this user.
 fn entry_of(line: &str, uid: u32) -> Option<&str> {
     let mut fields = line.split(':');
     let id = fields.nth(2)?;
@@ -133,14 +135,14 @@ fn entry_of(line: &str, uid: u32) -> Option<&str> {
         .filter(|dir| dir.starts_with('/'))
 }
 
-/// execve of the first candidate there is, as execvp(3) goes through PATH; returns why it failed.
+/// Executes the first candidate that exists, as execvp(3) does with PATH. Returns the failure.
 pub fn exec_first(execute: &Execute<'_>) -> Fault {
     let mut worst = missing(&execute.program);
     for candidate in execute.program.candidates {
         let errno = calls::execve(candidate, execute.argv, execute.envp);
         match errno {
-            // The file is there, so it is the interpreter it names that is not. It stays open: nobody knows what
-            // may still be called.
+            // The file exists, so its interpreter is missing. The descriptor is leaked, because the filter may
+            // forbid close(2).
             Errno::NOENT
                 if find(rustix::fs::CWD, candidate)
                     .map(core::mem::forget)
@@ -164,7 +166,7 @@ pub fn exec_first(execute: &Execute<'_>) -> Fault {
     worst
 }
 
-/// The program is nowhere.
+/// The failure if no candidate exists.
 fn missing(program: &Program<'_>) -> Fault {
     let named = program.name.to_bytes().contains(&b'/');
     let call = if named {
@@ -178,8 +180,7 @@ fn missing(program: &Program<'_>) -> Fault {
     }
 }
 
-/// A candidate that is there and cannot be it says more than one that is missing; in PATH, what is no directory
-/// is as good as missing.
+/// Prefers the errno of an existing candidate over that of a missing one. In PATH, ENOTDIR counts as missing.
 fn worse(worst: &mut Fault, program: &Program<'_>, errno: Errno) {
     if errno == Errno::ACCESS || missing(program).call == Call::execve {
         *worst = Fault {
@@ -189,10 +190,10 @@ fn worse(worst: &mut Fault, program: &Program<'_>, errno: Errno) {
     }
 }
 
-/// The beginning of a file, which says how it is to be executed.
+/// The length of the file header that is read to find its format.
 const HEAD: usize = 1024;
 
-/// What the file itself says about an exec that failed: the check that it did not pass, and what that found.
+/// The cause of a failed exec, from the file itself: the failed check and its detail.
 pub(super) fn refusal(program: &Program<'_>, fault: Fault) -> Option<(Call, Text<256>)> {
     let mut detail = Text::new();
     let file = program.candidates.iter().find_map(|candidate| {
@@ -244,7 +245,7 @@ fn read_head<'h>(file: &OwnedFd, head: &'h mut [u8; HEAD]) -> Option<&'h [u8]> {
     Some(&head[..n])
 }
 
-/// The interpreter that a file names, as it stands there: after `#!`, or in PT_INTERP of an ELF file.
+/// The interpreter in a file, unchanged: from `#!`, or from PT_INTERP of an ELF file.
 fn interpreter(file: &OwnedFd, head: &[u8]) -> Option<Text<256>> {
     let mut text = Text::new();
     if let [b'#', b'!', line @ ..] = head {
@@ -259,7 +260,7 @@ fn interpreter(file: &OwnedFd, head: &[u8]) -> Option<Text<256>> {
     Some(text)
 }
 
-/// The interpreter as people know it, without what the end of a line has left.
+/// The interpreter without a CR at its end.
 fn shown(interpreter: &[u8]) -> &[u8] {
     interpreter.strip_suffix(b"\r").unwrap_or(interpreter)
 }
@@ -271,7 +272,7 @@ fn cause(interpreter: &Text<256>) -> Call {
     }
 }
 
-/// What is needed of an ELF header, in either width and byte order (elf(5)).
+/// The required fields of an ELF header, for either width and byte order (elf(5)).
 struct Elf {
     wide: bool,
     big: bool,
@@ -306,7 +307,7 @@ impl Elf {
         })
     }
 
-    /// Where in the file the name of its interpreter stands (PT_INTERP).
+    /// The file offset of the interpreter's name (PT_INTERP).
     fn interpreter(&self, head: &[u8]) -> Option<u64> {
         const PT_INTERP: u64 = linux_raw_sys::elf_uapi::PT_INTERP as u64;
         let ((table, word), (size, count), offset) = match self.wide {

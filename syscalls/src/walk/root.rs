@@ -1,4 +1,4 @@
-//! The root of the container: attached, masked and made read-only in parts, entered.
+//! The container's root: attaches it, masks paths and makes them read-only, and enters it.
 
 use super::mounts::{attach, copy, new_mount};
 use super::paths::{self, find};
@@ -21,14 +21,14 @@ impl Child<'_> {
         Ok(())
     }
 
-    /// Mounts the root over the old one, or where it came from, and keeps its descriptor; the old tree stays in sight
-    /// of paths from `/` until the pivot.
+    /// Attaches the root over `/` or at its own path, and keeps its descriptor. Paths from `/` still lead to
+    /// the old tree until the pivot.
     pub fn rootfs(&mut self, tree: Slot, path: &CStr, in_place: bool) -> Walked {
         let root = self.slot(tree)?;
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
         let attach = |path| rustix::mount::move_mount(root, c"", CWD, path, flags);
         match in_place {
-            // The root of a user namespace may not be allowed to go there.
+            // The root of a user namespace may lack search permission on that path.
             true => match attach(path) {
                 Err(Errno::ACCESS) => attach(c"/"),
                 other => other,
@@ -40,8 +40,8 @@ impl Child<'_> {
         Ok(())
     }
 
-    /// Hides `path`: a directory behind an empty one, anything else behind the null device. What does
-    /// not exist needs no hiding.
+    /// Masks `path`: a directory with an empty directory, any other file with the null device. A missing path
+    /// is ignored.
     pub fn mask(&self, path: &CStr, null: Slot, empty: Slot) -> Walked {
         let target = match find(self.root()?, path) {
             Err(Fault {
@@ -69,7 +69,7 @@ impl Child<'_> {
         Ok(())
     }
 
-    /// Binds `path` onto itself, read-only with all below; the other flags of its mount stay.
+    /// Binds `path` onto itself, recursively read-only. The other flags of its mounts stay.
     pub fn readonly(&self, path: &CStr) -> Walked {
         let target = match find(self.root()?, path) {
             Err(Fault {
@@ -90,24 +90,24 @@ impl Child<'_> {
     pub fn pivot(&mut self) -> Walked {
         rustix::process::fchdir(self.root()?).at(Call::fchdir)?;
         rustix::process::pivot_root(c".", c".").at(Call::pivot_root)?;
-        // The old root lies over the new one now, and umount2 takes what lies on top. Nothing of it goes
-        // back to the host: its mounts have been slaves or private from the first step on.
+        // The old root is now stacked on the new one, and umount2 takes the top mount. The detach does not
+        // propagate to the host: the mounts have been slaves or private since the first step.
         rustix::mount::unmount(c".", UnmountFlags::DETACH).at(Call::umount2)?;
         rustix::process::chdir(c"/").at(Call::chdir)
     }
 
-    /// `--no-pivot`: the root is moved over `/`, which only chroot(2) enters. The host's procfs and sysfs are
-    /// let go of first, so that nothing of them stays behind the new root.
+    /// `--no-pivot`: moves the root over `/`, where only chroot(2) enters it. Detaches the host's procfs and
+    /// sysfs first, so that none remains behind the new root.
     pub fn move_root(&self, hidden: &[&CStr], in_place: bool) -> Walked {
         for hidden in hidden.iter().rev() {
             let fd = match rustix::fs::open(*hidden, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             {
-                // It lay on one that is gone by now.
+                // Its parent mount is already detached.
                 Err(Errno::NOENT | Errno::NOTDIR) => continue,
                 fd => fd.at(Call::openat2)?,
             };
             if rustix::mount::unmount(*hidden, UnmountFlags::DETACH).is_err() {
-                // Locked into this user namespace: an empty directory over it does as well.
+                // The mount is locked in this user namespace: cover it with an empty directory.
                 let cover = new_mount(c"tmpfs", None, &[], None, u64::from(MOUNT_ATTR_RDONLY))?;
                 attach(cover.as_fd(), fd.as_fd())?;
             }
@@ -115,7 +115,7 @@ impl Child<'_> {
         if in_place {
             let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
             match rustix::mount::move_mount(self.root()?, c"", CWD, c"/", flags) {
-                // It had to go there at once.
+                // ELOOP: the root is already attached over `/`.
                 Ok(()) | Err(Errno::LOOP) => {}
                 other => other.at(Call::move_mount)?,
             }

@@ -1,4 +1,4 @@
-//! What outlasts execve(2) and is set by one system call that takes nothing but values.
+//! Settings that survive execve(2), each made by one system call without a descriptor or a path.
 
 use super::Walked;
 use crate::calls;
@@ -11,7 +11,7 @@ pub fn set(setting: &Setting<'_>) -> Walked {
     match setting {
         Setting::Session => rustix::process::setsid().map(drop).at(Call::setsid),
         Setting::Keyring(name) => match calls::keyctl_join_session_keyring(name) {
-            // A kernel without keyrings, or a filter around us, which then keeps the process from them, too.
+            // The kernel has no keyrings, or an outer filter forbids them to the process as well.
             Err(Errno::NOSYS | Errno::PERM) => Ok(()),
             joined => joined.at(Call::keyctl),
         },

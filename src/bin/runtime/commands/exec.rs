@@ -1,4 +1,5 @@
-//! `exec`: one more process in a container that is created or runs, described by flags or by a file.
+//! The `exec` command: starts one more process in a created or running container. Flags or a file describe the
+//! process.
 
 use crate::cgroup::Cgroup;
 use crate::cgroup::systemd::Manager;
@@ -36,7 +37,7 @@ pub fn run(context: &Context<'_>, args: &Exec<'_>) -> Result<i32> {
         }
     };
     enter(context, args, preserve_fds, &container, &init).map_err(|error| {
-        // What fails while the container goes away fails because of that. Its first process ends last of all.
+        // If the container is going away, that is the cause of any failure. Its first process ends last.
         let patience = match error.why() {
             Why::Interrupted(_) => return error,
             Why::Failed => 0,
@@ -74,7 +75,7 @@ fn enter(
     let spec = exec_spec(args, &config, file.as_deref())?;
     let facts = host::probe(context.start, spec.names_labels())?;
     check_status(args, container, &facts)?;
-    // An ordinary user may not move a process out of the session that he is in; his systemd has it done.
+    // An ordinary user may not move a process out of the session's cgroup, so the user's systemd moves it.
     let manager = match &state.unit {
         Some(_) if !facts.privileged => Some(Manager::find(context.start)?),
         _ => None,
@@ -94,7 +95,7 @@ fn enter(
         relays: args.console_socket.is_none(),
         console_size: if args.detach { None } else { console::size() },
         cgroups: &cgroups,
-        // It is written into the state of a new container alone.
+        // Only the state of a new container has a time of creation.
         created: "",
         notify: false,
     };
@@ -121,7 +122,7 @@ fn enter(
     console::supervise(pidfd.as_fd(), console, None, true)
 }
 
-/// The container's config.json with the requested process.
+/// The container's config.json with `process` replaced by the requested one.
 fn exec_spec<'a>(args: &Exec<'a>, config: &'a [u8], file: Option<&'a [u8]>) -> Result<Spec<'a>> {
     let mut spec = Spec::read(config)?;
     let process = match file {
@@ -144,24 +145,24 @@ fn check_status(args: &Exec<'_>, container: &Container, facts: &Facts) -> Result
         fail!("cannot exec in a paused container ({id:?}; --ignore-paused waits for resume)");
     }
     if !facts.privileged && container.process()?.0 == CREATED {
-        // Its process is still ours, and nobody but root may look into it; not even we.
+        // The process still runs this program and is not dumpable, so only root may access its files in /proc.
         fail!("cannot exec in container {id:?}: an ordinary user can only once it is started");
     }
     Ok(())
 }
 
-/// One more process in a container.
+/// An additional process in a container.
 struct OneMore<'a> {
     container: &'a Container,
     facts: &'a Facts,
     manager: Option<&'a Manager>,
     cgroup: Option<Cgroup<'a>>,
-    /// It goes where the first process has gone, since no cgroup is named on the command line.
+    /// Without a cgroup on the command line, the process follows the first process into its cgroup.
     follows: bool,
 }
 
 impl OneMore<'_> {
-    /// Returns its pidfd and our end of the socket that the terminal comes over.
+    /// Returns the pidfd of the process, and our end of the socket that carries the terminal.
     fn start(
         &mut self,
         args: &Exec<'_>,
@@ -224,14 +225,14 @@ impl Role for OneMore<'_> {
         (&self.container.state, RUNNING)
     }
 
-    /// A process that v1 has frozen ends only when it is thawed.
+    /// A process that cgroup v1 has frozen ends only when it is thawed.
     fn reaps(&self) -> bool {
         let status = self.container.status(&self.facts.cgroups);
         !(self.facts.cgroups.has_v1() && status.map_or(true, |status| status == PAUSED))
     }
 }
 
-/// The process that the flags describe, on the ground of the container's own.
+/// The process that the flags describe. The container's own process gives the defaults.
 fn described<'a>(args: &Exec<'a>, base: Option<Process<'a>>) -> Result<Process<'a>> {
     let mut process = base.unwrap_or_default();
     if args.command.is_empty() {
@@ -261,7 +262,8 @@ fn described<'a>(args: &Exec<'a>, base: Option<Process<'a>>) -> Result<Process<'
         process.selinux_label = Some(Cow::Borrowed(label));
     }
     if !args.cap.is_empty() {
-        // Never the inheritable ones: a program that is not privileged must not pass them on (CVE-2022-29162).
+        // Never the inheritable set: an unprivileged program must not pass these capabilities on
+        // (CVE-2022-29162).
         let sets = process
             .capabilities
             .get_or_insert_with(Capabilities::default);

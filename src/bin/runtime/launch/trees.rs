@@ -1,6 +1,8 @@
-//! What the container gets of the host: namespaces that it joins, and copies of trees, with their ids mapped. For a user
-//! namespace the copies are made in the container's mount namespace, as runc does: there the kernel has locked what the
-//! host's mounts forbid and hide (mount_namespaces(7)). Its root may not be allowed to look the sources up, so we go there.
+//! Opens the parts of the host that the container uses: namespaces to join, and copies of trees, with their ids
+//! mapped. For a user namespace, the copies are made in the container's mount namespace, as runc does: there
+//! the kernel has locked the flags of the host's mounts and hides covered files (mount_namespaces(7)). The
+//! container's root may lack permission to look up the sources, so this process enters that mount namespace
+//! itself.
 
 use super::why::{no_tree, unborn};
 use crate::mappings;
@@ -22,7 +24,7 @@ use syscalls::slots::Slots;
 use syscalls::spawn::{Spawn, spawn};
 use syscalls::step::{Close, Lossy, Point, Step, Steps};
 
-/// Opens what can be missing, before anything is made.
+/// Opens everything that may be missing on the host, before anything is made.
 pub fn open_first(plan: &Plan, slots: &Slots) -> Result<()> {
     for open in plan.opens.iter().filter(|open| open.when == When::First) {
         let fd = opened(open)?;
@@ -32,7 +34,7 @@ pub fn open_first(plan: &Plan, slots: &Slots) -> Result<()> {
     Ok(())
 }
 
-/// Copies trees in the mount namespace of the process `pid`, which waits for them, and sends them over its channel.
+/// Copies trees in the mount namespace of the waiting process `pid`, and sends them over its channel.
 pub fn hand_over(
     plan: &Plan,
     pid: i32,
@@ -59,7 +61,7 @@ pub fn hand_over(
     Ok(())
 }
 
-/// Acts in the mount namespace and from the root of another process, and comes back.
+/// Runs `act` in the mount namespace and the root of another process, then returns to our own.
 fn in_mounts_of<T>(pid: i32, pidfd: BorrowedFd<'_>, act: impl FnOnce() -> T) -> Result<T> {
     let what = || "cannot enter the mount namespace of the container (setns)".into();
     let open =
@@ -98,7 +100,8 @@ fn opened(open: &Open) -> Result<OwnedFd> {
     }
 }
 
-/// Maps the ids of a detached tree, where the plan says so. We do it ourselves: it takes rights over the file system.
+/// Maps the ids of a detached tree, if the plan asks for it. The parent does this, because it requires privileges
+/// over the file system.
 fn map_ids(open: &Open, tree: BorrowedFd<'_>) -> Result<()> {
     match &open.what {
         What::Tree {
@@ -108,8 +111,8 @@ fn map_ids(open: &Open, tree: BorrowedFd<'_>) -> Result<()> {
     }
 }
 
-/// Maps the ids of a detached tree by a user namespace: one that is made for it, in a process that only waits, or the
-/// container's.
+/// Maps the ids of a detached tree through a user namespace: an existing one, or a new one that is held by a
+/// process that only waits.
 fn map(tree: BorrowedFd<'_>, idmap: &Idmap) -> Result<()> {
     let by = |path: &CStr| {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;

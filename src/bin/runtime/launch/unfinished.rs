@@ -1,4 +1,5 @@
-//! What a start has made so far: its directory, its cgroup or unit. Whatever fails, all of it goes again.
+//! Tracks what a start has made: the container's directory, and its cgroup or systemd unit. On failure, all of
+//! it is removed.
 
 use crate::cgroup::systemd::Manager;
 use crate::cgroup::{self, Cgroup};
@@ -11,14 +12,13 @@ use runtime::limits;
 use runtime::limits::systemd::Unit;
 use runtime::state::State;
 
-/// What has been made so far, so that it can be undone.
+/// The parts of a container that exist so far, to be undone on failure.
 pub struct Unfinished<'a> {
     pub directory: Directory,
     pub state: State,
     pub facts: &'a Facts,
     pub manager: Option<&'a Manager>,
     pub cgroup: bool,
-    /// The scope that systemd has started.
     pub unit: Option<&'a Unit>,
     pub hooks_ran: bool,
 }
@@ -41,7 +41,7 @@ impl<'a> Unfinished<'a> {
         }
     }
 
-    /// Makes the cgroup that the plan wants, unless systemd does.
+    /// Makes the cgroup of the plan, unless systemd makes it.
     pub fn make_cgroup(&mut self, planned: &limits::Cgroup) -> Result<Option<Cgroup<'a>>> {
         let cgroup = match &planned.unit {
             None => Cgroup::make(self.facts, planned)?,
@@ -57,7 +57,7 @@ impl<'a> Unfinished<'a> {
         Ok(cgroup)
     }
 
-    /// The container came to be.
+    /// The start succeeded: keeps everything.
     pub fn keep(self) -> Container {
         Container {
             directory: self.directory,
@@ -65,7 +65,7 @@ impl<'a> Unfinished<'a> {
         }
     }
 
-    /// Removes all of it. Its process must have ended.
+    /// Removes everything. The container's process must have ended.
     pub fn undo(self) {
         if self.hooks_ran {
             hooks::run_poststop(&self.state);
@@ -81,7 +81,8 @@ impl<'a> Unfinished<'a> {
     }
 }
 
-/// Has the process enter the cgroup, where it was not born in it. `scope` gets the unit once it is ours to stop.
+/// Moves the process into its cgroup, unless it was born there. `scope` is set to the systemd unit once this
+/// start must stop it on failure.
 pub fn enter<'p>(
     cgroup: &Cgroup<'_>,
     planned: &'p limits::Cgroup,

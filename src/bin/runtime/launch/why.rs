@@ -1,5 +1,5 @@
-//! Why a container did not start, in words: what its process reports, that it died, that it was never born. The phrases
-//! that engines look for come first, then the cause.
+//! Error messages for a container that does not start: a failing step, a dead child, a failing clone. The
+//! phrases that engines match on come first, then the cause.
 
 use crate::hooks;
 use crate::process::reap;
@@ -13,7 +13,7 @@ use syscalls::report::{Call, Fault, Report, Text};
 use syscalls::spawn::Unborn;
 use syscalls::step::{Lossy, Tree};
 
-/// The error behind a report. `steps` is how many the plan has, where that helps to place it.
+/// The error for a report. `steps` is the number of steps of the plan, if the message names it.
 pub fn failure(report: &Report, text: &Text<1016>, steps: Option<usize>) -> Error {
     let (step, output) = text
         .as_str()
@@ -26,20 +26,20 @@ pub fn failure(report: &Report, text: &Text<1016>, steps: Option<usize>) -> Erro
     };
     if let Call::hook | Call::hook_status | Call::hook_signal | Call::hook_timeout = report.call {
         let call = report.call;
-        // Which hook it was stands before what it wrote.
+        // The name of the hook comes before its output.
         let (hook, output) = output.split_once('\0').unwrap_or((output, ""));
         let how = hooks::failure(Fault { call, errno }, None, output);
         return Error::new(format!("error running {hook}: {how}"));
     }
     let reason = reason(report.call, errno, output);
     Error::new(match step.strip_prefix("execute ") {
-        // As runc says it.
+        // runc's wording.
         Some(program) => format!("exec {program}: {reason}"),
         None => format!("cannot {step}{place}: {reason}"),
     })
 }
 
-/// Why a call of the child failed. The words that engines look for come first, then the cause.
+/// Describes a failed call of the child. The phrases that engines match on come first, then the cause.
 fn reason(call: Call, errno: Errno, output: &str) -> String {
     match call {
         Call::not_in_path => format!("executable file not found in $PATH: {}", Reason(errno)),
@@ -78,7 +78,7 @@ fn reason(call: Call, errno: Errno, output: &str) -> String {
         }
         Call::not_the_device => format!("{output} is in its place"),
         Call::not_a_null_device => "/dev/null of the host is not the character device 1:3".into(),
-        // A deadline must hold on every CPU (sched(7)).
+        // A deadline thread needs an affinity of all CPUs (sched(7)).
         Call::sched_setattr if errno == Errno::PERM => format!(
             "{} (it needs CAP_SYS_NICE; and a deadline process scheduler can't be used together with AllowedCPUs)",
             Reason(errno)
@@ -87,7 +87,7 @@ fn reason(call: Call, errno: Errno, output: &str) -> String {
         Call::ptmx => format!("/dev/pts/ptmx of the container: {}", Reason(errno)),
         Call::not_a_terminal => "/dev/pts/ptmx of the container is not of a devpts".into(),
         call if errno == Errno::NOSYS => format!("{} is missing: {}", call.name(), Reason(errno)),
-        // It lacks a right, or a filter around us refuses this call.
+        // A privilege is missing, or an outer seccomp filter refuses this call.
         call if errno == Errno::PERM && !matches!(call, Call::none | Call::execve) => {
             format!("{}: {}", call.name(), Reason(errno))
         }
@@ -113,7 +113,7 @@ fn machine(number: u16) -> String {
     name.into()
 }
 
-/// The child ended without a word.
+/// The error for a child that ended without a report.
 pub fn died(pidfd: BorrowedFd<'_>) -> Error {
     let status = reap(pidfd);
     let how = match status.as_ref().and_then(WaitIdStatus::terminating_signal) {
@@ -126,7 +126,7 @@ pub fn died(pidfd: BorrowedFd<'_>) -> Error {
 pub fn unborn(unborn: Unborn<'_>) -> Error {
     match unborn {
         Unborn::Call(fault) => {
-            // user_namespaces(7): 0 there forbids them.
+            // A limit of 0 forbids user namespaces (user_namespaces(7)).
             let hint = match (fault.call, fault.errno) {
                 (Call::clone3, Errno::NOSPC) => " (see /proc/sys/user/max_user_namespaces)",
                 _ => "",
@@ -135,14 +135,14 @@ pub fn unborn(unborn: Unborn<'_>) -> Error {
             let error = Error::new(format!(
                 "cannot create the container's process ({call}): {reason}{hint}"
             ));
-            // So says a pid namespace whose first process is on its way out (pid_namespaces(7)).
+            // clone3 returns ENOMEM if the first process of the pid namespace has ended (pid_namespaces(7)).
             match fault.errno {
                 Errno::NOMEM => error.because(Why::Killed),
                 _ => error,
             }
         }
         Unborn::Stopped(signal) => Error::interrupted("the set-up was", signal),
-        // The pidfd of a container that has just ended.
+        // ESRCH: the pidfd belongs to a container that has just ended.
         Unborn::Join(_, Errno::SRCH) => {
             Error::new("container not running: its first process has ended")
         }
@@ -161,18 +161,18 @@ pub fn unborn(unborn: Unborn<'_>) -> Error {
     }
 }
 
-/// Why there is no copy of a tree, whoever tried to make it.
+/// The error for a tree that could not be copied, in the parent or in the child.
 pub fn no_tree(field: &str, tree: &Tree<'_>, fault: Fault) -> Error {
     let (path, mut reason) = (Lossy(tree.path), Reason(fault.errno).to_string());
     if fault.call == Call::open_tree && matches!(fault.errno, Errno::PERM | Errno::NOSYS) {
-        // It lacks a right, or a filter around us refuses this call.
+        // A privilege is missing, or an outer seccomp filter refuses this call.
         reason = format!("open_tree: {reason}");
     }
     let what = match fault.call {
         Call::mount_setattr => "set the attributes of",
         _ => "open",
     };
-    // mount_namespaces(7): what lies below mounts of the host stays hidden.
+    // In a user namespace, files under the mounts of the host stay hidden (mount_namespaces(7)).
     let hint = match (fault.call, fault.errno) {
         (Call::open_tree, Errno::INVAL) if !tree.recursive => {
             " (in a user namespace, what has mounts below it is bound with them: rbind)"
@@ -182,7 +182,7 @@ pub fn no_tree(field: &str, tree: &Tree<'_>, fault: Fault) -> Error {
         }
         _ => "",
     };
-    // What is asked for, not where it is from.
+    // The failing field is `options`, not `source`.
     let field = match (fault.call, field.strip_suffix(".source")) {
         (Call::mount_setattr, Some(mount)) => format!("{mount}.options"),
         _ => field.into(),
