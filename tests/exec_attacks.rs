@@ -151,6 +151,8 @@ fn an_exec_shows_the_container_nothing_of_its_command_line_or_of_the_host() {
             "cmdline true x",
             "comm true",
             "environ PATH=/bin HOME=/root PASSWORD=secret",
+            // The container's own null device, on its way to become stdin.
+            "fd /dev/null",
         ];
         let (running, hold) = peeking(&mut b, &known);
         for _ in 0..40 {
