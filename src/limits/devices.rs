@@ -29,7 +29,7 @@ const DEFAULTS: [(DeviceKind, Option<u32>, Option<u32>, u8); 10] = {
     ]
 };
 
-/// More than a program of v2 holds; on v1 each rule is held against those before it.
+/// The limit on rules. The program of v2 holds fewer.
 const RULES_MAX: usize = 10_000;
 
 const NOTHING: bpf::DeviceRule = bpf::DeviceRule {
