@@ -439,17 +439,15 @@ fn a_relative_hook_path_is_refused() {
 /// Whatever fails, the poststop hooks run, and find neither the cgroup nor the state.
 fn poststop_hooks_run_once_everything_of_a_failed_start_is_gone() {
     let fails: [(&str, fn(&mut Bundle)); 6] = [
-        ("prestart", |b| drop(b.hook("prestart", "exit 23"))),
-        ("createRuntime", |b| {
-            drop(b.hook("createRuntime", "exit 23"))
-        }),
+        ("prestart", |b| _ = b.hook("prestart", "exit 23")),
+        ("createRuntime", |b| _ = b.hook("createRuntime", "exit 23")),
         ("createContainer", |b| {
-            drop(b.hook("createContainer", "exit 23"))
+            _ = b.hook("createContainer", "exit 23")
         }),
         ("startContainer", |b| {
-            drop(b.hook("startContainer", "exit 23"))
+            _ = b.hook("startContainer", "exit 23")
         }),
-        ("poststart", |b| drop(b.hook("poststart", "exit 23"))),
+        ("poststart", |b| _ = b.hook("poststart", "exit 23")),
         // The interpreter is looked up by the exec alone.
         ("exec", |b| {
             fs::write(b.rootfs().join("script"), "#!/missing\n").unwrap();
