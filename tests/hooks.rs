@@ -438,7 +438,8 @@ fn a_relative_hook_path_is_refused() {
 
 /// Whatever fails, the poststop hooks run, and find neither the cgroup nor the state.
 fn poststop_hooks_run_once_everything_of_a_failed_start_is_gone() {
-    let fails: [(&str, fn(&mut Bundle)); 6] = [
+    type Spoil = fn(&mut Bundle);
+    let fails: [(&str, Spoil); 6] = [
         ("prestart", |b| _ = b.hook("prestart", "exit 23")),
         ("createRuntime", |b| _ = b.hook("createRuntime", "exit 23")),
         ("createContainer", |b| {
