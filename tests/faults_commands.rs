@@ -51,8 +51,8 @@ fn own(call: usize) -> i32 {
     const ENOBUFS: i32 = 105;
     const ECONNREFUSED: i32 = 111;
     match bpf::name(bpf::Arch::X86_64, call as u32).unwrap_or_default() {
-        "openat" | "openat2" | "open" | "dup" | "fcntl" | "socket" | "socketpair" | "pidfd_open"
-        | "signalfd4" | "pipe2" | "accept4" | "epoll_create1" => EMFILE,
+        "openat" | "openat2" | "open" | "dup" | "fcntl" | "socket" | "socketpair"
+        | "pidfd_open" | "signalfd4" | "pipe2" | "accept4" | "epoll_create1" => EMFILE,
         "clone3" | "clone" | "fork" | "vfork" => EAGAIN,
         "write" | "mkdirat" | "mkdir" | "symlinkat" | "mknodat" | "unshare" | "ftruncate" => ENOSPC,
         "unlinkat" | "rmdir" | "umount2" => EBUSY,
@@ -100,7 +100,13 @@ fn words(words: &[&str]) -> Vec<String> {
 fn launch(w: &World, verb: &[&str]) -> Vec<String> {
     let mut all = words(verb);
     let bundle = w.b.path().display().to_string();
-    all.extend(words(&["--bundle", &bundle, "--pid-file", &w.b.text("pid"), &w.b.id]));
+    all.extend(words(&[
+        "--bundle",
+        &bundle,
+        "--pid-file",
+        &w.b.text("pid"),
+        &w.b.id,
+    ]));
     all
 }
 
@@ -144,6 +150,12 @@ fn soon(mut is: impl FnMut() -> bool) -> bool {
     true
 }
 
+/// A process that is killed while it waits for `start` was created.
+fn is_created(w: &mut World, answer: &Answer) -> bool {
+    const PPOLL: usize = 271;
+    w.status() == "created" || answer.fault == Some((1, PPOLL, KILLED))
+}
+
 fn has_run(w: &mut World) -> bool {
     let done = w.b.file("host/done");
     soon(|| done.exists())
@@ -172,12 +184,20 @@ fn inject(w: &mut World, case: &Case, at: Place, error: i32) -> Result<bool, Str
         wrong.push(format!("untrue (it is {})", w.status().trim()));
     } else if answer.status != 0 && !ours {
         let lines = answer.err.lines().count();
-        if lines != 1 || answer.err.contains("internal error") || !answer.err.starts_with("runtime: ") {
+        if lines != 1
+            || answer.err.contains("internal error")
+            || !answer.err.starts_with("runtime: ")
+        {
             wrong.push("not told in one line".into());
         }
         if case.undoes {
             let made = w.b.file("pid").exists().then(|| "pid file".to_owned());
-            wrong.extend(tidy(w).into_iter().chain(made).map(|text| format!("failed and left {text}")));
+            wrong.extend(
+                tidy(w)
+                    .into_iter()
+                    .chain(made)
+                    .map(|text| format!("failed and left {text}")),
+            );
         }
     }
     let id = w.id();
@@ -197,13 +217,21 @@ fn faults(calls: &[Place]) -> Vec<(Place, i32)> {
     let errors = |call| [KILLED, EIO, ENOMEM, EINTR, own(call)];
     let places = calls.iter().filter(|[_, call, _]| !EXITS.contains(call));
     if std::env::var("FAULTS").is_ok_and(|faults| faults == "all") {
-        let all = places.flat_map(|[process, call, count]| (1..=*count).map(|n| [*process, *call, n]));
-        return all.flat_map(|at| errors(at[1]).map(|error| (at, error))).collect();
+        let all =
+            places.flat_map(|[process, call, count]| (1..=*count).map(|n| [*process, *call, n]));
+        return all
+            .flat_map(|at| errors(at[1]).map(|error| (at, error)))
+            .collect();
     }
     let places: Vec<_> = places.collect();
     // The rounds take other occurrences of a call and other errors in turn.
     (0..)
-        .flat_map(|round| places.iter().enumerate().map(move |(i, place)| (round, i, place)))
+        .flat_map(|round| {
+            places
+                .iter()
+                .enumerate()
+                .map(move |(i, place)| (round, i, place))
+        })
         .map(|(round, i, [process, call, count])| {
             let n = 1 + (i + round * 7) % count;
             (([*process, *call, n]), errors(*call)[(i + round) % 5])
@@ -227,7 +255,11 @@ fn survives_in(case: &Case, pure_v2: bool, wrong: &mut Vec<String>) -> usize {
     let command = (case.command)(&w);
     let command: Vec<&str> = command.iter().map(String::as_str).collect();
     let (answer, calls) = w.calls(&command, extra);
-    assert!(answer.status == 0 && (case.done)(&mut w, &answer), "{}", answer.say());
+    assert!(
+        answer.status == 0 && (case.done)(&mut w, &answer),
+        "{}",
+        answer.say()
+    );
     let id = w.id();
     w.ok(&["delete", "--force", &id]);
     let left = tidy(&mut w);
@@ -243,7 +275,9 @@ fn survives_in(case: &Case, pure_v2: bool, wrong: &mut Vec<String>) -> usize {
                 let name = bpf::name(bpf::Arch::X86_64, call as u32).unwrap_or_default();
                 let view = if pure_v2 { "v2" } else { "host" };
                 let what = command[..command.len().min(3)].join(" ");
-                let text = format!("{what} ({view}), process {process}, {name} ({call}) {n}, error {error}: {text}");
+                let text = format!(
+                    "{what} ({view}), process {process}, {name} ({call}) {n}, error {error}: {text}"
+                );
                 log(&text);
                 wrong.push(text);
                 w = world(case, pure_v2);
@@ -261,7 +295,9 @@ fn survives_in(case: &Case, pure_v2: bool, wrong: &mut Vec<String>) -> usize {
     let view = if pure_v2 { "v2" } else { "host" };
     log(&format!(
         "DONE {} {view}: {tried} tried, {hits} met, {} s, {} wrong so far",
-        command[..2].join(" "), begin.elapsed().as_secs(), wrong.len()
+        command[..2].join(" "),
+        begin.elapsed().as_secs(),
+        wrong.len()
     ));
     tried
 }
@@ -277,7 +313,12 @@ fn survives(case: &Case) {
             tried += survives_in(case, pure_v2, &mut wrong);
         }
     }
-    assert!(wrong.is_empty(), "{} of {tried}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {tried}:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 fn create_survives_any_fault() {
@@ -285,7 +326,7 @@ fn create_survives_any_fault() {
         before: |_| (),
         command: |w| launch(w, &["create"]),
         undoes: true,
-        done: |w, _| w.status() == "created",
+        done: is_created,
         ..CASE
     });
 }
@@ -295,13 +336,14 @@ fn create_in_a_user_namespace_survives_any_fault() {
         prepare: |w| {
             w.b.user_namespace();
             // What a user namespace cannot have.
-            w.b.remove("/linux/resources").remove("/process/oomScoreAdj");
+            w.b.remove("/linux/resources")
+                .remove("/process/oomScoreAdj");
             w.b.set("/hooks/createRuntime", json!([{"path": "/bin/true"}]));
         },
         before: |_| (),
         command: |w| launch(w, &["create"]),
         undoes: true,
-        done: |w, _| w.status() == "created",
+        done: is_created,
         ..CASE
     });
 }
@@ -338,7 +380,16 @@ fn run_detached_survives_any_fault() {
 
 fn exec_survives_any_fault() {
     survives(&Case {
-        command: |w| words(&["exec", "--pid-file", &w.b.text("pid"), &w.b.id, "touch", "/tmp/done"]),
+        command: |w| {
+            words(&[
+                "exec",
+                "--pid-file",
+                &w.b.text("pid"),
+                &w.b.id,
+                "touch",
+                "/tmp/done",
+            ])
+        },
         done: |w, _| w.b.file("host/done").exists(),
         ..CASE
     });
@@ -346,7 +397,17 @@ fn exec_survives_any_fault() {
 
 fn exec_detached_survives_any_fault() {
     survives(&Case {
-        command: |w| words(&["exec", "--detach", "--pid-file", &w.b.text("pid"), &w.b.id, "touch", "/tmp/done"]),
+        command: |w| {
+            words(&[
+                "exec",
+                "--detach",
+                "--pid-file",
+                &w.b.text("pid"),
+                &w.b.id,
+                "touch",
+                "/tmp/done",
+            ])
+        },
         done: |w, _| has_run(w),
         ..CASE
     });
@@ -395,8 +456,12 @@ fn update_survives_any_fault() {
     survives(&Case {
         prepare: |w| {
             let limit = match w.b.launcher.is_empty() {
-                true => json!({"pids": {"limit": 77}, "devices": [{"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"}]}),
-                false => json!({"unified": {"cgroup.max.depth": "7"}, "devices": [{"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"}]}),
+                true => {
+                    json!({"pids": {"limit": 77}, "devices": [{"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"}]})
+                }
+                false => {
+                    json!({"unified": {"cgroup.max.depth": "7"}, "devices": [{"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"}]})
+                }
             };
             fs::write(w.b.path().join("limits"), limit.to_string()).unwrap();
             w.expect_files();
@@ -460,7 +525,10 @@ fn events_survives_any_fault() {
         done: |w, answer| {
             let event: Value = serde_json::from_str(&answer.out).unwrap_or_default();
             let current = match w.b.launcher.is_empty() {
-                true => event["data"]["pids"]["current"] == 1 && event["data"]["memory"]["usage"]["usage"].as_u64() > Some(0),
+                true => {
+                    event["data"]["pids"]["current"] == 1
+                        && event["data"]["memory"]["usage"]["usage"].as_u64() > Some(0)
+                }
                 false => event["data"].is_object(),
             };
             event["type"] == "stats" && current
@@ -482,7 +550,14 @@ fn checkpoint_survives_any_fault() {
         },
         command: |w| {
             let (criu, images) = (w.b.text("criu"), w.b.text("images"));
-            words(&["--criu", &criu, "checkpoint", "--image-path", &images, &w.b.id])
+            words(&[
+                "--criu",
+                &criu,
+                "checkpoint",
+                "--image-path",
+                &images,
+                &w.b.id,
+            ])
         },
         done: |w, _| tidy(w).is_empty(),
         ..CASE

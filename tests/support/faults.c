@@ -166,6 +166,13 @@ static void run(char **a) {
         int any = 0;
         for (int i = 0; i < known; i++) any |= news(&all[i]);
         if (any) continue;
+        // An orphan that has ended holds up its pid namespace until it is waited for.
+        siginfo_t si = {0};
+        if (!waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT | __WALL) && si.si_pid) {
+            int ours = 0;
+            for (int i = 0; i < known; i++) ours |= all[i].pid == si.si_pid;
+            if (!ours) { waitpid(si.si_pid, 0, WNOHANG | __WALL); continue; }
+        }
         long left = end - now();
         struct timespec t = {left / 1000, left % 1000 * 1000000};
         if (left > 0 && (sigtimedwait(&child, 0, &t) > 0 || errno == EINTR)) continue;

@@ -25,6 +25,8 @@ pub struct Answer {
     pub hit: bool,
     pub out: String,
     pub err: String,
+    /// The process, the call and the error of the fault.
+    pub fault: Option<(usize, usize, i32)>,
     counts: String,
 }
 
@@ -116,6 +118,7 @@ impl World {
         Answer {
             status: words.next().unwrap().parse().unwrap(),
             hit: words.next() == Some("1"),
+            fault: None,
             counts: words.next().unwrap_or_default().into(),
             out: fs::read_to_string(out).unwrap_or_default(),
             err: fs::read_to_string(err).unwrap_or_default(),
@@ -131,13 +134,26 @@ impl World {
     #[track_caller]
     pub fn ok(&mut self, words: &[&str]) -> Answer {
         let answer = self.command(words);
-        assert!(answer.status == 0, "{} failed: {}", words.join(" "), answer.say());
+        assert!(
+            answer.status == 0,
+            "{} failed: {}",
+            words.join(" "),
+            answer.say()
+        );
         answer
     }
 
     /// Runs the runtime and makes one call fail. `extra` is the pid of one more process to trace, or 0.
-    pub fn fail(&mut self, words: &[&str], [process, call, n]: Place, error: i32, extra: i32) -> Answer {
-        self.run([process as i32, call as i32, n as i32, error, extra], words)
+    pub fn fail(
+        &mut self,
+        words: &[&str],
+        [process, call, n]: Place,
+        error: i32,
+        extra: i32,
+    ) -> Answer {
+        let answer = self.run([process as i32, call as i32, n as i32, error, extra], words);
+        let fault = Some((process, call, error));
+        Answer { fault, ..answer }
     }
 
     /// The calls of each process of a command, with their numbers.
@@ -147,7 +163,11 @@ impl World {
             let mut numbers = word.split(':').map(|n| n.parse().unwrap());
             [(); 3].map(|()| numbers.next().unwrap())
         };
-        let calls = answer.counts.split(' ').filter(|w| !w.is_empty()).map(place);
+        let calls = answer
+            .counts
+            .split(' ')
+            .filter(|w| !w.is_empty())
+            .map(place);
         let calls = calls.collect();
         (answer, calls)
     }
@@ -179,10 +199,20 @@ impl World {
     fn files(&self) -> Vec<String> {
         let list = |dir: PathBuf| {
             let entries = fs::read_dir(&dir).into_iter().flatten().flatten();
-            entries.map(|e| e.path().display().to_string()).collect::<Vec<_>>()
+            entries
+                .map(|e| e.path().display().to_string())
+                .collect::<Vec<_>>()
         };
         let mut all = Vec::new();
-        for dir in ["", "bundle", "state", "host", "bundle/rootfs", "bundle/rootfs/etc", "bundle/rootfs/tmp"] {
+        for dir in [
+            "",
+            "bundle",
+            "state",
+            "host",
+            "bundle/rootfs",
+            "bundle/rootfs/etc",
+            "bundle/rootfs/tmp",
+        ] {
             all.extend(list(self.b.dir.join(dir)));
         }
         all.sort();
@@ -194,16 +224,33 @@ impl World {
         let mut left: Vec<String> = Vec::new();
         let pids = self.ask("left\t10\n");
         let name = |pid: &str| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        left.extend(pids.split_whitespace().map(|pid| format!("process {}", name(pid))));
+        left.extend(
+            pids.split_whitespace()
+                .map(|pid| format!("process {}", name(pid))),
+        );
         let files = self.files();
         left.extend(files.iter().filter(|f| !self.files.contains(f)).cloned());
-        left.extend(self.files.iter().filter(|f| !files.contains(f)).map(|f| format!("without {f}")));
+        left.extend(
+            self.files
+                .iter()
+                .filter(|f| !files.contains(f))
+                .map(|f| format!("without {f}")),
+        );
         let cgroups = self.hierarchies.iter().map(|h| h.join(&self.b.id));
-        left.extend(cgroups.filter(|c| c.exists()).map(|c| format!("cgroup {}", c.display())));
+        left.extend(
+            cgroups
+                .filter(|c| c.exists())
+                .map(|c| format!("cgroup {}", c.display())),
+        );
         let dir = self.b.dir.display().to_string();
         for table in ["self".into(), self.injector.id().to_string()] {
             let mounts = fs::read_to_string(format!("/proc/{table}/mountinfo")).unwrap();
-            left.extend(mounts.lines().filter(|l| l.contains(&dir)).map(|l| format!("mount {l}")));
+            left.extend(
+                mounts
+                    .lines()
+                    .filter(|l| l.contains(&dir))
+                    .map(|l| format!("mount {l}")),
+            );
         }
         left
     }
@@ -223,7 +270,10 @@ impl Drop for World {
 
 impl Answer {
     pub fn say(&self) -> String {
-        format!("status {}, stdout {:?}, stderr {:?}", self.status, self.out, self.err)
+        format!(
+            "status {}, stdout {:?}, stderr {:?}",
+            self.status, self.out, self.err
+        )
     }
 }
 
@@ -231,6 +281,8 @@ impl Answer {
 pub fn log(line: &str) {
     if let Some(path) = std::env::var_os("FAULTS_LOG") {
         let file = File::options().create(true).append(true).open(path);
-        file.unwrap().write_all(format!("{line}\n").as_bytes()).unwrap();
+        file.unwrap()
+            .write_all(format!("{line}\n").as_bytes())
+            .unwrap();
     }
 }

@@ -425,7 +425,11 @@ fn converse<'a>(
             if let Some(error) = failed {
                 return Err(error);
             }
-            if committed && (ready || plan.close.listener.is_some() && waits(channel, pidfd)?) {
+            let begun = match ready {
+                true => process::has_executed(child.pid, None)?,
+                false => plan.close.listener.is_some() && waits(channel, pidfd)?,
+            };
+            if committed && begun {
                 return Ok(pid_file);
             }
             return Err(died(pidfd));

@@ -57,7 +57,7 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
         wait_until_reaped(state.pid);
         return Err(error);
     }
-    if !ready {
+    if !ready || !process::has_executed(state.pid, Some(state.start_time))? {
         still_created()?;
         fail!("cannot start container {id:?}: its init exited before the program was executed");
     }
