@@ -1,7 +1,8 @@
 //! Fault injection into every command, on the host's cgroups and in a view with cgroup v2 alone: each system call of each
 //! of its processes fails, in five ways, and the process is killed there. Each time the command answers in time, success
 //! means that the work is done, a failure is told in one line, `delete --force` succeeds, nothing is left, and the id can be
-//! used again. A run takes a sample with each (process, call) at least once. With `FAULTS=all` it takes all.
+//! used again. A run takes a sample with each (process, call) at least once. With `FAULTS=all` it takes all, and with
+//! `FAULTS=PROCESS:CALL:N:ERROR` that one (in numbers; several are separated by spaces).
 
 use runtime_tests::faults::{Answer, EINTR, EIO, ENOMEM, KILLED, Place, World, log};
 use runtime_tests::harness::attempt;
@@ -216,12 +217,21 @@ fn inject(w: &mut World, case: &Case, at: Place, error: i32) -> Result<bool, Str
 fn faults(calls: &[Place]) -> Vec<(Place, i32)> {
     let errors = |call| [KILLED, EIO, ENOMEM, EINTR, own(call)];
     let places = calls.iter().filter(|[_, call, _]| !EXITS.contains(call));
-    if std::env::var("FAULTS").is_ok_and(|faults| faults == "all") {
+    let wanted = std::env::var("FAULTS").unwrap_or_default();
+    if wanted == "all" {
         let all =
             places.flat_map(|[process, call, count]| (1..=*count).map(|n| [*process, *call, n]));
         return all
             .flat_map(|at| errors(at[1]).map(|error| (at, error)))
             .collect();
+    }
+    if wanted.contains(':') {
+        let number = |word: &str| word.parse::<usize>().unwrap();
+        let fault = |words: &str| match words.split(':').map(number).collect::<Vec<_>>()[..] {
+            [process, call, n, error] => ([process, call, n], error as i32),
+            _ => panic!("FAULTS={wanted}: PROCESS:CALL:N:ERROR is expected"),
+        };
+        return wanted.split(' ').map(fault).collect();
     }
     let places: Vec<_> = places.collect();
     // The rounds take other occurrences of a call and other errors in turn.

@@ -97,8 +97,8 @@ static void stopped(struct process *p, int status) {
     if (signal == (SIGTRAP | 0x80)) at_call(p), signal = 0;
     else if (event) signal = 0;
     int done = (hit && !pending) || p->is_program;
-    if (done) p->traced = 0;
-    trace(done ? PTRACE_DETACH : PTRACE_SYSCALL, p->pid, signal);
+    // Of a process that was killed meanwhile, the end has to be waited for here, or its parent does not hear of it.
+    if (trace(done ? PTRACE_DETACH : PTRACE_SYSCALL, p->pid, signal) == 0 && done) p->traced = 0;
 }
 
 // Looks for news of one process. The end of `extra` is left for others to see, until the command has ended.
@@ -126,6 +126,20 @@ static void let_go(void) {
         for (int i = 0; i < known; i++) { news(&all[i]); traced |= all[i].traced; }
         if (!traced) return;
         usleep(200);
+    }
+}
+
+// What a process that hangs is at, on stderr.
+static void show(struct process *p) {
+    static const char *files[] = {"stat", "syscall", "wchan", "stack"};
+    char path[64], text[1024];
+    fprintf(stderr, "hung: %d traced %d ended %d, hit %d pending %d\n", p->pid, p->traced, p->ended, hit, pending == p);
+    for (int i = 0; i < 4; i++) {
+        snprintf(path, sizeof path, "/proc/%d/%s", p->pid, files[i]);
+        int fd = open(path, O_RDONLY);
+        ssize_t size = read(fd, text, sizeof text);
+        close(fd);
+        if (size > 0) fprintf(stderr, "  %s: %.*s\n", files[i], (int)size, text);
     }
 }
 
@@ -179,6 +193,7 @@ static void run(char **a) {
         if (left > 0) continue;
         if (hung) break;
         hung = 1;
+        for (int i = 0; i < known; i++) show(&all[i]);
         end = now() + 2000;
         for (int i = 0; i < known; i++) kill(all[i].pid, SIGKILL);
     }

@@ -102,13 +102,15 @@ impl World {
         line
     }
 
-    fn run(&mut self, target: [i32; 5], words: &[&str]) -> Answer {
+    fn run(&mut self, target: [i32; 5], front: &[&str], words: &[&str]) -> Answer {
         let target = target.map(|n| n.to_string()).join("\t");
         let (out, err) = (self.b.file("out"), self.b.file("err"));
         let (runtime, root) = (self.b.runtime.clone(), self.b.state_dir());
-        let paths = [&out, &err, &runtime].map(|path| path.to_str().unwrap());
+        let paths = [&out, &err].map(|path| path.to_str().unwrap());
+        let front = front.iter().copied().chain(runtime.to_str());
+        let front = front.collect::<Vec<_>>().join("\t");
         let line = format!(
-            "run\t{target}\t20\t{}\t--root\t{}\t{}\n",
+            "run\t{target}\t20\t{}\t{front}\t--root\t{}\t{}\n",
             paths.join("\t"),
             root.display(),
             words.join("\t")
@@ -127,7 +129,12 @@ impl World {
 
     /// Runs the runtime without a fault.
     pub fn command(&mut self, words: &[&str]) -> Answer {
-        self.run([-1, 0, 0, 0, 0], words)
+        self.run([-1, 0, 0, 0, 0], &[], words)
+    }
+
+    /// Runs the runtime through a program that executes its remaining arguments.
+    pub fn through(&mut self, front: &[&str], words: &[&str]) -> Answer {
+        self.run([-1, 0, 0, 0, 0], front, words)
     }
 
     /// Runs the runtime, which must succeed.
@@ -151,14 +158,18 @@ impl World {
         error: i32,
         extra: i32,
     ) -> Answer {
-        let answer = self.run([process as i32, call as i32, n as i32, error, extra], words);
+        let answer = self.run(
+            [process as i32, call as i32, n as i32, error, extra],
+            &[],
+            words,
+        );
         let fault = Some((process, call, error));
         Answer { fault, ..answer }
     }
 
     /// The calls of each process of a command, with their numbers.
     pub fn calls(&mut self, words: &[&str], extra: i32) -> (Answer, Vec<Place>) {
-        let answer = self.run([-2, 0, 0, 0, extra], words);
+        let answer = self.run([-2, 0, 0, 0, extra], &[], words);
         let place = |word: &str| {
             let mut numbers = word.split(':').map(|n| n.parse().unwrap());
             [(); 3].map(|()| numbers.next().unwrap())
