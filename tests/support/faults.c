@@ -188,7 +188,8 @@ static void run(char **a) {
             if (!ours) { waitpid(si.si_pid, 0, WNOHANG | __WALL); continue; }
         }
         long left = end - now();
-        struct timespec t = {left / 1000, left % 1000 * 1000000};
+        // No longer, as the signal of a stop is lost now and then.
+        struct timespec t = {0, 5000000};
         if (left > 0 && (sigtimedwait(&child, 0, &t) > 0 || errno == EINTR)) continue;
         if (left > 0) continue;
         if (hung) break;
