@@ -30,7 +30,7 @@ enum { PROCESSES = 16, CALLS = 512, WORDS = 64 };
 
 static struct process {
     pid_t pid;
-    int traced, ended, status, is_program, is_extra, count[CALLS];
+    int traced, ended, status, is_program, is_extra, failed, last, count[CALLS];
 } all[PROCESSES];
 static int known, counting, hit;
 static struct process *pending;
@@ -98,7 +98,10 @@ static void stopped(struct process *p, int status) {
     else if (event) signal = 0;
     int done = (hit && !pending) || p->is_program;
     // Of a process that was killed meanwhile, the end has to be waited for here, or its parent does not hear of it.
-    if (trace(done ? PTRACE_DETACH : PTRACE_SYSCALL, p->pid, signal) == 0 && done) p->traced = 0;
+    p->failed = 0;
+    if (trace(done ? PTRACE_DETACH : PTRACE_SYSCALL, p->pid, signal)) p->failed = errno;
+    else if (done) p->traced = 0;
+    p->last = status;
 }
 
 // Looks for news of one process. The end of `extra` is left for others to see, until the command has ended.
@@ -133,7 +136,7 @@ static void let_go(void) {
 static void show(struct process *p) {
     static const char *files[] = {"stat", "syscall", "wchan", "stack"};
     char path[64], text[1024];
-    fprintf(stderr, "hung: %d traced %d ended %d, hit %d pending %d\n", p->pid, p->traced, p->ended, hit, pending == p);
+    fprintf(stderr, "hung: %d traced %d ended %d, hit %d pending %d, last stop %x, errno %d\n", p->pid, p->traced, p->ended, hit, pending == p, p->last, p->failed);
     for (int i = 0; i < 4; i++) {
         snprintf(path, sizeof path, "/proc/%d/%s", p->pid, files[i]);
         int fd = open(path, O_RDONLY);

@@ -133,7 +133,22 @@ fn first_process<'a>(
         cgroup,
         unfinished,
     };
-    Ok((bring_up(start, slots, &mut first)?, ready))
+    let begun = bring_up(start, slots, &mut first);
+    begun.map(|pidfd| (pidfd, ready)).map_err(|error| {
+        let limited = plan.cgroup.as_ref().filter(|planned| {
+            planned
+                .limits
+                .values
+                .iter()
+                .any(|limit| limit.controller() == "memory")
+        });
+        match limited {
+            Some(planned) => {
+                cgroup::with_memory_limit(&unfinished.facts.cgroups, &planned.path, error)
+            }
+            None => error,
+        }
+    })
 }
 
 /// The first process of a container.

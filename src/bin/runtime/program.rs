@@ -95,7 +95,8 @@ pub fn run_with(
         }
         NOT_THERE
     };
-    let (pid, pidfd, gate) = calls::fork(birth, gate, child).during(what)?;
+    let (pid, pidfd, gate) =
+        calls::fork(birth, gate, child).during(|| format!("cannot run {name} (clone3)"))?;
     let before = setup.before.map_or(Ok(()), |before| before(pid));
     if let Some((_, go)) = gate.filter(|_| before.is_ok()) {
         let _ = rustix::io::write(&go, b"g");

@@ -4,7 +4,7 @@ use crate::container::Container;
 use crate::context::Context;
 use crate::launch::{failure, go_on, start_address};
 use crate::sd_notify::Ready;
-use crate::{hooks, host, process, seccomp_agent, socket};
+use crate::{cgroup, hooks, host, process, seccomp_agent, socket};
 use runtime::error::{During, Error, Result, fail};
 use runtime::state::{CREATED, PAUSED, RUNNING, STOPPED};
 use rustix::event::Timespec;
@@ -59,7 +59,13 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
     }
     if !ready || !process::has_executed(state.pid, Some(state.start_time))? {
         still_created()?;
-        fail!("cannot start container {id:?}: its init exited before the program was executed");
+        let error = Error::new(alloc::format!(
+            "cannot start container {id:?}: its init exited before the program was executed"
+        ));
+        return Err(match &state.cgroup {
+            Some(path) => cgroup::with_memory_limit(&host::cgroups()?, path, error),
+            None => error,
+        });
     }
     if let Err(error) = hooks::run("poststart", &state.poststart, state, RUNNING) {
         // A failed hook stops the container (runtime.md, Lifecycle). `delete` removes it later.
