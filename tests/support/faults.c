@@ -30,7 +30,7 @@ enum { PROCESSES = 16, CALLS = 512, WORDS = 64 };
 
 static struct process {
     pid_t pid;
-    int traced, ended, status, is_program, is_extra, failed, last, count[CALLS];
+    int traced, ended, status, is_program, is_extra, count[CALLS];
 } all[PROCESSES];
 static int known, counting, hit;
 static struct process *pending;
@@ -98,10 +98,7 @@ static void stopped(struct process *p, int status) {
     else if (event) signal = 0;
     int done = (hit && !pending) || p->is_program;
     // Of a process that was killed meanwhile, the end has to be waited for here, or its parent does not hear of it.
-    p->failed = 0;
-    if (trace(done ? PTRACE_DETACH : PTRACE_SYSCALL, p->pid, signal)) p->failed = errno;
-    else if (done) p->traced = 0;
-    p->last = status;
+    if (trace(done ? PTRACE_DETACH : PTRACE_SYSCALL, p->pid, signal) == 0 && done) p->traced = 0;
 }
 
 // Looks for news of one process. The end of `extra` is left for others to see, until the command has ended.
@@ -136,7 +133,7 @@ static void let_go(void) {
 static void show(struct process *p) {
     static const char *files[] = {"stat", "syscall", "wchan", "stack"};
     char path[64], text[1024];
-    fprintf(stderr, "hung: %d traced %d ended %d, hit %d pending %d, last stop %x, errno %d\n", p->pid, p->traced, p->ended, hit, pending == p, p->last, p->failed);
+    fprintf(stderr, "hung: %d traced %d ended %d, hit %d pending %d\n", p->pid, p->traced, p->ended, hit, pending == p);
     for (int i = 0; i < 4; i++) {
         snprintf(path, sizeof path, "/proc/%d/%s", p->pid, files[i]);
         int fd = open(path, O_RDONLY);
@@ -185,14 +182,14 @@ static void run(char **a) {
         if (any) continue;
         // An orphan that has ended holds up its pid namespace until it is waited for.
         siginfo_t si = {0};
-        if (!waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT | __WALL) && si.si_pid) {
+        // The call also returns tracees that stop, whatever its options are.
+        if (!waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT | __WALL) && si.si_pid && si.si_code != CLD_TRAPPED) {
             int ours = 0;
             for (int i = 0; i < known; i++) ours |= all[i].pid == si.si_pid;
             if (!ours) { waitpid(si.si_pid, 0, WNOHANG | __WALL); continue; }
         }
         long left = end - now();
-        // No longer, as the signal of a stop is lost now and then.
-        struct timespec t = {0, 5000000};
+        struct timespec t = {left / 1000, left % 1000 * 1000000};
         if (left > 0 && (sigtimedwait(&child, 0, &t) > 0 || errno == EINTR)) continue;
         if (left > 0) continue;
         if (hung) break;
