@@ -1,6 +1,7 @@
 //! The container's cgroup: creates it at its path in every hierarchy, limits it, moves processes into it, freezes and
 //! removes it. The differences between the cgroup versions are in v1.rs and v2.rs.
 
+pub mod reached;
 pub mod stats;
 pub mod systemd;
 mod v1;
@@ -222,34 +223,6 @@ impl<'h> Cgroup<'h> {
             self.directory = birthplace(self.cgroups, path)?;
         }
         Ok(())
-    }
-}
-
-/// Adds the memory limit of the cgroup to an error, if the cgroup has reached it.
-pub fn with_memory_limit(cgroups: &Cgroups, path: &str, error: Error) -> Error {
-    let (count, key, limit) = match cgroups {
-        Cgroups::V2 => ("memory.events", "max ", "memory.max"),
-        Cgroups::V1(_) => ("memory.failcnt", "", "memory.limit_in_bytes"),
-    };
-    let read = |file| {
-        let directory = match cgroups {
-            Cgroups::V2 => join(CGROUPS, path),
-            Cgroups::V1(hierarchies) => v1::directory(hierarchies, "memory", path).ok()?,
-        };
-        let text = crate::files::read(CWD, join(&directory, file).as_str()).ok()?;
-        String::from_utf8(text).ok()
-    };
-    let reached = read(count).is_some_and(|text| {
-        let mut counts = text.lines().filter_map(|line| line.strip_prefix(key));
-        counts.next().is_some_and(|count| count.trim() != "0")
-    });
-    match read(limit).filter(|_| reached) {
-        Some(limit) => Error::new(format!(
-            "{error} (it has reached its memory limit: linux.resources.memory.limit is {})",
-            limit.trim()
-        ))
-        .because(error.why()),
-        None => error,
     }
 }
 

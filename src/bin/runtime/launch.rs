@@ -144,7 +144,7 @@ fn first_process<'a>(
         });
         match limited {
             Some(planned) => {
-                cgroup::with_memory_limit(&unfinished.facts.cgroups, &planned.path, error)
+                cgroup::reached::with_memory_limit(&unfinished.facts.cgroups, &planned.path, error)
             }
             None => error,
         }

@@ -4,7 +4,7 @@
 use crate::files;
 use alloc::ffi::CString;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use runtime::error::{During, Error, Reason, Result, fail};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
@@ -82,8 +82,7 @@ pub fn run_with(
         let wait = gate.map(|(wait, _)| wait);
         let ready = make_ready(stream, writer.as_fd(), setup);
         if let Err(errno) = ready {
-            let text = format!("{}", Reason(errno));
-            let _ = files::write_all(writer.as_fd(), text.as_bytes());
+            let _ = files::write_all(writer.as_fd(), Reason(errno).to_string().as_bytes());
             return NOT_READY;
         }
         if wait.is_none_or(|wait| rustix::io::read(&wait, &mut [0; 1]) == Ok(1)) {

@@ -63,7 +63,7 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
             "cannot start container {id:?}: its init exited before the program was executed"
         ));
         return Err(match &state.cgroup {
-            Some(path) => cgroup::with_memory_limit(&host::cgroups()?, path, error),
+            Some(path) => cgroup::reached::with_memory_limit(&host::cgroups()?, path, error),
             None => error,
         });
     }
