@@ -168,6 +168,8 @@ pub struct Stat {
     pub started: u64,
     /// It is exiting, or has a pending SIGKILL.
     pub dying: bool,
+    /// It has executed a program since it was forked. The flag outlives the process, up to the wait for it.
+    pub executed: bool,
 }
 
 impl Stat {
@@ -175,6 +177,7 @@ impl Stat {
     pub fn parse(text: &str) -> Option<Self> {
         // linux/sched.h
         const PF_EXITING: u64 = 0x4;
+        const PF_FORKNOEXEC: u64 = 0x40;
         const PF_SIGNALED: u64 = 0x400;
         const KILL: u64 = 1 << 8;
         // The name in parentheses may contain anything.
@@ -186,6 +189,7 @@ impl Stat {
         Some(Self {
             status,
             started,
+            executed: flags & PF_FORKNOEXEC == 0,
             dying: flags & (PF_EXITING | PF_SIGNALED) != 0 || pending & KILL != 0,
         })
     }
@@ -349,6 +353,8 @@ mod tests {
         assert_eq!(stat(&line("sh", 'R', 0x4, 0)), Some(('R', 4711, true)));
         assert_eq!(stat(&line("sh", 'R', 0x400, 0)), Some(('R', 4711, true)));
         assert_eq!(stat(&line("sh", 'D', 0, 1 << 8)), Some(('D', 4711, true)));
+        let executed = |flags| Stat::parse(&line("sh", 'Z', flags, 0)).unwrap().executed;
+        assert_eq!((executed(0x4), executed(0x44)), (true, false));
         assert_eq!(stat("7 (sh) R 1"), None);
         assert_eq!(stat(""), None);
     }

@@ -133,7 +133,22 @@ fn first_process<'a>(
         cgroup,
         unfinished,
     };
-    Ok((bring_up(start, slots, &mut first)?, ready))
+    let begun = bring_up(start, slots, &mut first);
+    begun.map(|pidfd| (pidfd, ready)).map_err(|error| {
+        let limited = plan.cgroup.as_ref().filter(|planned| {
+            planned
+                .limits
+                .values
+                .iter()
+                .any(|limit| limit.controller() == "memory")
+        });
+        match limited {
+            Some(planned) => {
+                cgroup::reached::with_memory_limit(&unfinished.facts.cgroups, &planned.path, error)
+            }
+            None => error,
+        }
+    })
 }
 
 /// The first process of a container.
@@ -431,7 +446,11 @@ fn converse<'a>(
             if let Some(error) = failed {
                 return Err(error);
             }
-            if committed && (ready || plan.close.listener.is_some() && waits(channel, pidfd)?) {
+            let begun = match ready {
+                true => process::has_executed(child.pid, None)?,
+                false => plan.close.listener.is_some() && waits(channel, pidfd)?,
+            };
+            if committed && begun {
                 return Ok(pid_file);
             }
             return Err(died(pidfd));

@@ -4,7 +4,7 @@ use crate::container::Container;
 use crate::context::Context;
 use crate::launch::{failure, go_on, start_address};
 use crate::sd_notify::Ready;
-use crate::{hooks, host, process, seccomp_agent, socket};
+use crate::{cgroup, hooks, host, process, seccomp_agent, socket};
 use runtime::error::{During, Error, Result, fail};
 use runtime::state::{CREATED, PAUSED, RUNNING, STOPPED};
 use rustix::event::Timespec;
@@ -62,9 +62,15 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
         }
         return Err(error);
     }
-    if !ready {
+    if !ready || !process::has_executed(state.pid, Some(state.start_time))? {
         still_created()?;
-        fail!("cannot start container {id:?}: its init exited before the program was executed");
+        let error = Error::new(alloc::format!(
+            "cannot start container {id:?}: its init exited before the program was executed"
+        ));
+        return Err(match &state.cgroup {
+            Some(path) => cgroup::reached::with_memory_limit(&host::cgroups()?, path, error),
+            None => error,
+        });
     }
     if let Err(error) = hooks::run("poststart", &state.poststart, state, RUNNING) {
         // Destroyed as well (runtime.md, Lifecycle).
