@@ -90,6 +90,8 @@ pub enum What {
     Tree {
         tree: Tree<'static>,
         idmap: Option<Idmap>,
+        /// The container's root, if the path starts there. The lookup does not leave it.
+        root: Option<&'static CStr>,
     },
     /// A namespace to join.
     Namespace { path: &'static CStr },

@@ -349,10 +349,14 @@ impl Builder<'_> {
             };
             Step::Open(slot, open)
         };
-        let by_launch = |field, idmap, when| Open {
+        let when = match self.namespaces.has(Kind::User) {
+            true => When::Child,
+            false => When::First,
+        };
+        let by_launch = |field, tree, idmap, root| Open {
             slot,
             field,
-            what: What::Tree { tree, idmap },
+            what: What::Tree { tree, idmap, root },
             when,
         };
         match (inside, idmap) {
@@ -367,18 +371,21 @@ impl Builder<'_> {
                     "config.json: {field}: an id-mapped mount needs CAP_SYS_ADMIN over the file system"
                 )
             }
+            (Some(rest), idmap) => {
+                let path = leak_text(rest, &field)?;
+                let root = Some(leak_text(&self.rootfs, &field)?);
+                self.opens
+                    .push(by_launch(field, Tree { path, ..tree }, idmap, root));
+            }
             // Launch lacks the privilege to copy trees. The child copies them first, before a mount of the
             // container covers a source.
             (_, None) if !self.facts.may_mount => self.copies.push(by_child(field, tree, false)),
-            (_, idmap) if self.namespaces.has(Kind::User) => {
-                self.opens.push(by_launch(field, idmap, When::Child));
-            }
             // A copy at its own step keeps the order of the spec in /proc/self/mountinfo, which lists mounts in
             // the order of their creation.
             (_, None) if self.child_sees_the_host() && !early => {
                 self.steps.push(by_child(field, tree, false));
             }
-            (_, idmap) => self.opens.push(by_launch(field, idmap, When::First)),
+            (_, idmap) => self.opens.push(by_launch(field, tree, idmap, None)),
         }
         Ok(slot)
     }

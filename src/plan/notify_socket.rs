@@ -50,7 +50,11 @@ impl Builder<'_> {
             self.opens.push(Open {
                 slot,
                 field: field.to_owned(),
-                what: What::Tree { tree, idmap: None },
+                what: What::Tree {
+                    tree,
+                    idmap: None,
+                    root: None,
+                },
                 when: When::Child,
             });
         } else {
