@@ -205,6 +205,11 @@ fn a_link_in_the_image_cannot_bind_files_of_the_host() {
     refused(&b);
     b.user_namespace();
     refused(&b);
+    // However the two paths are spelled.
+    for root in ["rootfs/", "./rootfs", ".//rootfs/."] {
+        b.set("/root/path", json!(root));
+        refused(&b);
+    }
     fs::remove_file(&link).unwrap();
     fs::create_dir(&link).unwrap();
     fs::write(link.join("file"), "of the image").unwrap();

@@ -338,8 +338,7 @@ impl Builder<'_> {
     ) -> Result<Slot> {
         let slot = self.slot();
         let path = tree.path.to_str().unwrap_or_default();
-        let inside = path.strip_prefix(self.rootfs.as_str());
-        let inside = inside.filter(|rest| rest.starts_with('/') && rest.len() > 1);
+        let inside = below(path, &self.rootfs);
         let by_child = |field: String, tree, in_root| {
             let field = field.leak();
             let open = step::Open::Tree {
@@ -362,7 +361,7 @@ impl Builder<'_> {
         match (inside, idmap) {
             // A path in the root may be on a mount of an earlier step.
             (Some(rest), None) => {
-                let path = leak_text(rest, &field)?;
+                let path = leak_text(&rest, &field)?;
                 self.steps
                     .push(by_child(field, Tree { path, ..tree }, true));
             }
@@ -372,7 +371,7 @@ impl Builder<'_> {
                 )
             }
             (Some(rest), idmap) => {
-                let path = leak_text(rest, &field)?;
+                let path = leak_text(&rest, &field)?;
                 let root = Some(leak_text(&self.rootfs, &field)?);
                 self.opens
                     .push(by_launch(field, Tree { path, ..tree }, idmap, root));
@@ -394,6 +393,23 @@ impl Builder<'_> {
     pub fn child_sees_the_host(&self) -> bool {
         !self.namespaces.has(Kind::User) && !self.facts.in_user_namespace
     }
+}
+
+/// The path below `above`, as seen from there, however the two are spelled.
+fn below(path: &str, above: &str) -> Option<String> {
+    let mut rest = names(path);
+    let mut above = names(above).peekable();
+    above.peek()?;
+    if !above.all(|name| rest.next() == Some(name)) {
+        return None;
+    }
+    let rest: String = rest.flat_map(|name| ["/", name]).collect();
+    (!rest.is_empty()).then_some(rest)
+}
+
+fn names(path: &str) -> impl Iterator<Item = &str> {
+    let names = path.split('/');
+    names.filter(|name| !matches!(*name, "" | "."))
 }
 
 pub fn mount_point(destination: &str) -> &str {
