@@ -6,6 +6,7 @@ mod answers;
 mod apparmor_systemd;
 mod attacks;
 mod attacks_paths;
+mod attacks_userns;
 mod binds;
 mod callers;
 mod cgroup;
@@ -103,6 +104,7 @@ fn tests() -> Vec<Trial> {
         answers::tests(),
         attacks::tests(),
         attacks_paths::tests(),
+        attacks_userns::tests(),
         faults::tests(),
         faults_commands::tests(),
         faults_limits::tests(),

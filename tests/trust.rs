@@ -10,6 +10,7 @@ runtime_tests::tests![
     state_without_descriptors_fails_instead_of_saying_stopped,
     delete_with_force_keeps_a_container_whose_state_it_cannot_read,
     delete_with_force_keeps_a_container_whose_state_is_truncated_or_garbage,
+    every_command_fails_for_a_state_it_cannot_read,
     a_state_of_another_version_is_still_read,
     a_state_that_no_runtime_wrote_is_refused_and_kept,
     list_says_which_container_it_could_not_read,
@@ -172,6 +173,64 @@ fn list_says_which_container_it_could_not_read() {
     assert_eq!(output.out, format!("{}\n", b.id));
     fs::remove_dir_all(&bad).unwrap();
     b.delete(&["--force"]).ok();
+}
+
+/// Every command that takes an id, except `create` and `run`.
+fn commands(id: &str) -> Vec<Vec<&str>> {
+    let before = [
+        "state",
+        "start",
+        "pause",
+        "resume",
+        "ps",
+        "delete",
+        "delete --force",
+    ];
+    let before = before.map(|words| words.split(' ').chain([id]).collect());
+    let after = [
+        vec!["kill", id, "KILL"],
+        vec!["kill", "--all", id, "KILL"],
+        vec!["exec", id, "true"],
+        vec!["exec", "--detach", id, "true"],
+        vec!["update", "--pids-limit", "77", id],
+        vec!["events", "--stats", id],
+        vec!["checkpoint", id],
+    ];
+    before.into_iter().chain(after).collect()
+}
+
+fn every_command_fails_for_a_state_it_cannot_read() {
+    let mut user = Bundle::new();
+    user.ordinary().waits();
+    user.launch("run", &["--detach"]).ok();
+    for b in [running(), user] {
+        let path = b.state_dir().join(&b.id).join("state.json");
+        let good = fs::read_to_string(&path).unwrap();
+        let status = || b.state()["status"].clone();
+        for spoiled in [&good[..good.len() / 2], "[]", "{\"pid\": -1}"] {
+            for words in commands(&b.id) {
+                fs::write(&path, spoiled).unwrap();
+                let output = b.call(&words).deadline(20).output();
+                assert_ne!(output.status, 0, "{spoiled}: {output}");
+                output.says(&["state"]);
+                assert_eq!(fs::read_to_string(&path).unwrap(), spoiled, "{output}");
+                fs::write(&path, &good).unwrap();
+                assert_eq!(status(), "running", "{output}");
+            }
+        }
+        // Nor may a file that it may not open be taken for one that is not there.
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("state.json", &path).unwrap();
+        for words in commands(&b.id) {
+            let output = b.call(&words).deadline(20).output();
+            assert_ne!(output.status, 0, "{output}");
+        }
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, &good).unwrap();
+        assert_eq!(status(), "running");
+        b.delete(&["--force"]).ok();
+        b.left_nothing();
+    }
 }
 
 fn a_state_of_another_version_is_still_read() {

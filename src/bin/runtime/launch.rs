@@ -100,8 +100,8 @@ fn first_process<'a>(
     // The state comes first, so that `delete` finds everything that is made after it.
     unfinished.directory.write(&unfinished.state)?;
     let mut ready = None;
-    if let (Some(slot), Some(manager)) = (plan.notify, request.notify_socket) {
-        slots.fill(slot, sd_notify::prepare(unfinished.directory.fd())?);
+    if let (true, Some(manager)) = (plan.notify, request.notify_socket) {
+        sd_notify::prepare(unfinished.directory.fd())?;
         if plan.close.listener.is_none() {
             ready = Ready::listen(unfinished.directory.fd(), manager)?;
         }
