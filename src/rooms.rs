@@ -18,6 +18,7 @@ const PROGRAM: &[&str] = &[
     "context",
     "signal",
     "socket",
+    "netlink",
     "process",
     "program",
     "host",

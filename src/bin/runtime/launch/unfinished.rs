@@ -1,6 +1,7 @@
 //! Tracks what a start has made: the container's directory, and its cgroup or systemd unit. On failure, all of
 //! it is removed.
 
+use super::net_devices::NetDevices;
 use crate::cgroup::systemd::Manager;
 use crate::cgroup::{self, Cgroup};
 use crate::container::{Container, Directory};
@@ -21,6 +22,7 @@ pub struct Unfinished<'a> {
     pub cgroup: bool,
     pub unit: Option<&'a Unit>,
     pub hooks_ran: bool,
+    pub net_devices: Option<NetDevices<'a>>,
 }
 
 impl<'a> Unfinished<'a> {
@@ -38,6 +40,7 @@ impl<'a> Unfinished<'a> {
             cgroup: false,
             unit: None,
             hooks_ran: false,
+            net_devices: None,
         }
     }
 
@@ -66,7 +69,10 @@ impl<'a> Unfinished<'a> {
     }
 
     /// Removes everything. The container's process must have ended.
-    pub fn undo(self) {
+    pub fn undo(mut self) {
+        if let Some(devices) = self.net_devices.take() {
+            devices.undo();
+        }
         if self.hooks_ran {
             hooks::run_poststop(&self.state);
         }
