@@ -36,6 +36,7 @@ mod limits_systemd;
 mod manage;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod notify;
 mod peers;
 mod podman;
@@ -70,6 +71,7 @@ fn tests() -> Vec<Trial> {
         program::tests(),
         notify::tests(),
         namespaces::tests(),
+        net_devices::tests(),
         mounts::tests(),
         binds::tests(),
         devices::tests(),
