@@ -87,11 +87,12 @@ impl Request {
     }
 
     /// The bytes of the message. `None` if it is too long for its format.
-    pub fn encode(mut self, sequence: u32) -> Option<Vec<u8>> {
-        let length = u32::try_from(self.bytes.len()).ok()?;
-        self.bytes[..4].copy_from_slice(&length.to_ne_bytes());
-        self.bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
-        (!self.too_long).then_some(self.bytes)
+    pub fn encode(&self, sequence: u32) -> Option<Vec<u8>> {
+        let mut bytes = self.bytes.clone();
+        let length = u32::try_from(bytes.len()).ok()?;
+        bytes[..4].copy_from_slice(&length.to_ne_bytes());
+        bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
+        (!self.too_long).then_some(bytes)
     }
 }
 
@@ -121,9 +122,10 @@ impl fmt::Display for Refusal {
 
 /// The answer to one request, as far as it has come in.
 #[derive(Debug)]
-pub struct Answer<T> {
+pub struct Answer {
     sequence: u32,
-    pub objects: Vec<T>,
+    /// The payloads of the messages, one for each object.
+    pub objects: Vec<Vec<u8>>,
     /// The list changed while it was read (NLM_F_DUMP_INTR).
     pub interrupted: bool,
 }
@@ -131,7 +133,7 @@ pub struct Answer<T> {
 /// The end of an answer.
 pub type End = Result<(), Refusal>;
 
-impl<T> Answer<T> {
+impl Answer {
     /// The answer to the request with this sequence number.
     pub fn new(sequence: u32) -> Self {
         Self {
@@ -143,11 +145,7 @@ impl<T> Answer<T> {
 
     /// Reads one datagram. Returns the end of the answer if the datagram has it. A malformed message is
     /// EBADMSG.
-    pub fn read(
-        &mut self,
-        datagram: &[u8],
-        parse: fn(&[u8]) -> Option<T>,
-    ) -> Result<Option<End>, Errno> {
+    pub fn read(&mut self, datagram: &[u8]) -> Result<Option<End>, Errno> {
         let messages = messages(datagram).ok_or(Errno::BADMSG)?;
         for message in messages.iter().filter(|m| m.sequence == self.sequence) {
             self.interrupted |= message.has(NLM_F_DUMP_INTR);
@@ -155,13 +153,19 @@ impl<T> Answer<T> {
                 NLMSG_ERROR | NLMSG_DONE => {
                     return message.end().map(Some).ok_or(Errno::BADMSG);
                 }
-                _ => {
-                    let object = parse(message.payload).ok_or(Errno::BADMSG)?;
-                    self.objects.push(object);
-                }
+                _ => self.objects.push(message.payload.to_owned()),
             }
         }
         Ok(None)
+    }
+
+    /// The objects, decoded. A malformed one is EBADMSG.
+    pub fn decode<T>(&self, parse: fn(&[u8]) -> Option<T>) -> Result<Vec<T>, Errno> {
+        let mut objects = Vec::new();
+        for payload in &self.objects {
+            objects.push(parse(payload).ok_or(Errno::BADMSG)?);
+        }
+        Ok(objects)
     }
 }
 

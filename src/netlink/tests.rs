@@ -43,16 +43,16 @@ fn a_link_is_read_and_the_answers_to_other_requests_are_not() {
     other[8] = 4;
     let mut answer = Answer::new(5);
     let datagram = [other, link()].concat();
-    assert_eq!(answer.read(&datagram, Link::parse), Ok(None));
+    assert_eq!(answer.read(&datagram), Ok(None));
     let name = "dummy0".into();
     let link = Link {
         index: 7,
         name,
         up: true,
     };
-    assert_eq!(answer.objects, [link]);
+    assert_eq!(answer.decode(Link::parse), Ok(vec![link]));
     let done = Request::get(NLMSG_DONE, &[0; 4]).encode(5).unwrap();
-    assert_eq!(answer.read(&done, Link::parse), Ok(Some(Ok(()))));
+    assert_eq!(answer.read(&done), Ok(Some(Ok(()))));
 }
 
 #[test]
@@ -64,12 +64,12 @@ fn a_refusal_has_the_kernels_explanation() {
     let all = [&header[..], &[0; 4]].concat();
     for (flags, repeated) in [(capped, &header[..]), (whole, &all)] {
         let refused = refusal(flags, repeated, "why");
-        let end = Answer::new(5).read(&refused, Link::parse);
+        let end = Answer::new(5).read(&refused);
         let text = "why".into();
         let errno = Errno::EXIST;
         assert_eq!(end, Ok(Some(Err(Refusal { errno, text }))));
     }
-    let end = Answer::new(5).read(&refusal(0x100, &header, "ignored"), Link::parse);
+    let end = Answer::new(5).read(&refusal(0x100, &header, "ignored"));
     assert_eq!(end, Ok(Some(Err(Errno::EXIST.into()))));
 }
 
@@ -77,8 +77,7 @@ fn a_refusal_has_the_kernels_explanation() {
 fn a_truncated_message_is_refused_and_a_damaged_one_does_not_panic() {
     for whole in [link(), refusal(0x300, &[0; 16], "why")] {
         for n in 1..whole.len() {
-            let read = Answer::new(5).read(&whole[..n], Link::parse);
-            // The last byte is padding, after the attribute's end.
+            let read = Answer::new(5).read(&whole[..n]);
             let damaged = read == Err(Errno::BADMSG);
             assert!(damaged, "{n}: {read:?}");
         }
@@ -86,9 +85,11 @@ fn a_truncated_message_is_refused_and_a_damaged_one_does_not_panic() {
             for value in [0, 1, 127, 255] {
                 let mut wrong = whole.clone();
                 wrong[at] = value;
-                let _ = Answer::new(5).read(&wrong, Link::parse);
-                let _ = Answer::new(5).read(&wrong, Address::parse);
-                let _ = Answer::new(5).read(&wrong, Route::parse);
+                let mut answer = Answer::new(5);
+                let _ = answer.read(&wrong);
+                let _ = answer.decode(Link::parse);
+                let _ = answer.decode(Address::parse);
+                let _ = answer.decode(Route::parse);
             }
         }
     }
@@ -99,7 +100,7 @@ fn lengths_below_the_header_are_refused() {
     for length in [0u32, 1, 15] {
         let mut wrong = link();
         wrong[..4].copy_from_slice(&length.to_ne_bytes());
-        let read = Answer::new(5).read(&wrong, Link::parse);
+        let read = Answer::new(5).read(&wrong);
         assert_eq!(read, Err(Errno::BADMSG), "{length}");
     }
     assert_eq!(attributes(&[3, 0, 1, 0]), None);

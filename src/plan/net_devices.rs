@@ -2,10 +2,10 @@
 //! Network Devices.
 
 use super::Builder;
+use super::names::sorted;
 use super::namespaces::Kind;
 use crate::error::{Result, fail};
 use alloc::borrow::ToOwned;
-use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -31,10 +31,6 @@ impl NetDevice {
     pub fn final_name(&self) -> &str {
         self.new_name.as_ref().unwrap_or(&self.name)
     }
-
-    pub fn is_template(&self) -> bool {
-        self.final_name().contains('%')
-    }
 }
 
 impl Builder<'_> {
@@ -52,8 +48,7 @@ impl Builder<'_> {
         if !self.facts.privileged {
             fail!("config.json: linux.netDevices: an ordinary user cannot move network devices");
         }
-        let (mut names, mut new_names) = (BTreeSet::new(), BTreeSet::new());
-        let mut devices = Vec::new();
+        let mut devices: Vec<NetDevice> = Vec::new();
         for (name, device) in given {
             if !is_valid(name) {
                 fail!(
@@ -71,14 +66,22 @@ impl Builder<'_> {
                     device.field()
                 );
             }
-            let is_new = device.is_template() || new_names.insert(new.to_owned());
-            if !names.insert(name.as_ref()) || !is_new {
+            devices.push(device);
+        }
+        type Name = fn(&NetDevice) -> &str;
+        for name in [|device| &device.name, NetDevice::final_name] as [Name; 2] {
+            let names = sorted(devices.iter().map(|device| name(device).to_owned()));
+            let twice = names
+                .windows(2)
+                .find(|two| two[0] == two[1] && !two[0].contains('%'));
+            let second = twice.and_then(|two| devices.iter().rfind(|d| name(d) == two[0]));
+            if let Some(device) = second {
                 fail!(
-                    "config.json: {}: there already is a network device {new:?}",
-                    device.field()
+                    "config.json: {}: there already is a network device {:?}",
+                    device.field(),
+                    name(device)
                 );
             }
-            devices.push(device);
         }
         self.steps.push(Step::Meet(Point::NetDevices));
         Ok(devices)

@@ -53,40 +53,26 @@ impl Socket {
     }
 
     /// Makes a change.
-    pub fn change(&mut self, request: Request) -> Result<(), Refusal> {
-        self.ask::<()>(request, |_| None).map(drop)
+    pub fn change(&mut self, request: &Request) -> Result<(), Refusal> {
+        self.ask(request).map(drop)
     }
 
-    /// Asks for one object.
-    pub fn get<T>(
-        &mut self,
-        request: Request,
-        parse: fn(&[u8]) -> Option<T>,
-    ) -> Result<T, Refusal> {
-        let found = self.ask(request, parse)?.objects.pop();
-        found.ok_or(Errno::NODEV.into())
-    }
-
-    /// Asks for a list, again if it changes meanwhile.
+    /// Asks for objects, again if a list changes meanwhile.
     pub fn list<T>(
         &mut self,
-        request: impl Fn() -> Request,
+        request: &Request,
         parse: fn(&[u8]) -> Option<T>,
     ) -> Result<Vec<T>, Refusal> {
         for _ in 0..ATTEMPTS {
-            let answer = self.ask(request(), parse)?;
+            let answer = self.ask(request)?;
             if !answer.interrupted {
-                return Ok(answer.objects);
+                return Ok(answer.decode(parse)?);
             }
         }
         Err(Errno::AGAIN.into())
     }
 
-    fn ask<T>(
-        &mut self,
-        request: Request,
-        parse: fn(&[u8]) -> Option<T>,
-    ) -> Result<Answer<T>, Refusal> {
+    fn ask(&mut self, request: &Request) -> Result<Answer, Refusal> {
         self.sequence += 1;
         let bytes = request.encode(self.sequence).ok_or(Errno::MSGSIZE)?;
         retry_on_intr(|| rustix::net::send(&self.fd, &bytes, SendFlags::empty()))?;
@@ -98,7 +84,7 @@ impl Socket {
             let (_, length) =
                 retry_on_intr(|| rustix::net::recv(&self.fd, &mut buffer[..], flags))?;
             let datagram = buffer.get(..length).ok_or(Errno::MSGSIZE)?;
-            if let Some(end) = answer.read(datagram, parse)? {
+            if let Some(end) = answer.read(datagram)? {
                 return end.map(|()| answer);
             }
         }

@@ -247,6 +247,7 @@ fn two_network_devices_of_one_name_are_refused() {
     let spec = spec.to_string().replace(r#"{"here":{}}"#, config);
     let spec = spec.replace(r#""namespaces":["#, r#""namespaces":[{"type":"network"},"#);
     let error = plan_of(&spec, &facts(Cgroups::V2)).err().unwrap();
-    let text = r#"config.json: linux.netDevices.eth0.name: there already is a network device "x""#;
+    let text =
+        r#"config.json: linux.netDevices.eth0.name: there already is a network device "eth0""#;
     assert_eq!(error.to_string(), text);
 }

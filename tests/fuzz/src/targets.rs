@@ -369,16 +369,13 @@ fn datagram(random: &mut Rng) -> Vec<u8> {
 
 /// What is read can be sent again.
 fn netlink(bytes: &[u8], _: &mut Rng) {
-    let mut links = Answer::new(1);
-    let _ = links.read(bytes, Link::parse);
-    let mut addresses = Answer::new(1);
-    let _ = addresses.read(bytes, Address::parse);
-    for address in addresses.objects {
+    let mut answer = Answer::new(1);
+    let _ = answer.read(bytes);
+    let _ = answer.decode(Link::parse);
+    for address in answer.decode(Address::parse).unwrap_or_default() {
         assert!(address.add(1).encode(1).is_some(), "{}", address.text());
     }
-    let mut routes = Answer::new(1);
-    let _ = routes.read(bytes, Route::parse);
-    for route in routes.objects {
+    for route in answer.decode(Route::parse).unwrap_or_default() {
         assert!(route.add(1).encode(1).is_some(), "{}", route.text());
     }
 }

@@ -4,11 +4,9 @@
 
 use crate::log;
 use crate::netlink::Socket;
-use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 use runtime::error::{During, Error, Result, fail};
 use runtime::netlink::{Address, FAMILIES, Link, Refusal, Route};
 use runtime::plan::NetDevice;
@@ -33,6 +31,8 @@ struct Device<'a> {
     index_there: Option<u32>,
 }
 
+const FIND: &str = "find the network device";
+
 impl<'a> NetDevices<'a> {
     /// Finds the devices, before anything is made.
     pub fn find(plan: &'a [NetDevice]) -> Result<Option<Self>> {
@@ -42,14 +42,13 @@ impl<'a> NetDevices<'a> {
         let mut here = Socket::open()?;
         let mut devices = Vec::new();
         for plan in plan {
-            let link = here
-                .get(Link::named(&plan.name), Link::parse)
-                .and_then(|link| match link.name == plan.name {
-                    true => Ok(link),
-                    // It is only an alternative name.
-                    false => Err(Errno::NODEV.into()),
-                })
-                .map_err(|why| failed(plan, "find the network device", why))?;
+            let found = here.list(&Link::named(&plan.name), Link::parse);
+            // The name must not be only an alternative name.
+            let link = match found.map(|links| links.into_iter().find(|l| l.name == plan.name)) {
+                Ok(Some(link)) => link,
+                Ok(None) => return Err(failed(plan, FIND, Errno::NODEV.into())),
+                Err(why) => return Err(failed(plan, FIND, why)),
+            };
             devices.push(Device {
                 plan,
                 link,
@@ -74,16 +73,14 @@ impl<'a> NetDevices<'a> {
         let there = open(&format!("/proc/{pid}/ns/net"))?;
         let home = open("/proc/thread-self/ns/net")?;
         let mut socket = Socket::open_in(&there, &home)?;
-        let links = socket.list(Link::all, Link::parse).map_err(|why| {
+        let mut links = socket.list(&Link::all(), Link::parse).map_err(|why| {
             Error::new(format!(
                 "cannot list the network devices of the container: {why}"
             ))
         })?;
-        let names: BTreeSet<&str> = links.iter().map(|link| link.name.as_str()).collect();
-        let mut indexes: BTreeSet<u32> = links.iter().map(|link| link.index).collect();
         for device in &mut self.devices {
             let name = device.plan.final_name();
-            if names.contains(name) {
+            if links.iter().any(|link| link.name == name) {
                 fail!(
                     "config.json: {}: the container's network namespace already has a network device {name:?}",
                     device.plan.field()
@@ -94,16 +91,20 @@ impl<'a> NetDevices<'a> {
         let (_, socket) = self.way_back.insert((home, socket));
         for device in &mut self.devices {
             let (plan, index) = (device.plan, device.link.index);
-            let new_index = match indexes.contains(&index) {
-                true => indexes.last().map_or(1, |last| last + 1),
+            // The kernel would keep a free index and choose another for one in use. It tells nobody.
+            let new_index = match links.iter().any(|link| link.index == index) {
+                true => links.iter().map(|link| link.index).max().unwrap_or(index) + 1,
                 false => index,
             };
-            indexes.insert(new_index);
+            links.push(Link {
+                index: new_index,
+                ..device.link.clone()
+            });
             let number = there.as_raw_fd() as u32;
             let request = Link::transfer(index, number, plan.final_name(), new_index);
-            let moved = self.here.change(request);
+            let moved = self.here.change(&request);
             // A move can fail halfway: the name is set after it.
-            if moved.is_ok() || self.here.get(Link::at(index), Link::parse).is_err() {
+            if moved.is_ok() || self.here.change(&Link::at(index)).is_err() {
                 device.index_there = Some(new_index);
             }
             moved.map_err(|why| {
@@ -133,7 +134,7 @@ impl<'a> NetDevices<'a> {
             let Link { index, name, up } = &device.link;
             let back = Link::transfer(index_there, home.as_raw_fd() as u32, name, *index);
             let moved = socket
-                .change(back)
+                .change(&back)
                 .map_err(|why| ("move it".into(), why))
                 .and_then(|()| device.set_up(&mut self.here, *index, *up));
             if let Err((what, why)) = moved {
@@ -152,7 +153,7 @@ impl Device<'_> {
         for family in FAMILIES {
             // Without IPv6 in the kernel, the answer has other families.
             let addresses = socket
-                .list(|| Address::of(index, family), Address::parse)
+                .list(&Address::of(index, family), Address::parse)
                 .map_err(|why| failed(plan, "list the addresses of the network device", why))?;
             self.addresses.extend(
                 addresses
@@ -160,7 +161,7 @@ impl Device<'_> {
                     .filter(|a| (a.family, a.index) == (family, index) && a.is_configured()),
             );
             let routes = socket
-                .list(|| Route::through(index, family), Route::parse)
+                .list(&Route::through(index, family), Route::parse)
                 .map_err(|why| failed(plan, "list the routes of the network device", why))?;
             self.routes.extend(
                 routes
@@ -168,22 +169,26 @@ impl Device<'_> {
                     .filter(|r| (r.family, r.index) == (family, Some(index)) && r.is_configured()),
             );
         }
-        self.routes.sort_by_key(Route::has_gateway);
         Ok(())
     }
 
     /// Adds the addresses, sets the device up, and adds the routes. Returns what failed.
     fn set_up(&self, socket: &mut Socket, index: u32, up: bool) -> Result<(), (String, Refusal)> {
         for address in &self.addresses {
-            let added = socket.change(address.add(index));
+            let added = socket.change(&address.add(index));
             added.map_err(|why| (format!("add the address {}", address.text()), why))?;
         }
         if up {
-            let up = socket.change(Link::up(index));
+            let up = socket.change(&Link::up(index));
             up.map_err(|why| ("set the network device up".into(), why))?;
         }
-        for route in &self.routes {
-            match socket.change(route.add(index)) {
+        let through = |gateway| {
+            self.routes
+                .iter()
+                .filter(move |r| r.has_gateway() == gateway)
+        };
+        for route in through(false).chain(through(true)) {
+            match socket.change(&route.add(index)) {
                 // A joined network namespace keeps its own route to the same destination.
                 Err(why) if why.errno != Errno::EXIST => {
                     return Err((format!("add the route to {}", route.text()), why));
@@ -195,7 +200,7 @@ impl Device<'_> {
     }
 }
 
-fn failed(plan: &NetDevice, what: &str, why: impl fmt::Display) -> Error {
+fn failed(plan: &NetDevice, what: &str, why: Refusal) -> Error {
     Error::new(format!(
         "config.json: linux.netDevices.{}: cannot {what}: {why}",
         plan.name
