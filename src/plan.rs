@@ -10,6 +10,7 @@ mod identity;
 mod mounts;
 pub mod names;
 mod namespaces;
+mod net_devices;
 pub mod notify_socket;
 mod options;
 mod process;
@@ -35,6 +36,7 @@ use alloc::vec::Vec;
 use core::ffi::CStr;
 use hooks::Hooks;
 use namespaces::{Kind, Namespaces, names_of};
+pub use net_devices::NetDevice;
 pub use security::{compiled, with_profile, word};
 use syscalls::calls::Arg;
 use syscalls::slots::Slot;
@@ -136,6 +138,8 @@ pub struct Plan {
     pub joins: Vec<Join<'static>>,
     pub time: Option<&'static CStr>,
     pub mappings: Option<Mappings>,
+    /// The network devices that move into the container.
+    pub net_devices: Vec<NetDevice>,
     pub steps: Vec<Step<'static>>,
     pub close: Close,
     pub last_steps: Vec<LastStep<'static>>,
@@ -158,10 +162,7 @@ pub struct Plan {
 type IsRequested = fn(&Linux<'_>) -> bool;
 
 /// The fields of the spec that are not implemented. A request is an error, not ignored.
-const MISSING: [(&str, IsRequested); 2] = [
-    ("intelRdt", |linux| linux.intel_rdt.is_some()),
-    ("netDevices", |linux| !linux.net_devices.is_empty()),
-];
+const MISSING: [(&str, IsRequested); 1] = [("intelRdt", |linux| linux.intel_rdt.is_some())];
 
 /// Whether this field of `linux` is implemented.
 pub fn supports(field: &str) -> bool {
@@ -237,6 +238,7 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
     b.namespace_steps();
     b.session()?;
     b.names()?;
+    let net_devices = b.net_devices()?;
     b.root(cgroup.as_ref().map(|cgroup| cgroup.path.as_str()))?;
     b.notify_socket()?;
     b.working_directory_made()?;
@@ -259,6 +261,7 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
         joins,
         time,
         mappings,
+        net_devices,
         steps: b.steps,
         close,
         last_steps: b.last,
@@ -323,6 +326,7 @@ pub fn plan_exec(
         joins,
         time: None,
         mappings: None,
+        net_devices: Vec::new(),
         steps: b.steps,
         close,
         last_steps: b.last,

@@ -38,6 +38,7 @@ mod limits_systemd;
 mod manage;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod notify;
 mod peers;
 mod podman;
@@ -72,6 +73,7 @@ fn tests() -> Vec<Trial> {
         program::tests(),
         notify::tests(),
         namespaces::tests(),
+        net_devices::tests(),
         mounts::tests(),
         binds::tests(),
         devices::tests(),

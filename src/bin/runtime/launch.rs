@@ -1,6 +1,7 @@
 //! Turns a plan into a container: opens the descriptors that the steps need, writes the state, makes the
 //! cgroup, clones once, serves the meeting points of the child, and undoes everything on failure.
 
+mod net_devices;
 mod trees;
 mod unfinished;
 mod why;
@@ -34,6 +35,7 @@ use syscalls::slots::{Slot, Slots};
 use syscalls::spawn::{Among, Spawn, Spawned, spawn};
 use syscalls::step::{LastStep, Open, Point, Setting, Step};
 
+use net_devices::NetDevices;
 pub use unfinished::{Unfinished, enter};
 use why::{died, no_tree};
 pub use why::{failure, unborn};
@@ -71,10 +73,12 @@ pub fn launch(
 ) -> Result<Launched> {
     let slots = Slots::new(usize::from(plan.slots) + 1);
     trees::open_first(plan, &slots)?;
+    let net_devices = NetDevices::find(&plan.net_devices)?;
     let console = connect_console(plan, &slots, request.console_socket)?;
     let stop = signal::hold()?;
     let directory = Directory::make(request.root, &plan.state.id)?;
     let mut unfinished = Unfinished::new(directory, plan.state.clone(), facts, manager);
+    unfinished.net_devices = net_devices;
     match first_process(plan, request, slots, stop.as_fd(), &mut unfinished) {
         Ok((pidfd, ready)) => Ok(Launched {
             container: unfinished.keep(),
@@ -198,6 +202,10 @@ impl Role for First<'_, '_> {
                 unfinished.cgroup |= unfinished.unit.is_some();
                 entered
             }
+            Point::NetDevices => match &mut unfinished.net_devices {
+                Some(devices) => devices.go(child.pid),
+                None => Ok(()),
+            },
             Point::Trees => {
                 trees::hand_over(plan, child.pid, child.pidfd.as_fd(), child.channel.as_fd())
             }
