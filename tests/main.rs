@@ -27,6 +27,7 @@ mod exec_places;
 mod exec_terminal;
 mod faults;
 mod faults_commands;
+mod faults_limits;
 mod golden;
 mod habits;
 mod hooks;
@@ -104,6 +105,7 @@ fn tests() -> Vec<Trial> {
         attacks_paths::tests(),
         faults::tests(),
         faults_commands::tests(),
+        faults_limits::tests(),
         engines::tests(),
         containerd::tests(),
         docker::tests(),
