@@ -34,7 +34,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::CStr;
-use hooks::Hooks;
+pub use hooks::Hooks;
 use namespaces::{Kind, Namespaces, names_of};
 pub use net_devices::NetDevice;
 pub use security::{compiled, with_profile, word};

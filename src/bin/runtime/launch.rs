@@ -14,7 +14,7 @@ use crate::files::Replacement;
 use crate::process;
 use crate::sd_notify::{self, Ready};
 use crate::socket::PidfdSocket;
-use crate::{cgroup, container, hooks, mappings, oom, seccomp_agent, signal, socket};
+use crate::{cgroup, container, mappings, oom, seccomp_agent, signal, socket};
 use alloc::format;
 use alloc::string::ToString;
 use core::cell::Cell;
@@ -209,20 +209,7 @@ impl Role for First<'_, '_> {
             Point::Trees => {
                 trees::hand_over(plan, child.pid, child.pidfd.as_fd(), child.channel.as_fd())
             }
-            Point::Hooks => {
-                // A hook may ask for the state, which has the pid from here on.
-                let creating = State {
-                    creating: true,
-                    ..unfinished.state.clone()
-                };
-                unfinished.directory.write(&creating)?;
-                unfinished.directory.prepare(&unfinished.state)?;
-                unfinished.poststop_is_due = true;
-                let (hooks, state) = (&plan.hooks, &unfinished.state);
-                hooks::run("prestart", &hooks.prestart, state, state::CREATING)?;
-                let kind = "createRuntime";
-                hooks::run(kind, &hooks.create_runtime, state, state::CREATING)
-            }
+            Point::Hooks => unfinished.run_hooks(&plan.hooks),
             Point::Commit => {
                 unfinished.poststop_is_due = true;
                 unfinished.directory.commit()

@@ -6,10 +6,10 @@ use crate::launch::{failure, go_on, start_address};
 use crate::sd_notify::Ready;
 use crate::{cgroup, hooks, host, process, seccomp_agent, socket};
 use runtime::error::{During, Error, Result, fail};
-use runtime::state::{CREATED, PAUSED, RUNNING, STOPPED};
+use runtime::state::{CREATED, PAUSED, RUNNING, STOPPED, State};
 use rustix::event::Timespec;
-use rustix::fd::AsFd;
-use syscalls::report::{Kind, Report, Text};
+use rustix::fd::{AsFd, BorrowedFd};
+use syscalls::report::{Call, Kind, Report, Text};
 
 pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
     let container = Container::open(context.root, id)?;
@@ -39,18 +39,7 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
         still_created()?;
         return Err(Error::from_errno(what(), errno));
     }
-    go_on(socket.as_fd())?;
-    let (mut text, mut ready, mut failed) = (Text::new(), false, None);
-    while let Some(report) = Report::recv(socket.as_fd(), &mut text).during(what)? {
-        match report.kind {
-            Kind::Ready => ready = true,
-            Kind::Listener => {
-                seccomp_agent::deliver(pidfd.as_fd(), report.errno, state.pid, state, CREATED)?;
-                go_on(socket.as_fd())?;
-            }
-            _ => failed = Some((failure(&report, &text, None), report.call)),
-        }
-    }
+    let (ready, failed) = release(socket.as_fd(), pidfd.as_fd(), state)?;
     if let Some((error, call)) = failed {
         // The child is about to exit.
         container.kill_and_wait()?;
@@ -83,6 +72,29 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
         service.wait(pidfd.as_fd(), state.pid)?;
     }
     Ok(0)
+}
+
+/// Lets the child go on and takes its reports until its end closes: whether it was about to execute the program, and
+/// what failed.
+fn release(
+    socket: BorrowedFd<'_>,
+    pidfd: BorrowedFd<'_>,
+    state: &State,
+) -> Result<(bool, Option<(Error, Call)>)> {
+    go_on(socket)?;
+    let (mut text, mut ready, mut failed) = (Text::new(), false, None);
+    let what = || alloc::format!("cannot start container {:?}", state.id);
+    while let Some(report) = Report::recv(socket, &mut text).during(what)? {
+        match report.kind {
+            Kind::Ready => ready = true,
+            Kind::Listener => {
+                seccomp_agent::deliver(pidfd, report.errno, state.pid, state, CREATED)?;
+                go_on(socket)?;
+            }
+            _ => failed = Some((failure(&report, &text, None), report.call)),
+        }
+    }
+    Ok((ready, failed))
 }
 
 /// Waits briefly until an engine has reaped the process. Engines should know of its exit before this command reports

@@ -11,7 +11,8 @@ use runtime::error::{Result, fail};
 use runtime::facts::Facts;
 use runtime::limits;
 use runtime::limits::systemd::Unit;
-use runtime::state::State;
+use runtime::plan::Hooks;
+use runtime::state::{CREATING, State};
 
 /// The parts of a container that exist so far, to be undone on failure.
 pub struct Unfinished<'a> {
@@ -59,6 +60,25 @@ impl<'a> Unfinished<'a> {
             cgroup.delegate(owner)?;
         }
         Ok(cgroup)
+    }
+
+    /// Runs the prestart and createRuntime hooks.
+    pub fn run_hooks(&mut self, hooks: &Hooks) -> Result<()> {
+        // A hook may ask for the state, which has the pid from here on.
+        let creating = State {
+            creating: true,
+            ..self.state.clone()
+        };
+        self.directory.write(&creating)?;
+        self.directory.prepare(&self.state)?;
+        self.poststop_is_due = true;
+        hooks::run("prestart", &hooks.prestart, &self.state, CREATING)?;
+        hooks::run(
+            "createRuntime",
+            &hooks.create_runtime,
+            &self.state,
+            CREATING,
+        )
     }
 
     /// The start succeeded: keeps everything.
