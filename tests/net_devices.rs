@@ -169,13 +169,12 @@ fn a_joined_network_namespace_keeps_the_device() {
     );
     b.namespace("network", Some(&format!("/proc/{}/ns/net", holder.pid())));
     b.sh("true");
-    run(&b, &format!("{VETH}; {ADDRESSES}"), "").ends(0);
-    let pid = holder.pid().to_string();
-    let shown = Cmd::new(&b.dir, "nsenter")
-        .args(["-t", &pid, "-n", "sh", "-c"])
-        .arg("ip -o -4 addr show inside | grep -o 'inet .*global'; ip route show default; ip route show 10.77.0.0/16")
-        .ok();
-    shown.prints("inet 10.9.0.2/24 brd 10.9.0.255 scope global\ndefault via 10.8.0.9 dev taken metric 50 \n10.77.0.0/16 via 10.9.0.1 dev inside \n");
+    // The peer of the device ends with the network namespace of the caller, and the device with its peer.
+    let after = format!(
+        "nsenter -t {} -n sh -c \"ip -o -4 addr show inside | grep -o 'inet .*global'; ip route show default; ip route show 10.77.0.0/16\"",
+        holder.pid()
+    );
+    run(&b, &format!("{VETH}; {ADDRESSES}"), &after).prints("inet 10.9.0.2/24 brd 10.9.0.255 scope global\ndefault via 10.8.0.9 dev taken metric 50 \n10.77.0.0/16 via 10.9.0.1 dev inside \n");
 }
 
 fn a_name_in_a_joined_network_namespace_is_refused() {
