@@ -21,7 +21,8 @@ pub struct Unfinished<'a> {
     pub manager: Option<&'a Manager>,
     pub cgroup: bool,
     pub unit: Option<&'a Unit>,
-    pub hooks_ran: bool,
+    /// A hook of `create` may have run, or `create` has finished.
+    pub poststop_is_due: bool,
     pub net_devices: Option<NetDevices<'a>>,
 }
 
@@ -39,7 +40,7 @@ impl<'a> Unfinished<'a> {
             manager,
             cgroup: false,
             unit: None,
-            hooks_ran: false,
+            poststop_is_due: false,
             net_devices: None,
         }
     }
@@ -68,13 +69,10 @@ impl<'a> Unfinished<'a> {
         }
     }
 
-    /// Removes everything. The container's process must have ended.
+    /// Removes everything, then runs the poststop hooks. The container's process must have ended.
     pub fn undo(mut self) {
         if let Some(devices) = self.net_devices.take() {
             devices.undo();
-        }
-        if self.hooks_ran {
-            hooks::run_poststop(&self.state);
         }
         if let Some(path) = self.state.cgroup.as_deref().filter(|_| self.cgroup) {
             let _ = cgroup::kill(&self.facts.cgroups, path);
@@ -84,6 +82,9 @@ impl<'a> Unfinished<'a> {
             let _ = cgroup::remove(&self.facts.cgroups, path);
         }
         let _ = self.directory.remove();
+        if self.poststop_is_due {
+            hooks::run_poststop(&self.state);
+        }
     }
 }
 
