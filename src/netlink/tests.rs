@@ -147,7 +147,10 @@ fn a_route_is_added_through_the_new_index() {
         .number(4, 7)
         .number(30, 1);
     let route = Route::parse(&payload(message)).unwrap();
-    assert_eq!((route.index, route.text()), (Some(7), "2001::/64".into()));
+    assert_eq!(
+        (route.index, route.text()),
+        (Some(7), "2001:0:0:0:0:0:0:0/64".into())
+    );
     assert!(route.is_configured() && route.has_gateway());
     let header = [10, 64, 0, 0, 254, 3, 0, 1, 4, 0, 0, 0];
     let expected = Request::get(24, &header)

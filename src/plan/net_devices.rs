@@ -91,8 +91,9 @@ impl Builder<'_> {
 /// IFNAMSIZ without the zero byte.
 const LENGTH_MAX: usize = 15;
 
-/// Whether the kernel accepts the name (dev_valid_name), and does not take it for a template.
+/// Whether the kernel accepts the name (dev_valid_name), and does not take it for a template. To the kernel, 0xa0 is a
+/// space.
 fn is_valid(name: &str) -> bool {
-    let forbidden = |c: char| c.is_whitespace() || matches!(c, '/' | ':' | '%' | '\0' | '\x0b');
-    !matches!(name, "" | "." | "..") && name.len() <= LENGTH_MAX && !name.contains(forbidden)
+    let forbidden = |b| matches!(b, 0 | 9..=13 | b' ' | b'/' | b':' | b'%' | 0xa0);
+    !matches!(name, "" | "." | "..") && name.len() <= LENGTH_MAX && !name.bytes().any(forbidden)
 }
