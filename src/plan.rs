@@ -222,6 +222,7 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
     b.starts = true;
     b.refuse_what_is_missing()?;
     let cgroup = b.cgroup()?;
+    b.kernel_memory();
     let joins = b.joins()?;
     let time = b.time()?;
     let mappings = b.mappings()?;
@@ -372,6 +373,21 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// Warns about limits of kernel memory, which runc ignores as well (config-linux.md, Memory: not recommended).
+    fn kernel_memory(&mut self) {
+        let Some(resources) = &self.spec.linux.resources else {
+            return;
+        };
+        let memory = &resources.memory;
+        for (field, limit) in [("kernel", memory.kernel), ("kernelTCP", memory.kernel_tcp)] {
+            if limit.is_some_and(|n| n != 0) {
+                self.warnings.push(format!(
+                    "linux.resources.memory.{field}: left out: the kernel has no such limit any more"
+                ));
+            }
+        }
+    }
+
     /// The container's cgroup, unless the driver makes none.
     fn cgroup(&self) -> Result<Option<limits::Cgroup>> {
         let (spec, id) = (self.spec, self.options.id);
@@ -440,6 +456,12 @@ impl<'a> Builder<'a> {
             fail!("config.json: it takes more than 65534 steps, or as many descriptors");
         }
         Ok(())
+    }
+
+    /// Whether an annotation of crun turns on an option. "0" turns it off.
+    fn is_annotated(&self, option: &str) -> bool {
+        let mut annotations = self.spec.annotations.iter();
+        annotations.any(|(key, value)| key == option && value != "0")
     }
 
     fn open(&mut self, field: String, what: What) -> Slot {
