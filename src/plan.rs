@@ -364,6 +364,10 @@ impl<'a> Builder<'a> {
     }
 
     fn refuse_what_is_missing(&self) -> Result<()> {
+        // `create` may do without (runtime.md, Start).
+        if self.spec.process.is_none() && !self.options.wait {
+            fail!("config.json: process: required field is missing");
+        }
         match MISSING
             .iter()
             .find(|(_, is_requested)| is_requested(&self.spec.linux))

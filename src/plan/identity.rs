@@ -5,6 +5,7 @@ use super::names::one_of;
 use super::namespaces::{Kind, maps};
 use super::{Builder, leak};
 use crate::error::{Result, fail};
+use crate::facts::Facts;
 use crate::spec::{Process, Rlimit as SpecRlimit};
 use alloc::borrow::Cow;
 use alloc::format;
@@ -90,6 +91,36 @@ impl Builder<'_> {
         })
     }
 
+    /// Leaves out the capabilities that we do not have, with a warning (config.md, Linux Process).
+    fn left_out(&mut self, sets: &mut Capabilities) {
+        let Facts {
+            permitted,
+            bounding,
+            ..
+        } = self.facts;
+        let mut missing = 0;
+        for (set, ours) in [
+            (&mut sets.bounding, bounding),
+            (&mut sets.effective, permitted),
+            (&mut sets.inheritable, permitted),
+            (&mut sets.permitted, permitted),
+        ] {
+            missing |= *set & !ours;
+            *set &= ours;
+        }
+        let names = CAPABILITIES.iter().enumerate();
+        let names: Vec<String> = names
+            .filter(|(n, _)| missing >> n & 1 == 1)
+            .map(|(_, name)| format!("CAP_{name}"))
+            .collect();
+        if !names.is_empty() {
+            let names = names.join(", ");
+            self.warnings.push(format!(
+                "capabilities that this process does not have are left out: {names}"
+            ));
+        }
+    }
+
     /// The five sets. A capability that the kernel does not know is left out with a warning, as in runc.
     fn capabilities(&mut self, process: &Process<'_>) -> Result<Capabilities> {
         let Some(sets) = &process.capabilities else {
@@ -123,6 +154,10 @@ impl Builder<'_> {
                 "unknown capabilities are left out: {}",
                 unknown.join(", ")
             ));
+        }
+        // A user namespace gives all of them.
+        if !self.namespaces.has(Kind::User) {
+            self.left_out(&mut sets);
         }
         let beyond = sets.effective & !sets.permitted;
         if beyond != 0 {

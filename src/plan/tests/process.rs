@@ -366,3 +366,57 @@ fn limits_of_kernel_memory_are_left_out_with_a_warning() {
         }
     }
 }
+
+#[test]
+fn capabilities_that_we_do_not_have_are_left_out_with_a_warning() {
+    let names = json!(["CAP_CHOWN", "CAP_KILL", "CAP_SYS_ADMIN"]);
+    let sets = json!({ "bounding": names, "permitted": names, "effective": names, "inheritable": names, "ambient": names });
+    let sets = with("/process/capabilities", sets);
+    let facts = Facts {
+        permitted: 1,
+        bounding: 0x21,
+        ..facts(Cgroups::V2)
+    };
+    let planned = |spec: &Value| {
+        let plan = planned(spec, &facts).unwrap();
+        let sets = plan.last_steps.iter().find_map(|step| match step {
+            LastStep::Become(identity) => Some(identity.capabilities),
+            _ => None,
+        });
+        let sets = sets.unwrap();
+        let sets = [
+            sets.bounding,
+            sets.permitted,
+            sets.effective,
+            sets.inheritable,
+            sets.ambient,
+        ];
+        (sets, plan.warnings)
+    };
+    let warning =
+        "capabilities that this process does not have are left out: CAP_KILL, CAP_SYS_ADMIN";
+    assert_eq!(
+        planned(&sets),
+        ([0x21, 1, 1, 1, 1], Vec::from([warning.into()]))
+    );
+    // A user namespace gives all of them.
+    assert_eq!(
+        planned(&user_namespace(sets)),
+        ([1 << 21 | 0x21; 5], Vec::new())
+    );
+}
+
+#[test]
+fn a_run_without_a_process_is_refused() {
+    let config = with("/process", Value::Null).to_string();
+    let spec = Spec::read(config.as_bytes()).unwrap();
+    let options = Options {
+        wait: false,
+        ..options()
+    };
+    let error = plan(&spec, &facts(Cgroups::V2), &options).err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        "config.json: process: required field is missing"
+    );
+}
