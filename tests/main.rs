@@ -6,6 +6,7 @@ mod answers;
 mod apparmor_systemd;
 mod attacks;
 mod attacks_paths;
+mod attacks_userns;
 mod binds;
 mod callers;
 mod cgroup;
@@ -27,6 +28,7 @@ mod exec_places;
 mod exec_terminal;
 mod faults;
 mod faults_commands;
+mod faults_limits;
 mod golden;
 mod habits;
 mod hooks;
@@ -36,6 +38,7 @@ mod limits_systemd;
 mod manage;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod notify;
 mod peers;
 mod podman;
@@ -70,6 +73,7 @@ fn tests() -> Vec<Trial> {
         program::tests(),
         notify::tests(),
         namespaces::tests(),
+        net_devices::tests(),
         mounts::tests(),
         binds::tests(),
         devices::tests(),
@@ -102,8 +106,10 @@ fn tests() -> Vec<Trial> {
         answers::tests(),
         attacks::tests(),
         attacks_paths::tests(),
+        attacks_userns::tests(),
         faults::tests(),
         faults_commands::tests(),
+        faults_limits::tests(),
         engines::tests(),
         containerd::tests(),
         docker::tests(),

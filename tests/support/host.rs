@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The runtime under test: `$RUNTIME`, or the release binary at its place relative to this test binary.
+/// The runtime under test: `$RUNTIME`, or the release binary at its place relative to this test binary. If its path has
+/// spaces, a copy in the scratch directory.
 pub fn runtime() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
@@ -18,12 +19,19 @@ pub fn runtime() -> &'static Path {
             },
             PathBuf::from,
         );
-        path.canonicalize().unwrap_or_else(|e| {
+        let path = path.canonicalize().unwrap_or_else(|e| {
             panic!(
                 "{}: {e} (build it with cargo build --release)",
                 path.display()
             )
-        })
+        });
+        // Scripts and engines' configurations take the path as one word.
+        if !path.to_string_lossy().contains(char::is_whitespace) {
+            return path;
+        }
+        let plain = scratch().join("runtime");
+        copy(&path, &plain);
+        plain
     })
 }
 
@@ -279,7 +287,13 @@ pub fn program_interpreted_by_its_parent() -> &'static Path {
     })
 }
 
+/// The fault injector (`faults.c`).
+pub fn injector() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| compile("faults", include_str!("faults.c"), &["-static"]))
+}
+
 /// Everything compiled here, for the guest, which has no compiler: `$RUNTIME_COMPILED` is its directory there.
-pub fn compiled() -> [&'static Path; 2] {
-    [helper(), program_interpreted_by_its_parent()]
+pub fn compiled() -> [&'static Path; 3] {
+    [helper(), program_interpreted_by_its_parent(), injector()]
 }

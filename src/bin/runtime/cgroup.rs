@@ -1,6 +1,7 @@
 //! The container's cgroup: creates it at its path in every hierarchy, limits it, moves processes into it, freezes and
 //! removes it. The differences between the cgroup versions are in v1.rs and v2.rs.
 
+pub mod reached;
 pub mod stats;
 pub mod systemd;
 mod v1;

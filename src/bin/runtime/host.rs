@@ -2,10 +2,11 @@
 
 use crate::files;
 use alloc::borrow::ToOwned;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use linux_raw_sys::general::CGROUP2_SUPER_MAGIC;
-use runtime::error::{During, Result};
+use runtime::error::{During, Error, Result};
 use runtime::facts::{self, CGROUPS, Cgroups, Facts};
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
@@ -90,11 +91,15 @@ fn bit(n: u32) -> rustix::thread::CapabilitySet {
 
 /// The cgroup hierarchies mounted here.
 pub fn cgroups() -> Result<Cgroups> {
-    let unified =
-        rustix::fs::statfs(CGROUPS).is_ok_and(|fs| fs.f_type == i64::from(CGROUP2_SUPER_MAGIC));
-    match unified {
-        true => Ok(Cgroups::V2),
-        false => Ok(Cgroups::of_mountinfo(&mountinfo()?)),
+    // A host without this directory may still have hierarchies elsewhere. Any other failure says nothing about the
+    // version, and the wrong one would look for the container's processes in the wrong place.
+    match rustix::io::retry_on_intr(|| rustix::fs::statfs(CGROUPS)) {
+        Ok(fs) if fs.f_type == i64::from(CGROUP2_SUPER_MAGIC) => Ok(Cgroups::V2),
+        Ok(_) | Err(Errno::NOENT) => Ok(Cgroups::of_mountinfo(&mountinfo()?)),
+        Err(errno) => Err(Error::from_errno(
+            format!("cannot look at {CGROUPS} (statfs)"),
+            errno,
+        )),
     }
 }
 

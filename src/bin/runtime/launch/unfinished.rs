@@ -1,6 +1,7 @@
 //! Tracks what a start has made: the container's directory, and its cgroup or systemd unit. On failure, all of
 //! it is removed.
 
+use super::net_devices::NetDevices;
 use crate::cgroup::systemd::Manager;
 use crate::cgroup::{self, Cgroup};
 use crate::container::{Container, Directory};
@@ -20,7 +21,9 @@ pub struct Unfinished<'a> {
     pub manager: Option<&'a Manager>,
     pub cgroup: bool,
     pub unit: Option<&'a Unit>,
-    pub hooks_ran: bool,
+    /// A hook of `create` may have run, or `create` has finished.
+    pub poststop_is_due: bool,
+    pub net_devices: Option<NetDevices<'a>>,
 }
 
 impl<'a> Unfinished<'a> {
@@ -37,7 +40,8 @@ impl<'a> Unfinished<'a> {
             manager,
             cgroup: false,
             unit: None,
-            hooks_ran: false,
+            poststop_is_due: false,
+            net_devices: None,
         }
     }
 
@@ -65,10 +69,10 @@ impl<'a> Unfinished<'a> {
         }
     }
 
-    /// Removes everything. The container's process must have ended.
-    pub fn undo(self) {
-        if self.hooks_ran {
-            hooks::run_poststop(&self.state);
+    /// Removes everything, then runs the poststop hooks. The container's process must have ended.
+    pub fn undo(mut self) {
+        if let Some(devices) = self.net_devices.take() {
+            devices.undo();
         }
         if let Some(path) = self.state.cgroup.as_deref().filter(|_| self.cgroup) {
             let _ = cgroup::kill(&self.facts.cgroups, path);
@@ -78,6 +82,9 @@ impl<'a> Unfinished<'a> {
             let _ = cgroup::remove(&self.facts.cgroups, path);
         }
         let _ = self.directory.remove();
+        if self.poststop_is_due {
+            hooks::run_poststop(&self.state);
+        }
     }
 }
 
