@@ -28,6 +28,9 @@ pub struct Facts {
     pub in_user_namespace: bool,
     /// The highest capability known to the kernel.
     pub last_capability: u32,
+    /// Our own permitted and bounding capabilities: what a process without a user namespace can be given.
+    pub permitted: u64,
+    pub bounding: u64,
     /// The kernel provides /proc/kcore.
     pub has_kcore: bool,
     /// AppArmor is enabled. Probed only if the spec sets a label.

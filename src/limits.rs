@@ -11,7 +11,7 @@ mod v2;
 
 use crate::error::{Error, Result, fail};
 use crate::facts::{Cgroups, Facts};
-use crate::spec::{Cpu, Resources};
+use crate::spec::{Cpu, Resources, WeightDevice};
 use alloc::borrow::{Cow, ToOwned};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -192,6 +192,15 @@ fn io_weight(weight: Option<u16>, field: &str) -> Result<Option<u16>> {
         None | Some(0) => Ok(None),
         Some(weight @ 10..=1000) => Ok(Some(weight)),
         Some(weight) => fail!("{field}: expected a number from 10 to 1000, found {weight}"),
+    }
+}
+
+/// Refuses an entry of blockIO.weightDevice that sets no weight. Returns its field.
+fn weighted(device: &WeightDevice, n: usize) -> Result<String> {
+    let field = format!("blockIO.weightDevice[{n}]");
+    match device.weight.max(device.leaf_weight) {
+        None | Some(0) => fail!("{field}: needs weight or leafWeight"),
+        Some(_) => Ok(field),
     }
 }
 

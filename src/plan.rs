@@ -226,6 +226,7 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
     b.starts = true;
     b.refuse_what_is_missing()?;
     let cgroup = b.cgroup()?;
+    b.kernel_memory();
     let joins = b.joins()?;
     let time = b.time()?;
     let mappings = b.mappings()?;
@@ -370,12 +371,31 @@ impl<'a> Builder<'a> {
     }
 
     fn refuse_what_is_missing(&self) -> Result<()> {
+        // `create` may do without (runtime.md, Start).
+        if self.spec.process.is_none() && !self.options.wait {
+            fail!("config.json: process: required field is missing");
+        }
         match MISSING
             .iter()
             .find(|(_, is_requested)| is_requested(&self.spec.linux))
         {
             Some((field, _)) => fail!("config.json: linux.{field}: not supported yet"),
             None => Ok(()),
+        }
+    }
+
+    /// Warns about limits of kernel memory, which runc ignores as well (config-linux.md, Memory: not recommended).
+    fn kernel_memory(&mut self) {
+        let Some(resources) = &self.spec.linux.resources else {
+            return;
+        };
+        let memory = &resources.memory;
+        for (field, limit) in [("kernel", memory.kernel), ("kernelTCP", memory.kernel_tcp)] {
+            if limit.is_some_and(|n| n != 0) {
+                self.warnings.push(format!(
+                    "linux.resources.memory.{field}: left out: the kernel has no such limit any more"
+                ));
+            }
         }
     }
 
@@ -448,6 +468,12 @@ impl<'a> Builder<'a> {
             fail!("config.json: it takes more than 65534 steps, or as many descriptors");
         }
         Ok(())
+    }
+
+    /// Whether an annotation of crun turns on an option. "0" turns it off.
+    fn is_annotated(&self, option: &str) -> bool {
+        let mut annotations = self.spec.annotations.iter();
+        annotations.any(|(key, value)| key == option && value != "0")
     }
 
     fn open(&mut self, field: String, what: What) -> Slot {

@@ -160,6 +160,19 @@ fn cap_adds_to_bounding_effective_and_permitted_alone() {
     sh(&b, &["--cap", "CAP_NET_RAW"], CAPABILITIES)
         .ok()
         .prints(&sets(1 << 5, more, more, more, 1 << 5));
+    // Where the container has inheritable ones, a capability becomes ambient as well if it is one of them (as in runc).
+    let (b, _running) = up_with(|b| {
+        b.set("/process/capabilities/inheritable", json!(["CAP_KILL"]));
+    });
+    for (name, ambient) in [("CAP_KILL", 1 << 5), ("CAP_AUDIT_WRITE", 0)] {
+        sh(&b, &["--cap", name], CAPABILITIES).ok().prints(&sets(
+            1 << 5,
+            THREE,
+            THREE,
+            THREE,
+            ambient,
+        ));
+    }
     let (b, _running) = up_with(|b| {
         b.remove("/process/capabilities");
     });

@@ -360,6 +360,12 @@ fn flags_are_accepted_and_unknown_ones_refused() {
     with(&profile, &["helper", "nr", "110"])
         .ok()
         .prints("ENOSYS\n");
+    // Without an agent, the kernel refuses a flag that is for listeners.
+    for flags in [json!([]), json!(["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"])] {
+        profile["flags"] = flags;
+        let run = with(&profile, &["helper", "nr", "110"]);
+        run.ok().prints("ENOSYS\n");
+    }
     profile["flags"] = json!(["SECCOMP_FILTER_FLAG_NONSENSE"]);
     refused(
         profile,

@@ -486,7 +486,7 @@ commands! {
     Start = "start", "start the process of a created container", "runtime start box";
     Run = "run", "create and start a container, wait for it to exit, and delete it", "runtime run --bundle /srv/box box";
     State = "state", "print the state of a container as JSON", "runtime state box";
-    Kill = "kill", "send a signal to a container (default: TERM)", "runtime kill box KILL";
+    Kill = "kill", "send a signal to a container (default: its stop signal)", "runtime kill box KILL";
     Delete = "delete", "delete a stopped container", "runtime delete --force box";
     List = "list", "list the containers", "runtime list --format json";
     Exec = "exec", "run another process in a container", "runtime exec --tty box sh";

@@ -428,7 +428,7 @@ fn every_example_is_a_command_line() {
 fn the_help_of_kill_is_exact() {
     assert_eq!(
         help(&["kill", "--help"]),
-        "runtime kill: send a signal to a container (default: TERM)\n\n\
+        "runtime kill: send a signal to a container (default: its stop signal)\n\n\
          usage: runtime kill [FLAGS] ID [SIGNAL]\n\n\
          flags:\n  -a, --all   signal every process of the container\n  \
          -h, --help  print this text\n\nexample: runtime kill box KILL\n"

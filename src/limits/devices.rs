@@ -94,12 +94,8 @@ fn checked(rule: &DeviceRule<'_>, field: &str) -> Result<bpf::DeviceRule> {
             'r' => READ,
             'w' => WRITE,
             'm' => MKNOD,
-            // As in runc, which ignores unknown letters.
-            _ => 0,
+            _ => fail!("{field}.access: expected letters of \"rwm\", found {letters:?}"),
         };
-    }
-    if access == 0 && !letters.is_empty() {
-        fail!("{field}.access: expected letters of \"rwm\", found {letters:?}");
     }
     Ok(bpf::DeviceRule {
         allow: rule.allow,

@@ -160,7 +160,7 @@ fn block_io(io: &BlockIo, limits: &mut Vec<Limit>) -> Result<()> {
         )],
     );
     for (n, device) in io.weight_device.iter().enumerate() {
-        let field = format!("blockIO.weightDevice[{n}]");
+        let field = super::weighted(device, n)?;
         let key = super::device_number(device.major, device.minor, &field)?;
         if let Some(weight) = super::io_weight(device.weight, &format!("{field}.weight"))? {
             let value = format!("{key} {weight}");

@@ -200,7 +200,7 @@ fn block_io(io: &BlockIo, limits: &mut Vec<Limit>) -> Result<()> {
         fail!("blockIO.leafWeight: cgroup v2 has none");
     }
     for (n, device) in io.weight_device.iter().enumerate() {
-        let field = format!("blockIO.weightDevice[{n}]");
+        let field = super::weighted(device, n)?;
         if device.leaf_weight.is_some_and(|n| n != 0) {
             fail!("{field}.leafWeight: cgroup v2 has none");
         }

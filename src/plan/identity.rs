@@ -1,9 +1,11 @@
 //! The identity of the process: user, groups, capabilities and resource limits. Source: config.md, User,
 //! Capabilities and POSIX process.
 
+use super::names::one_of;
 use super::namespaces::{Kind, maps};
 use super::{Builder, leak};
 use crate::error::{Result, fail};
+use crate::facts::Facts;
 use crate::spec::{Process, Rlimit as SpecRlimit};
 use alloc::borrow::Cow;
 use alloc::format;
@@ -16,22 +18,22 @@ pub use syscalls::words::CAPABILITIES;
 
 /// The resources of setrlimit(2), without RLIMIT_.
 const RESOURCES: [(&str, Resource); 16] = [
-    ("AS", Resource::As),
-    ("CORE", Resource::Core),
-    ("CPU", Resource::Cpu),
-    ("DATA", Resource::Data),
-    ("FSIZE", Resource::Fsize),
-    ("LOCKS", Resource::Locks),
-    ("MEMLOCK", Resource::Memlock),
-    ("MSGQUEUE", Resource::Msgqueue),
-    ("NICE", Resource::Nice),
-    ("NOFILE", Resource::Nofile),
-    ("NPROC", Resource::Nproc),
-    ("RSS", Resource::Rss),
-    ("RTPRIO", Resource::Rtprio),
-    ("RTTIME", Resource::Rttime),
-    ("SIGPENDING", Resource::Sigpending),
-    ("STACK", Resource::Stack),
+    ("RLIMIT_AS", Resource::As),
+    ("RLIMIT_CORE", Resource::Core),
+    ("RLIMIT_CPU", Resource::Cpu),
+    ("RLIMIT_DATA", Resource::Data),
+    ("RLIMIT_FSIZE", Resource::Fsize),
+    ("RLIMIT_LOCKS", Resource::Locks),
+    ("RLIMIT_MEMLOCK", Resource::Memlock),
+    ("RLIMIT_MSGQUEUE", Resource::Msgqueue),
+    ("RLIMIT_NICE", Resource::Nice),
+    ("RLIMIT_NOFILE", Resource::Nofile),
+    ("RLIMIT_NPROC", Resource::Nproc),
+    ("RLIMIT_RSS", Resource::Rss),
+    ("RLIMIT_RTPRIO", Resource::Rtprio),
+    ("RLIMIT_RTTIME", Resource::Rttime),
+    ("RLIMIT_SIGPENDING", Resource::Sigpending),
+    ("RLIMIT_STACK", Resource::Stack),
 ];
 
 /// For setresuid(2) this value means "no change", so it is no valid id.
@@ -57,11 +59,7 @@ impl Builder<'_> {
             Ok(())
         };
         // An annotation of crun. Podman sets it for --group-add keep-groups.
-        let kept = self
-            .spec
-            .annotations
-            .iter()
-            .any(|(key, value)| key == "run.oci.keep_original_groups" && value != "0");
+        let kept = self.is_annotated("run.oci.keep_original_groups");
         let denied = self.setgroups_is_denied();
         if denied && !kept && !user.additional_gids.is_empty() {
             fail!(
@@ -91,6 +89,36 @@ impl Builder<'_> {
             capabilities: self.capabilities(process)?,
             last_capability: self.facts.last_capability,
         })
+    }
+
+    /// Leaves out the capabilities that we do not have, with a warning (config.md, Linux Process).
+    fn left_out(&mut self, sets: &mut Capabilities) {
+        let Facts {
+            permitted,
+            bounding,
+            ..
+        } = self.facts;
+        let mut missing = 0;
+        for (set, ours) in [
+            (&mut sets.bounding, bounding),
+            (&mut sets.effective, permitted),
+            (&mut sets.inheritable, permitted),
+            (&mut sets.permitted, permitted),
+        ] {
+            missing |= *set & !ours;
+            *set &= ours;
+        }
+        let names = CAPABILITIES.iter().enumerate();
+        let names: Vec<String> = names
+            .filter(|(n, _)| missing >> n & 1 == 1)
+            .map(|(_, name)| format!("CAP_{name}"))
+            .collect();
+        if !names.is_empty() {
+            let names = names.join(", ");
+            self.warnings.push(format!(
+                "capabilities that this process does not have are left out: {names}"
+            ));
+        }
     }
 
     /// The five sets. A capability that the kernel does not know is left out with a warning, as in runc.
@@ -127,6 +155,10 @@ impl Builder<'_> {
                 unknown.join(", ")
             ));
         }
+        // A user namespace gives all of them.
+        if !self.namespaces.has(Kind::User) {
+            self.left_out(&mut sets);
+        }
         let beyond = sets.effective & !sets.permitted;
         if beyond != 0 {
             let name = CAPABILITIES[beyond.trailing_zeros() as usize];
@@ -143,10 +175,11 @@ pub fn limits(limits: &[SpecRlimit<'_>]) -> Result<&'static [Rlimit]> {
     let mut ready: Vec<Rlimit> = Vec::new();
     for (n, limit) in limits.iter().enumerate() {
         let field = format!("process.rlimits[{n}]");
-        let name = limit.resource.strip_prefix("RLIMIT_");
-        let Some((_, resource)) = RESOURCES.iter().find(|(known, _)| Some(*known) == name) else {
+        let Some((_, resource)) = RESOURCES.iter().find(|(known, _)| *known == limit.resource)
+        else {
             fail!(
-                "config.json: {field}.type: expected one of RLIMIT_NOFILE, RLIMIT_CORE, …, found {:?}",
+                "config.json: {field}.type: expected {}, found {:?}",
+                one_of(&RESOURCES.map(|r| r.0)),
                 limit.resource
             );
         };

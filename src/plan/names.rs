@@ -46,3 +46,11 @@ pub fn memory_policies() -> [Vec<&'static str>; 2] {
 pub(super) fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {
     BinaryHeap::from_iter(names).into_sorted_vec()
 }
+
+/// The accepted words, for errors: `A, B or C`.
+pub fn one_of(words: &[&str]) -> String {
+    match words {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        _ => words.concat(),
+    }
+}

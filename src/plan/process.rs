@@ -15,7 +15,7 @@ use bpf::first_of_each;
 use core::ffi::CStr;
 use syscalls::calls::Arg;
 use syscalls::slots::Slot;
-use syscalls::step::{Console, Execute, Home, LastStep, Node, Program, Setting, Step};
+use syscalls::step::{Console, Entry, Execute, LastStep, Node, Program, Setting, Step};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -194,13 +194,12 @@ impl Builder<'_> {
             .collect();
         let mut envp = arguments(&env, "process.env")?.to_vec();
         if self.options.listen_fds > 0 {
-            // LISTEN_PID is 1, because the process is the first of its pid namespace.
-            for entry in [
-                format!("LISTEN_FDS={}", self.options.listen_fds),
-                "LISTEN_PID=1".into(),
-            ] {
-                envp.insert(envp.len() - 1, Arg::new(leak_text(&entry, "LISTEN_FDS")?));
+            let count = format!("LISTEN_FDS={}", self.options.listen_fds);
+            let pid: &'static Entry = Box::leak(Box::new(Entry::new("LISTEN_PID=", "1")));
+            for entry in [Arg::new(leak_text(&count, "LISTEN_FDS")?), pid.arg()] {
+                envp.insert(envp.len() - 1, entry);
             }
+            self.steps.push(Step::ListenPid(pid));
         }
         if self.notify {
             envp.insert(
@@ -209,7 +208,7 @@ impl Builder<'_> {
             );
         }
         if variable(process, "HOME").is_none_or(str::is_empty) {
-            let entry: &'static Home = Box::leak(Box::default());
+            let entry: &'static Entry = Box::leak(Box::new(Entry::new("HOME=", "/")));
             envp.insert(envp.len() - 1, entry.arg());
             let uid = process.user.uid;
             self.steps.push(Step::Home { entry, uid });

@@ -1,6 +1,7 @@
 //! Plans the confinement and scheduling of the process: the seccomp filter, the labels of security modules, the
 //! scheduler. Source: config-linux.md, Seccomp and Personality; config.md, Linux Process.
 
+use super::names::one_of;
 use super::{Builder, leak, leak_text};
 use crate::error::{Error, Result, fail};
 use crate::spec::{Process, Seccomp, Spec};
@@ -8,7 +9,7 @@ use crate::state::Agent;
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::vec::Vec;
-use bpf::{Action, Arch, Condition, Instruction, Operator, Profile, Program, Rule};
+use bpf::{Action, ActionError, Arch, Condition, Instruction, Operator, Profile, Program, Rule};
 use rustix::thread::CpuSet;
 use syscalls::CALLS_UNDER_A_FILTER;
 use syscalls::calls::{NEW_LISTENER, SchedAttr};
@@ -42,6 +43,9 @@ impl Builder<'_> {
             let program = compiled(profile, SECCOMP)?;
             if !program.unknown.is_empty() {
                 let names = program.unknown.join(", ");
+                if self.is_annotated("run.oci.seccomp_fail_unknown_syscall") {
+                    fail!("{SECCOMP}: unknown system calls: {names}");
+                }
                 self.warnings.push(format!(
                     "linux.seccomp: unknown system calls are left out: {names}"
                 ));
@@ -55,12 +59,22 @@ impl Builder<'_> {
                         .all(|name| lets_pass(profile, name)),
             ))
         })?;
-        let mut flags = flags(&seccomp.flags)?;
-        if notifies {
-            if seccomp.listener_path.is_none() {
-                fail!("{SECCOMP}.listenerPath: required for SCMP_ACT_NOTIFY");
+        let mut flags = flags(seccomp.flags.as_deref())?;
+        match (&seccomp.listener_path, &seccomp.listener_metadata) {
+            (None, _) if notifies => {
+                fail!("{SECCOMP}.listenerPath: required for SCMP_ACT_NOTIFY")
             }
-            flags |= NEW_LISTENER;
+            (None, Some(_)) => fail!("{SECCOMP}.listenerMetadata: needs listenerPath"),
+            _ if notifies => flags |= NEW_LISTENER,
+            _ => {}
+        }
+        if flags & WAIT_KILLABLE_RECV != 0 && !notifies {
+            // The kernel refuses it, and libseccomp leaves it out.
+            flags &= !WAIT_KILLABLE_RECV;
+            self.warnings.push(
+                "linux.seccomp.flags: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV is left out: no rule has SCMP_ACT_NOTIFY"
+                    .into(),
+            );
         }
         Ok((Filter { program, flags }, before_wait))
     }
@@ -115,14 +129,18 @@ impl Builder<'_> {
         const FIELD: &str = "config.json: linux.memoryPolicy";
         let Some((_, mode)) = MEMORY_MODES.iter().find(|m| m.0 == policy.mode) else {
             fail!(
-                "{FIELD}.mode: expected MPOL_DEFAULT, MPOL_BIND, …, found {:?}",
+                "{FIELD}.mode: expected {}, found {:?}",
+                one_of(&MEMORY_MODES.map(|m| m.0)),
                 policy.mode
             );
         };
         let mut mode = *mode;
         for (n, flag) in policy.flags.iter().enumerate() {
             let Some((_, bit)) = MEMORY_FLAGS.iter().find(|(name, _)| name == flag) else {
-                fail!("{FIELD}.flags[{n}]: unknown flag {flag:?}");
+                fail!(
+                    "{FIELD}.flags[{n}]: expected {}, found {flag:?}",
+                    one_of(&MEMORY_FLAGS.map(|f| f.0))
+                );
             };
             mode |= bit;
         }
@@ -174,14 +192,18 @@ impl Builder<'_> {
         ];
         let Some((_, policy)) = POLICIES.iter().find(|(name, _)| *name == scheduler.policy) else {
             fail!(
-                "config.json: process.scheduler.policy: expected SCHED_OTHER, SCHED_FIFO, …, found {:?}",
+                "config.json: process.scheduler.policy: expected {}, found {:?}",
+                one_of(&POLICIES.map(|p| p.0)),
                 scheduler.policy
             );
         };
         let mut flags = 0;
         for (n, flag) in scheduler.flags.iter().enumerate() {
             let Some((_, bit)) = FLAGS.iter().find(|(name, _)| name == flag) else {
-                fail!("config.json: process.scheduler.flags[{n}]: unknown flag {flag:?}");
+                fail!(
+                    "config.json: process.scheduler.flags[{n}]: expected {}, found {flag:?}",
+                    one_of(&FLAGS.map(|f| f.0))
+                );
             };
             flags |= bit;
         }
@@ -210,7 +232,7 @@ impl Builder<'_> {
         ];
         let Some((_, class)) = CLASSES.iter().find(|(name, _)| *name == io.class) else {
             fail!(
-                "config.json: process.ioPriority.class: expected IOPRIO_CLASS_RT, _BE or _IDLE, found {:?}",
+                "config.json: process.ioPriority.class: expected IOPRIO_CLASS_RT, IOPRIO_CLASS_BE or IOPRIO_CLASS_IDLE, found {:?}",
                 io.class
             );
         };
@@ -254,8 +276,15 @@ pub fn with_profile<'a, R>(
     then: impl FnOnce(&Profile<'_, Cow<'a, str>>) -> Result<R>,
 ) -> Result<R> {
     let action = |field: &str, name: &str, errno: Option<u32>| {
-        Action::from_name(name, errno)
-            .map_err(|e| Error::new(format!("{place}.{field}: {e}, found {name:?}")))
+        Action::from_name(name, errno).map_err(|e| {
+            Error::new(match e {
+                ActionError::Unknown => format!(
+                    "{place}.{field}: expected {}, found {name:?}",
+                    one_of(&Action::NAMES)
+                ),
+                e => format!("{place}.{field}: {e}, found {name:?}"),
+            })
+        })
     };
     let default = action(
         "defaultAction",
@@ -275,7 +304,8 @@ pub fn with_profile<'a, R>(
         for (m, arg) in syscall.args.iter().enumerate() {
             let Some(op) = Operator::from_name(&arg.op) else {
                 fail!(
-                    "{place}.syscalls[{n}].args[{m}].op: unknown operator {:?}",
+                    "{place}.syscalls[{n}].args[{m}].op: expected {}, found {:?}",
+                    one_of(&Operator::NAMES),
                     arg.op
                 );
             };
@@ -295,6 +325,9 @@ pub fn with_profile<'a, R>(
             &syscall.action,
             syscall.errno_ret,
         )?;
+        if syscall.names.is_empty() {
+            fail!("{place}.syscalls[{n}].names: expected at least one name, found none");
+        }
         rules.push(Rule {
             names: &syscall.names,
             action,
@@ -351,20 +384,24 @@ pub const FLAGS: [(&str, u32); 4] = [
     ("SECCOMP_FILTER_FLAG_TSYNC", 0),
     ("SECCOMP_FILTER_FLAG_LOG", 1 << 1),
     ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", SPEC_ALLOW),
-    ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", 1 << 5),
+    ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", WAIT_KILLABLE_RECV),
 ];
 const SPEC_ALLOW: u32 = 1 << 2;
+const WAIT_KILLABLE_RECV: u32 = 1 << 5;
 
-fn flags(names: &[Cow<'_, str>]) -> Result<u32> {
-    if names.is_empty() {
-        // As in runc, an empty list means SPEC_ALLOW, which leaves speculation enabled.
+fn flags(names: Option<&[Cow<'_, str>]>) -> Result<u32> {
+    let Some(names) = names else {
+        // As in runc, no list means SPEC_ALLOW, which leaves speculation enabled.
         return Ok(SPEC_ALLOW);
-    }
+    };
     let mut flags = 0;
     for (n, name) in names.iter().enumerate() {
         match FLAGS.iter().find(|(known, _)| known == name) {
             Some((_, flag)) => flags |= flag,
-            None => fail!("config.json: linux.seccomp.flags[{n}]: unknown flag {name:?}"),
+            None => fail!(
+                "{SECCOMP}.flags[{n}]: expected {}, found {name:?}",
+                one_of(&FLAGS.map(|f| f.0))
+            ),
         }
     }
     Ok(flags)

@@ -41,6 +41,8 @@ fn facts(cgroups: Cgroups) -> Facts {
         setgroups_denied: false,
         in_user_namespace: false,
         last_capability: 40,
+        permitted: u64::MAX,
+        bounding: u64::MAX,
         has_kcore: true,
         apparmor: false,
         selinux: false,
@@ -89,13 +91,8 @@ fn user_namespace(mut spec: Value) -> Value {
     spec
 }
 
-fn planned(spec: &Value, facts: &Facts) -> Result<Plan> {
-    plan_of(&spec.to_string(), facts)
-}
-
-fn plan_of(config: &str, facts: &Facts) -> Result<Plan> {
-    let spec = Spec::read(config.as_bytes())?;
-    let options = Options {
+fn options() -> Options<'static> {
+    Options {
         id: "box",
         bundle: "/srv/box",
         wait: true,
@@ -108,8 +105,16 @@ fn plan_of(config: &str, facts: &Facts) -> Result<Plan> {
         cgroups: &Driver::Cgroupfs,
         created: "2026-11-28T00:00:00.000000000Z",
         notify: None,
-    };
-    plan(&spec, facts, &options)
+    }
+}
+
+fn planned(spec: &Value, facts: &Facts) -> Result<Plan> {
+    plan_of(&spec.to_string(), facts)
+}
+
+fn plan_of(config: &str, facts: &Facts) -> Result<Plan> {
+    let spec = Spec::read(config.as_bytes())?;
+    plan(&spec, facts, &options())
 }
 
 #[track_caller]

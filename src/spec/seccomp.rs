@@ -12,7 +12,8 @@ object! {
         default_action: Cow<'a, str> = required "defaultAction",
         default_errno_ret: Option<u32> = "defaultErrnoRet",
         architectures: Vec<Cow<'a, str>> = "architectures",
-        flags: Vec<Cow<'a, str>> = "flags",
+        /// Unset and an empty list are different.
+        flags: Option<Vec<Cow<'a, str>>> = "flags",
         listener_path: Option<Cow<'a, str>> = "listenerPath",
         listener_metadata: Option<Cow<'a, str>> = "listenerMetadata",
         syscalls: Vec<Syscall<'a>> = "syscalls",

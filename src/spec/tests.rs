@@ -134,7 +134,7 @@ fn name(pointer: &str, get: for<'s> fn(&'s Spec<'s>) -> &'s Cow<'s, str>) {
 }
 
 #[track_caller]
-fn texts(pointer: &str, get: for<'s> fn(&'s Spec<'s>) -> &'s Vec<Cow<'s, str>>) {
+fn texts(pointer: &str, get: for<'s> fn(&'s Spec<'s>) -> &'s [Cow<'s, str>]) {
     let own = |s: &Spec<'_>| get(s).join(" ");
     is_read(pointer, r#"["b","a"]"#, own, "b a".into());
     is_read(pointer, "[]", own, "".into());
@@ -150,7 +150,7 @@ fn texts(pointer: &str, get: for<'s> fn(&'s Spec<'s>) -> &'s Vec<Cow<'s, str>>) 
 
 /// A list that may be empty, but not absent.
 #[track_caller]
-fn names(pointer: &str, get: for<'s> fn(&'s Spec<'s>) -> &'s Vec<Cow<'s, str>>) {
+fn names(pointer: &str, get: for<'s> fn(&'s Spec<'s>) -> &'s [Cow<'s, str>]) {
     is_read(pointer, r#"["b","a"]"#, |s| get(s).join(" "), "b a".into());
     refused(pointer, "null", ": required field is missing");
     refused(
@@ -468,7 +468,7 @@ fields! {
     name seccomp_default "/linux/seccomp/defaultAction" |s| &seccomp(s).default_action;
     optional seccomp_default_errno "/linux/seccomp/defaultErrnoRet" |s| &seccomp(s).default_errno_ret;
     texts seccomp_architectures "/linux/seccomp/architectures" |s| &seccomp(s).architectures;
-    texts seccomp_flags "/linux/seccomp/flags" |s| &seccomp(s).flags;
+    texts seccomp_flags "/linux/seccomp/flags" |s| seccomp(s).flags.as_deref().unwrap_or_default();
     text seccomp_listener "/linux/seccomp/listenerPath" |s| &seccomp(s).listener_path;
     text seccomp_metadata "/linux/seccomp/listenerMetadata" |s| &seccomp(s).listener_metadata;
     list seccomp_syscalls "/linux/seccomp/syscalls" |s| seccomp(s).syscalls.len();

@@ -260,34 +260,33 @@ pub struct Hooks<'a> {
     pub state: [&'a [u8]; 2],
 }
 
-/// The environment entry HOME. It is `HOME=/` until `set`.
-pub struct Home([Cell<u8>; Home::SIZE]);
+/// An environment entry whose value the child finds out: the name with `=`, and the entry.
+pub struct Entry(&'static str, [Cell<u8>; Entry::SIZE]);
 
-impl Default for Home {
-    fn default() -> Self {
-        let home = Self([const { Cell::new(0) }; Self::SIZE]);
-        home.set("/");
-        home
-    }
-}
-
-impl Home {
+impl Entry {
     const SIZE: usize = 512;
+
+    /// The entry with this value until `set`.
+    pub fn new(name: &'static str, value: &str) -> Self {
+        let entry = Self(name, [const { Cell::new(0) }; Self::SIZE]);
+        entry.set(value);
+        entry
+    }
 
     /// The entry. Its text follows later calls of `set`.
     pub fn arg(&self) -> Arg<'_> {
         // SAFETY: `set` leaves the last cell zero.
-        unsafe { Arg::from_cells(&self.0) }
+        unsafe { Arg::from_cells(&self.1) }
     }
 
-    /// Sets the directory. Returns false if it is too long.
-    pub fn set(&self, dir: &str) -> bool {
+    /// Sets the value. Returns false if it is too long.
+    pub fn set(&self, value: &str) -> bool {
         // The last cell stays zero.
-        if "HOME=".len() + dir.len() >= Self::SIZE {
+        if self.0.len() + value.len() >= Self::SIZE {
             return false;
         }
-        let bytes = "HOME=".bytes().chain(dir.bytes()).chain([0]);
-        for (cell, byte) in self.0.iter().zip(bytes) {
+        let bytes = self.0.bytes().chain(value.bytes()).chain([0]);
+        for (cell, byte) in self.1.iter().zip(bytes) {
             cell.set(byte);
         }
         true
@@ -405,9 +404,11 @@ pub enum Step<'a> {
     WorkingDirectory(&'a CStr),
     /// Set HOME in the environment from the container's passwd file.
     Home {
-        entry: &'a Home,
+        entry: &'a Entry,
         uid: u32,
     },
+    /// Set LISTEN_PID in the environment to the process's own pid (sd_listen_fds(3)).
+    ListenPid(&'a Entry),
 }
 
 /// A step after every slot is closed. It uses no slot and no root, because its system calls may run under the

@@ -4,7 +4,7 @@ use crate::calls::{Arg, Birth, MountAttr, fork};
 use crate::report::{Call, Kind, Report, Text};
 use crate::slots::Slots;
 use crate::step::{
-    Attributes, Device, Execute, Home, LastStep, Lossy, Node, Program, Setting, Step,
+    Attributes, Device, Entry, Execute, LastStep, Lossy, Node, Program, Setting, Step,
 };
 use crate::words;
 use alloc::format;
@@ -107,7 +107,7 @@ fn a_text_ends_where_its_room_or_its_utf8_does() {
 
 #[test]
 fn an_entry_says_what_it_holds_when_it_is_read() {
-    let home = Home::default();
+    let home = Entry::new("HOME=", "/");
     let (entry, fixed) = (home.arg(), Arg::new(c"A=1"));
     assert_eq!(entry.text().unwrap().as_c_str(), c"HOME=/");
     assert!(home.set("/root"));

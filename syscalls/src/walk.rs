@@ -196,6 +196,13 @@ impl<'a> Child<'a> {
             Step::MoveRoot { hidden, in_place } => self.move_root(hidden, *in_place),
             Step::Chroot => self.chroot(),
             Step::Home { entry, uid } => self.find_home(*uid, entry),
+            Step::ListenPid(entry) => {
+                let pid = rustix::process::getpid().as_raw_nonzero().get();
+                let mut text = Text::<16>::new();
+                let _ = write!(text, "{pid}");
+                entry.set(text.as_str());
+                Ok(())
+            }
             Step::LookUp(program) => self.look_up(program),
             Step::WorkingDirectory(path) => self.working_directory(path),
         }

@@ -32,7 +32,15 @@ pub fn probe(start: Start, labels: bool) -> Result<Facts> {
     let in_user_namespace = in_user_namespace()?;
     // Root in the initial user namespace is not probed: a missing permission shows where it is needed.
     let ordinary = euid != 0 || in_user_namespace;
+    let permitted = rustix::thread::capabilities(None).map_or(u64::MAX, |c| c.permitted.bits());
     let privileged = !ordinary || has_sys_admin();
+    let mut bounding = u64::MAX;
+    // A privileged process can have all that is in its bounding set, so nearly all of these bits are in the other set.
+    for n in (0..=last_capability).filter(|n| privileged && permitted >> n & 1 == 0) {
+        if rustix::thread::capability_is_in_bounding_set(bit(n)) == Ok(false) {
+            bounding &= !(1 << n);
+        }
+    }
     Ok(Facts {
         euid,
         egid: start.egid(),
@@ -42,6 +50,8 @@ pub fn probe(start: Start, labels: bool) -> Result<Facts> {
             && files::read(CWD, "/proc/self/setgroups")?.starts_with(b"deny"),
         in_user_namespace,
         last_capability,
+        permitted,
+        bounding,
         has_kcore: rustix::fs::access(c"/proc/kcore", rustix::fs::Access::EXISTS).is_ok(),
         apparmor: labels && has_apparmor(),
         selinux: labels && has_selinux(),

@@ -61,15 +61,15 @@ macro_rules! refused {
 }
 
 refused! {
-    rlimit_without_its_prefix("/process/rlimits", [{ "type": "NOFILE", "soft": 1, "hard": 1 }]) r#"process.rlimits[0].type: expected one of RLIMIT_NOFILE, RLIMIT_CORE, …, found "NOFILE""#;
+    rlimit_without_its_prefix("/process/rlimits", [{ "type": "NOFILE", "soft": 1, "hard": 1 }]) r#"process.rlimits[0].type: expected RLIMIT_AS, RLIMIT_CORE, RLIMIT_CPU, RLIMIT_DATA, RLIMIT_FSIZE, RLIMIT_LOCKS, RLIMIT_MEMLOCK, RLIMIT_MSGQUEUE, RLIMIT_NICE, RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_RSS, RLIMIT_RTPRIO, RLIMIT_RTTIME, RLIMIT_SIGPENDING or RLIMIT_STACK, found "NOFILE""#;
     rlimit_soft_is_infinite("/process/rlimits", [{ "type": "RLIMIT_CPU", "soft": 18446744073709551615u64, "hard": 1 }]) "process.rlimits[0].soft: 18446744073709551615 is above the hard limit 1";
     effective_beyond_permitted("/process/capabilities", { "effective": ["CAP_KILL"] }) "process.capabilities.effective: CAP_KILL is not in permitted";
-    scheduler_flag("/process/scheduler", { "policy": "SCHED_FIFO", "flags": ["SCHED_FLAG_RECLAIM", "X"] }) r#"process.scheduler.flags[1]: unknown flag "X""#;
-    io_priority_class("/process/ioPriority", { "class": "best" }) r#"process.ioPriority.class: expected IOPRIO_CLASS_RT, _BE or _IDLE, found "best""#;
+    scheduler_flag("/process/scheduler", { "policy": "SCHED_FIFO", "flags": ["SCHED_FLAG_RECLAIM", "X"] }) r#"process.scheduler.flags[1]: expected SCHED_FLAG_RESET_ON_FORK, SCHED_FLAG_RECLAIM, SCHED_FLAG_DL_OVERRUN, SCHED_FLAG_KEEP_POLICY, SCHED_FLAG_KEEP_PARAMS, SCHED_FLAG_UTIL_CLAMP_MIN or SCHED_FLAG_UTIL_CLAMP_MAX, found "X""#;
+    io_priority_class("/process/ioPriority", { "class": "best" }) r#"process.ioPriority.class: expected IOPRIO_CLASS_RT, IOPRIO_CLASS_BE or IOPRIO_CLASS_IDLE, found "best""#;
     io_priority_below_0("/process/ioPriority", { "class": "IOPRIO_CLASS_BE", "priority": -1 }) "process.ioPriority.priority: expected a number from 0 to 7, found -1";
     personality_flag("/linux/personality", { "domain": "LINUX", "flags": ["X"] }) r#"linux.personality.flags[0]: no flag is supported, found "X""#;
-    memory_mode("/linux/memoryPolicy", { "mode": "BIND" }) r#"linux.memoryPolicy.mode: expected MPOL_DEFAULT, MPOL_BIND, …, found "BIND""#;
-    memory_flag("/linux/memoryPolicy", { "mode": "MPOL_BIND", "flags": ["MPOL_F_STATIC_NODES", "X"] }) r#"linux.memoryPolicy.flags[1]: unknown flag "X""#;
+    memory_mode("/linux/memoryPolicy", { "mode": "BIND" }) r#"linux.memoryPolicy.mode: expected MPOL_DEFAULT, MPOL_PREFERRED, MPOL_BIND, MPOL_INTERLEAVE, MPOL_LOCAL, MPOL_PREFERRED_MANY or MPOL_WEIGHTED_INTERLEAVE, found "BIND""#;
+    memory_flag("/linux/memoryPolicy", { "mode": "MPOL_BIND", "flags": ["MPOL_F_STATIC_NODES", "X"] }) r#"linux.memoryPolicy.flags[1]: expected MPOL_F_NUMA_BALANCING, MPOL_F_RELATIVE_NODES or MPOL_F_STATIC_NODES, found "X""#;
     console_height("/process", { "cwd": "/", "args": ["a"], "terminal": true, "consoleSize": { "height": 65536, "width": 1 } }) "process.consoleSize.height: expected at most 65535, found 65536";
     console_width("/process", { "cwd": "/", "args": ["a"], "terminal": true, "consoleSize": { "height": 1, "width": 65536 } }) "process.consoleSize.width: expected at most 65535, found 65536";
     affinity_of_too_many("/process/execCPUAffinity", { "final": "1024" }) r#"process.execCPUAffinity.final: expected a list of CPUs below 1024 such as "0-3,7", found "1024""#;
@@ -89,9 +89,9 @@ refused! {
     device_major_below_0("/linux/devices", [{ "type": "u", "path": "/dev/x", "major": -1, "minor": 1 }]) "linux.devices[0].major: expected a device number, found -1";
     device_minor_of_33_bits("/linux/devices", [{ "type": "c", "path": "/dev/x", "major": 1, "minor": 4294967296u64 }]) "linux.devices[0].minor: expected a device number, found 4294967296";
 
-    seccomp_default_unknown("/linux/seccomp", { "defaultAction": "ALLOW" }) r#"linux.seccomp.defaultAction: unknown action, found "ALLOW""#;
-    seccomp_action_unknown("/linux/seccomp", { "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{ "names": ["read"], "action": "X" }] }) r#"linux.seccomp.syscalls[0].action: unknown action, found "X""#;
-    seccomp_operator_unknown("/linux/seccomp", { "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{ "names": ["read"], "action": "SCMP_ACT_ERRNO", "args": [{ "index": 0, "value": 0, "op": "=" }] }] }) r#"linux.seccomp.syscalls[0].args[0].op: unknown operator "=""#;
+    seccomp_default_unknown("/linux/seccomp", { "defaultAction": "ALLOW" }) r#"linux.seccomp.defaultAction: expected SCMP_ACT_ALLOW, SCMP_ACT_ERRNO, SCMP_ACT_KILL, SCMP_ACT_KILL_PROCESS, SCMP_ACT_KILL_THREAD, SCMP_ACT_LOG, SCMP_ACT_NOTIFY, SCMP_ACT_TRACE or SCMP_ACT_TRAP, found "ALLOW""#;
+    seccomp_action_unknown("/linux/seccomp", { "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{ "names": ["read"], "action": "X" }] }) r#"linux.seccomp.syscalls[0].action: expected SCMP_ACT_ALLOW, SCMP_ACT_ERRNO, SCMP_ACT_KILL, SCMP_ACT_KILL_PROCESS, SCMP_ACT_KILL_THREAD, SCMP_ACT_LOG, SCMP_ACT_NOTIFY, SCMP_ACT_TRACE or SCMP_ACT_TRAP, found "X""#;
+    seccomp_operator_unknown("/linux/seccomp", { "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{ "names": ["read"], "action": "SCMP_ACT_ERRNO", "args": [{ "index": 0, "value": 0, "op": "=" }] }] }) r#"linux.seccomp.syscalls[0].args[0].op: expected SCMP_CMP_EQ, SCMP_CMP_GE, SCMP_CMP_GT, SCMP_CMP_LE, SCMP_CMP_LT, SCMP_CMP_MASKED_EQ or SCMP_CMP_NE, found "=""#;
     seccomp_errno_beside_allow("/linux/seccomp", { "defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1 }) r#"linux.seccomp.defaultAction: only SCMP_ACT_ERRNO and SCMP_ACT_TRACE take an errno, found "SCMP_ACT_ALLOW""#;
     seccomp_notify_without_a_listener("/linux/seccomp", { "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{ "names": ["read"], "action": "SCMP_ACT_NOTIFY" }] }) "linux.seccomp.listenerPath: required for SCMP_ACT_NOTIFY";
     seccomp_notify_by_default("/linux/seccomp", { "defaultAction": "SCMP_ACT_NOTIFY" }) "linux.seccomp.defaultAction: SCMP_ACT_NOTIFY cannot be the default action";
@@ -280,5 +280,143 @@ fn too_many_groups_are_refused_before_each_is_looked_at() {
             json!(vec![u32::MAX; 65_537])
         ),
         "config.json: process.user.additionalGids: expected at most 65536, found 65537"
+    );
+}
+
+/// The flags of the filter of a profile, and the warnings.
+fn filter(profile: Value, annotations: Value) -> Result<(u32, Vec<String>)> {
+    let mut spec = with("/linux/seccomp", profile);
+    spec["annotations"] = annotations;
+    let plan = planned(&spec, &facts(Cgroups::V2))?;
+    let flags = plan.last_steps.iter().find_map(|step| match step {
+        LastStep::Seccomp(filter) => Some(filter.flags),
+        _ => None,
+    });
+    Ok((flags.unwrap(), plan.warnings))
+}
+
+#[test]
+fn no_list_of_seccomp_flags_means_spec_allow_and_an_empty_one_none() {
+    let flags = |flags: Value| {
+        let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "flags": flags });
+        filter(profile, json!({})).unwrap().0
+    };
+    assert_eq!(flags(Value::Null), 4);
+    assert_eq!(flags(json!([])), 0);
+    assert_eq!(flags(json!(["SECCOMP_FILTER_FLAG_LOG"])), 2);
+}
+
+#[test]
+fn a_seccomp_flag_for_listeners_is_left_out_without_one() {
+    let filter = |action: &str| {
+        let profile = json!({
+            "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/agent",
+            "flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"],
+            "syscalls": [{ "names": ["mkdir"], "action": action }],
+        });
+        filter(profile, json!({})).unwrap()
+    };
+    // WAIT_KILLABLE_RECV and NEW_LISTENER.
+    assert_eq!(filter("SCMP_ACT_NOTIFY"), (0x28, Vec::new()));
+    let warning = "linux.seccomp.flags: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV is left out: no rule has SCMP_ACT_NOTIFY";
+    assert_eq!(filter("SCMP_ACT_LOG"), (0, Vec::from([warning.into()])));
+}
+
+#[test]
+fn unknown_system_calls_are_an_error_if_an_annotation_says_so() {
+    let filter = |annotations: Value| {
+        let rule = json!({ "names": ["mkdir", "nope", "nor"], "action": "SCMP_ACT_LOG" });
+        filter(
+            json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule] }),
+            annotations,
+        )
+    };
+    for annotations in [
+        json!({}),
+        json!({ "run.oci.seccomp_fail_unknown_syscall": "0" }),
+    ] {
+        assert_eq!(
+            filter(annotations).unwrap().1,
+            ["linux.seccomp: unknown system calls are left out: nope, nor"]
+        );
+    }
+    let error = filter(json!({ "run.oci.seccomp_fail_unknown_syscall": "1" }));
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "config.json: linux.seccomp: unknown system calls: nope, nor"
+    );
+}
+
+#[test]
+fn limits_of_kernel_memory_are_left_out_with_a_warning() {
+    for (field, value, warns) in [
+        ("kernel", 1 << 30, true),
+        ("kernelTCP", -1, true),
+        ("kernel", 0, false),
+    ] {
+        let spec = with("/linux/resources", json!({ "memory": { field: value } }));
+        for cgroups in [v1(), hybrid(), Cgroups::V2] {
+            let plan = planned(&spec, &facts(cgroups)).unwrap();
+            let warning = format!(
+                "linux.resources.memory.{field}: left out: the kernel has no such limit any more"
+            );
+            let warnings = Vec::from([warning]);
+            assert_eq!(plan.warnings, if warns { warnings } else { Vec::new() });
+            assert_eq!(plan.cgroup.unwrap().limits.values, []);
+        }
+    }
+}
+
+#[test]
+fn capabilities_that_we_do_not_have_are_left_out_with_a_warning() {
+    let names = json!(["CAP_CHOWN", "CAP_KILL", "CAP_SYS_ADMIN"]);
+    let sets = json!({ "bounding": names, "permitted": names, "effective": names, "inheritable": names, "ambient": names });
+    let sets = with("/process/capabilities", sets);
+    let facts = Facts {
+        permitted: 1,
+        bounding: 0x21,
+        ..facts(Cgroups::V2)
+    };
+    let planned = |spec: &Value| {
+        let plan = planned(spec, &facts).unwrap();
+        let sets = plan.last_steps.iter().find_map(|step| match step {
+            LastStep::Become(identity) => Some(identity.capabilities),
+            _ => None,
+        });
+        let sets = sets.unwrap();
+        let sets = [
+            sets.bounding,
+            sets.permitted,
+            sets.effective,
+            sets.inheritable,
+            sets.ambient,
+        ];
+        (sets, plan.warnings)
+    };
+    let warning =
+        "capabilities that this process does not have are left out: CAP_KILL, CAP_SYS_ADMIN";
+    assert_eq!(
+        planned(&sets),
+        ([0x21, 1, 1, 1, 1], Vec::from([warning.into()]))
+    );
+    // A user namespace gives all of them.
+    assert_eq!(
+        planned(&user_namespace(sets)),
+        ([1 << 21 | 0x21; 5], Vec::new())
+    );
+}
+
+#[test]
+fn a_run_without_a_process_is_refused() {
+    let config = with("/process", Value::Null).to_string();
+    let spec = Spec::read(config.as_bytes()).unwrap();
+    let options = Options {
+        wait: false,
+        ..options()
+    };
+    let error = plan(&spec, &facts(Cgroups::V2), &options).err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        "config.json: process: required field is missing"
     );
 }

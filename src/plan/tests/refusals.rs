@@ -73,13 +73,13 @@ refused! {
     capabilities_of_another_type("/process/capabilities", ["CAP_KILL"]) "process.capabilities: expected an object, found a list";
     capability_set_of_another_type("/process/capabilities", { "bounding": "CAP_KILL" }) r#"process.capabilities.bounding: expected a list of strings, found "CAP_KILL""#;
     rlimit_of_no_type("/process/rlimits", [{ "soft": 1, "hard": 1 }]) "process.rlimits[0].type: required field is missing";
-    rlimit_of_an_unknown_type("/process/rlimits", [{ "type": "RLIMIT_NONSENSE", "soft": 1, "hard": 1 }]) r#"process.rlimits[0].type: expected one of RLIMIT_NOFILE, RLIMIT_CORE, …, found "RLIMIT_NONSENSE""#;
+    rlimit_of_an_unknown_type("/process/rlimits", [{ "type": "RLIMIT_NONSENSE", "soft": 1, "hard": 1 }]) r#"process.rlimits[0].type: expected RLIMIT_AS, RLIMIT_CORE, RLIMIT_CPU, RLIMIT_DATA, RLIMIT_FSIZE, RLIMIT_LOCKS, RLIMIT_MEMLOCK, RLIMIT_MSGQUEUE, RLIMIT_NICE, RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_RSS, RLIMIT_RTPRIO, RLIMIT_RTTIME, RLIMIT_SIGPENDING or RLIMIT_STACK, found "RLIMIT_NONSENSE""#;
     rlimit_without_soft("/process/rlimits", [{ "type": "RLIMIT_CORE", "hard": 1 }]) "process.rlimits[0].soft: required field is missing";
     rlimit_soft_above_hard("/process/rlimits", [{ "type": "RLIMIT_CORE", "soft": 2, "hard": 1 }]) "process.rlimits[0].soft: 2 is above the hard limit 1";
     rlimit_twice("/process/rlimits", [{ "type": "RLIMIT_CORE", "soft": 1, "hard": 1 }, { "type": "RLIMIT_CORE", "soft": 2, "hard": 2 }]) r#"process.rlimits[1]: there already is a limit of type "RLIMIT_CORE""#;
     rlimit_of_minus_1("/process/rlimits", [{ "type": "RLIMIT_CORE", "soft": -1, "hard": 1 }]) "process.rlimits[0].soft: expected an integer from 0 to 18446744073709551615, found -1";
 
-    scheduler_unknown("/process/scheduler", { "policy": "SCHED_NONE" }) r#"process.scheduler.policy: expected SCHED_OTHER, SCHED_FIFO, …, found "SCHED_NONE""#;
+    scheduler_unknown("/process/scheduler", { "policy": "SCHED_NONE" }) r#"process.scheduler.policy: expected SCHED_OTHER, SCHED_FIFO, SCHED_RR, SCHED_BATCH, SCHED_ISO, SCHED_IDLE or SCHED_DEADLINE, found "SCHED_NONE""#;
     scheduler_without_policy("/process/scheduler", { "nice": 1 }) "process.scheduler.policy: required field is missing";
     io_priority_above_7("/process/ioPriority", { "class": "IOPRIO_CLASS_BE", "priority": 8 }) "process.ioPriority.priority: expected a number from 0 to 7, found 8";
     apparmor_where_there_is_none("/process/apparmorProfile", "docker-default") r#"process.apparmorProfile: this kernel has no AppArmor, found "docker-default""#;
@@ -138,11 +138,16 @@ refused! {
     device_rule_without_allow("/linux/resources", { "devices": [{ "access": "r" }] }) "linux.resources.devices[0].allow: required field is missing";
     device_rule_allow_of_another_type("/linux/resources", { "devices": [{ "allow": "no" }] }) r#"linux.resources.devices[0].allow: expected true or false, found "no""#;
     device_rule_with_unknown_access("/linux/resources", { "devices": [{ "allow": false, "access": "z" }] }) r#"linux.resources.devices[0].access: expected letters of "rwm", found "z""#;
+    device_rule_with_one_unknown_letter("/linux/resources", { "devices": [{ "allow": false, "access": "rwx" }] }) r#"linux.resources.devices[0].access: expected letters of "rwm", found "rwx""#;
+    device_weight_of_nothing("/linux/resources", { "blockIO": { "weightDevice": [{ "major": 8, "minor": 0 }] } }) "linux.resources.blockIO.weightDevice[0]: needs weight or leafWeight";
+    device_weight_of_0("/linux/resources", { "blockIO": { "weightDevice": [{ "major": 8, "minor": 0, "weight": 0, "leafWeight": 0 }] } }) "linux.resources.blockIO.weightDevice[0]: needs weight or leafWeight";
 
     seccomp_without_default("/linux/seccomp", { "syscalls": [{ "names": ["read"], "action": "SCMP_ACT_ERRNO" }] }) "linux.seccomp.defaultAction: required field is missing";
     seccomp_rule_without_action("/linux/seccomp", { "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{ "names": ["read"] }] }) "linux.seccomp.syscalls[0].action: required field is missing";
     seccomp_of_argument_6("/linux/seccomp", { "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{ "names": ["read"], "action": "SCMP_ACT_ERRNO", "args": [{ "index": 6, "value": 1, "op": "SCMP_CMP_EQ" }] }] }) "linux.seccomp.syscalls[0].args[0].index: a system call has arguments 0 to 5, found 6";
-    seccomp_with_an_unknown_flag("/linux/seccomp", { "defaultAction": "SCMP_ACT_ALLOW", "flags": ["X"] }) r#"linux.seccomp.flags[0]: unknown flag "X""#;
+    seccomp_with_an_unknown_flag("/linux/seccomp", { "defaultAction": "SCMP_ACT_ALLOW", "flags": ["X"] }) r#"linux.seccomp.flags[0]: expected SECCOMP_FILTER_FLAG_TSYNC, SECCOMP_FILTER_FLAG_LOG, SECCOMP_FILTER_FLAG_SPEC_ALLOW or SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, found "X""#;
+    seccomp_that_names_no_call("/linux/seccomp", { "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{ "names": [], "action": "SCMP_ACT_ERRNO" }] }) "linux.seccomp.syscalls[0].names: expected at least one name, found none";
+    seccomp_metadata_for_no_listener("/linux/seccomp", { "defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x" }) "linux.seccomp.listenerMetadata: needs listenerPath";
     seccomp_of_an_unknown_architecture("/linux/seccomp", { "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_PDP11"] }) r#"linux.seccomp.architectures[0]: unknown architecture "SCMP_ARCH_PDP11""#;
 }
 

@@ -152,6 +152,7 @@ impl Step<'_> {
             Step::WorkingDirectory(path) => {
                 write!(f, "change to the working directory {}", Lossy(path))
             }
+            Step::ListenPid(_) => f.write_str("set LISTEN_PID"),
             Step::Home { uid, .. } => write!(f, "look up the home directory of user {uid}"),
         }
     }

@@ -5,7 +5,7 @@ use super::paths::{file_type, find, openat2, stat};
 use super::{Child, Walked};
 use crate::calls;
 use crate::report::{At, Call, Fault, Text};
-use crate::step::{Execute, Home, Program};
+use crate::step::{Entry, Execute, Program};
 use core::ffi::CStr;
 use core::fmt::Write;
 use rustix::fd::{AsFd, OwnedFd};
@@ -94,7 +94,7 @@ impl Child<'_> {
     }
 
     /// Sets HOME from the container's passwd file, or to `/`, as runc does if the environment has no HOME.
-    pub fn find_home(&self, uid: u32, home: &Home) -> Walked {
+    pub fn find_home(&self, uid: u32, home: &Entry) -> Walked {
         let root = self.root()?;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;

@@ -135,6 +135,8 @@ fn able() -> Facts {
         setgroups_denied: false,
         in_user_namespace: false,
         last_capability: 40,
+        permitted: u64::MAX,
+        bounding: u64::MAX,
         has_kcore: true,
         apparmor: true,
         selinux: true,

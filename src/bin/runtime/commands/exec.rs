@@ -270,6 +270,11 @@ fn described<'a>(args: &Exec<'a>, base: Option<Process<'a>>) -> Result<Process<'
         for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
             set.extend(args.cap.iter().map(|name| Cow::Borrowed(*name)));
         }
+        // As in runc. An ambient capability must be inheritable, and a container of today has none.
+        if !sets.inheritable.is_empty() {
+            let names = args.cap.iter().map(|name| Cow::Borrowed(*name));
+            sets.ambient.extend(names);
+        }
     }
     Ok(process)
 }
