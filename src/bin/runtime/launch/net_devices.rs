@@ -91,7 +91,7 @@ impl<'a> NetDevices<'a> {
         let (_, socket) = self.way_back.insert((home, socket));
         for device in &mut self.devices {
             let (plan, index) = (device.plan, device.link.index);
-            // The kernel would keep a free index and choose another for one in use. It tells nobody.
+            // Choosing the index here makes it known: the kernel does not report the one that it chooses.
             let new_index = match links.iter().any(|link| link.index == index) {
                 true => links.iter().map(|link| link.index).max().unwrap_or(index) + 1,
                 false => index,
