@@ -6,7 +6,7 @@ use runtime::cli::{self, Globals, Request};
 use runtime::dbus::{self, Body, Head, Object, Reader};
 use runtime::facts::{Cgroups, Facts, pseudo_mounts};
 use runtime::limits::{Current, Driver, Limits, devices, systemd};
-use runtime::netlink::{Address, Answer, Link, Request, Route};
+use runtime::netlink::{self, Address, Answer, Link, Route};
 use runtime::plan::{self, Options};
 use runtime::spec::{Process, Resources, Seccomp, Spec, template::default_spec};
 use runtime::state::{self, Stat, State};
@@ -49,7 +49,7 @@ pub const TARGETS: [Target; 7] = [
     Target {
         name: "netlink",
         input: datagram,
-        check: netlink,
+        check: rtnetlink,
     },
     Target {
         name: "cli",
@@ -157,7 +157,7 @@ fn options(cgroups: &Driver) -> Options<'_> {
         console_size: None,
         cgroups,
         created: "2026-11-28T00:00:00Z",
-        notify: true,
+        notify: Some("/run/notify"),
     }
 }
 
@@ -354,7 +354,7 @@ fn datagram(random: &mut Rng) -> Vec<u8> {
     for _ in 0..random.usize(1..5) {
         let header: Vec<u8> = (0..random.usize(..24)).map(|_| random.u8(..)).collect();
         let kind = [2, 3, 16, 20, 24][random.usize(..5)];
-        let mut request = Request::get(kind, &header);
+        let mut request = netlink::Request::get(kind, &header);
         for _ in 0..random.usize(..8) {
             let value: Vec<u8> = (0..random.usize(..20)).map(|_| random.u8(..)).collect();
             request = request.attribute(random.u16(..32), &value);
@@ -370,7 +370,7 @@ fn datagram(random: &mut Rng) -> Vec<u8> {
 }
 
 /// What is read can be sent again.
-fn netlink(bytes: &[u8], _: &mut Rng) {
+fn rtnetlink(bytes: &[u8], _: &mut Rng) {
     let mut answer = Answer::new(1);
     let _ = answer.read(bytes);
     let _ = answer.decode(Link::parse);
