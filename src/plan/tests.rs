@@ -1,6 +1,7 @@
 //! Plans and their errors, from JSON and facts: for cgroup v1, hybrid and v2, for root and for ordinary users.
 
 mod accepted;
+mod cgroup;
 mod golden;
 mod options;
 mod process;
@@ -45,6 +46,7 @@ fn facts(cgroups: Cgroups) -> Facts {
         apparmor: false,
         selinux: false,
         cgroups,
+        caller: None,
     }
 }
 
@@ -94,6 +96,10 @@ fn planned(spec: &Value, facts: &Facts) -> Result<Plan> {
 }
 
 fn plan_of(config: &str, facts: &Facts) -> Result<Plan> {
+    plan_with(config, facts, &Driver::Cgroupfs)
+}
+
+fn plan_with(config: &str, facts: &Facts, cgroups: &Driver) -> Result<Plan> {
     let spec = Spec::read(config.as_bytes())?;
     let options = Options {
         id: "box",
@@ -105,7 +111,7 @@ fn plan_of(config: &str, facts: &Facts) -> Result<Plan> {
         listen_fds: 0,
         relays: false,
         console_size: None,
-        cgroups: &Driver::Cgroupfs,
+        cgroups,
         created: "2026-11-28T00:00:00.000000000Z",
         notify: false,
     };
@@ -219,7 +225,7 @@ fn the_state_is_in_the_plan_without_a_process() {
     let state = planned(&spec, &facts(Cgroups::V2)).unwrap().state;
     assert_eq!(
         serde_json::to_string(&state).unwrap(),
-        r#"{"version":1,"ociVersion":"1.3.0","id":"box","pid":0,"startTime":0,"bundle":"/srv/box","rootfs":"/srv/box/rootfs","created":"2026-11-28T00:00:00.000000000Z","annotations":[["a","b"]],"cgroup":"/box","unit":null,"poststart":[],"poststop":[{"path":"/bin/gone","args":["/bin/gone"],"env":[],"timeout":null}],"noNewKeyring":false,"agent":null}"#
+        r#"{"version":1,"ociVersion":"1.3.0","id":"box","pid":0,"startTime":0,"bundle":"/srv/box","rootfs":"/srv/box/rootfs","created":"2026-11-28T00:00:00.000000000Z","annotations":[["a","b"]],"cgroup":"/box","apart":[],"unit":null,"poststart":[],"poststop":[{"path":"/bin/gone","args":["/bin/gone"],"env":[],"timeout":null}],"noNewKeyring":false,"agent":null}"#
     );
 }
 

@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use linux_raw_sys::general::CGROUP2_SUPER_MAGIC;
 use runtime::error::{During, Result};
-use runtime::facts::{self, CGROUPS, Cgroups, Facts};
+use runtime::facts::{self, CGROUPS, Caller, Cgroups, Facts};
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
@@ -15,9 +15,9 @@ use syscalls::{Start, calls};
 /// The inode of the initial user namespace (PROC_USER_INIT_INO, include/linux/proc_ns.h).
 const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 
-/// Probes everything. Security modules are probed only if the spec sets a label (`labels`), which saves two lookups
-/// in every other start.
-pub fn probe(start: Start, labels: bool) -> Result<Facts> {
+/// Probes what is needed: security modules only if the spec sets a label (`labels`), the caller's cgroup only if the
+/// container's starts there (`caller`).
+pub fn probe(start: Start, labels: bool, caller: bool) -> Result<Facts> {
     // Starts at 40, which was the last capability for years, because capabilities are numbered without gaps.
     let known = |n: u32| rustix::thread::capability_is_in_bounding_set(bit(n)).is_ok();
     let mut last_capability = 40;
@@ -32,6 +32,8 @@ pub fn probe(start: Start, labels: bool) -> Result<Facts> {
     // Root in the initial user namespace is not probed: a missing permission shows where it is needed.
     let ordinary = euid != 0 || in_user_namespace;
     let privileged = !ordinary || has_sys_admin();
+    let (cgroups, mounts) = cgroups_and_mounts()?;
+    let caller = caller.then(|| find_caller(&cgroups, mounts)).transpose()?;
     Ok(Facts {
         euid,
         egid: start.egid(),
@@ -44,7 +46,8 @@ pub fn probe(start: Start, labels: bool) -> Result<Facts> {
         has_kcore: rustix::fs::access(c"/proc/kcore", rustix::fs::Access::EXISTS).is_ok(),
         apparmor: labels && has_apparmor(),
         selinux: labels && has_selinux(),
-        cgroups: cgroups()?,
+        cgroups,
+        caller,
     })
 }
 
@@ -80,12 +83,28 @@ fn bit(n: u32) -> rustix::thread::CapabilitySet {
 
 /// The cgroup hierarchies mounted here.
 pub fn cgroups() -> Result<Cgroups> {
+    cgroups_and_mounts().map(|(cgroups, _)| cgroups)
+}
+
+/// The hierarchies, and the mountinfo if it was read for them.
+fn cgroups_and_mounts() -> Result<(Cgroups, Option<String>)> {
     let unified =
         rustix::fs::statfs(CGROUPS).is_ok_and(|fs| fs.f_type == i64::from(CGROUP2_SUPER_MAGIC));
-    match unified {
-        true => Ok(Cgroups::V2),
-        false => Ok(Cgroups::of_mountinfo(&mountinfo()?)),
+    if unified {
+        return Ok((Cgroups::V2, None));
     }
+    let mounts = mountinfo()?;
+    Ok((Cgroups::of_mountinfo(&mounts), Some(mounts)))
+}
+
+fn find_caller(cgroups: &Cgroups, mounts: Option<String>) -> Result<Caller> {
+    let mounts = mounts.map_or_else(mountinfo, Ok)?;
+    let own = files::read(CWD, "/proc/self/cgroup")?;
+    Ok(Caller::find(
+        cgroups,
+        &String::from_utf8_lossy(&own),
+        &mounts,
+    ))
 }
 
 /// The mount points of procfs and sysfs, lowest first.

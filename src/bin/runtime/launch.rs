@@ -207,13 +207,8 @@ impl Role for First<'_, '_> {
 
     fn thaw(&self) {
         let unfinished = &self.unfinished;
-        if let Some(path) = unfinished
-            .state
-            .cgroup
-            .as_deref()
-            .filter(|_| unfinished.cgroup)
-        {
-            cgroup::thaw(&unfinished.facts.cgroups, path);
+        if let Some(place) = unfinished.state.place().filter(|_| unfinished.cgroup) {
+            cgroup::thaw(&unfinished.facts.cgroups, &place);
         }
     }
 }
