@@ -7,6 +7,7 @@ mod apparmor_systemd;
 mod attacks;
 mod attacks_paths;
 mod binds;
+mod caller_cgroup;
 mod callers;
 mod cgroup;
 mod checkpoint;
@@ -73,6 +74,7 @@ fn tests() -> Vec<Trial> {
         mounts::tests(),
         binds::tests(),
         devices::tests(),
+        caller_cgroup::tests(),
         cgroup::tests(),
         apparmor_systemd::tests(),
         checkpoint::tests(),
