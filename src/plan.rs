@@ -60,8 +60,8 @@ pub struct Options<'a> {
     pub cgroups: &'a Driver,
     /// The time of creation (RFC 3339).
     pub created: &'a str,
-    /// A service manager waits for the readiness message of the container.
-    pub notify: bool,
+    /// The directory of the socket for the readiness message, if a service manager waits for it: absolute.
+    pub notify: Option<&'a str>,
 }
 
 /// A descriptor that launch opens and puts into a slot.
@@ -89,6 +89,8 @@ pub enum What {
     Tree {
         tree: Tree<'static>,
         idmap: Option<Idmap>,
+        /// The container's root, if the path starts there. The lookup does not leave it.
+        root: Option<&'static CStr>,
     },
     /// A namespace to join.
     Namespace { path: &'static CStr },
@@ -137,9 +139,10 @@ pub struct Plan {
     pub close: Close,
     pub last_steps: Vec<LastStep<'static>>,
     pub slots: u16,
-    /// The slots that launch fills itself, besides `opens` and `close`.
+    /// The slot that launch fills itself, besides `opens` and `close`.
     pub console: Option<Slot>,
-    pub notify: Option<Slot>,
+    /// The container gets the directory with the readiness socket, which launch makes.
+    pub notify: bool,
     /// The container's own cgroup, if any.
     pub cgroup: Option<limits::Cgroup>,
     pub oom_score_adj: Option<i32>,
@@ -187,8 +190,8 @@ struct Builder<'a> {
     rootfs: String,
     /// The plan is for the container's first process, not for exec.
     starts: bool,
-    /// The slot of the directory with the readiness socket.
-    notify: Option<Slot>,
+    /// The container gets the directory with the readiness socket.
+    notify: bool,
 }
 
 impl Plan {
@@ -234,7 +237,7 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
     b.session()?;
     b.names()?;
     b.root(cgroup.as_ref().map(limits::Cgroup::place).as_ref())?;
-    b.notify_socket();
+    b.notify_socket()?;
     b.working_directory_made()?;
     b.hooks_before_root()?;
     b.sysctls()?;
@@ -324,7 +327,7 @@ pub fn plan_exec(
         last_steps: b.last,
         slots: b.slots,
         console,
-        notify: None,
+        notify: false,
         cgroup: None,
         oom_score_adj: oom_score_adj(spec)?,
         affinity: affinity(spec.process.as_ref())?,
@@ -357,7 +360,7 @@ impl<'a> Builder<'a> {
             read_only: Vec::new(),
             rootfs: String::new(),
             starts: false,
-            notify: None,
+            notify: false,
         }
     }
 
@@ -392,6 +395,7 @@ impl<'a> Builder<'a> {
             poststart: hooks.poststart.clone(),
             poststop: hooks.poststop.clone(),
             no_new_keyring: self.options.no_new_keyring,
+            creating: false,
             agent: security::agent(self.spec),
         }
     }

@@ -20,6 +20,8 @@ pub use oci_version;
 
 /// The version of the format of `State`.
 pub const VERSION: u32 = 1;
+/// The highest pid on 64-bit kernels (proc_sys_kernel(5), pid_max).
+const PID_MAX: i32 = 1 << 22;
 /// The version of the runtime-spec that this program implements.
 pub const OCI_VERSION: &str = oci_version!();
 /// The statuses of the OCI state, as every engine parses them.
@@ -58,6 +60,8 @@ object! {
         poststop: Vec<Hook> = required "poststop",
         /// `--no-new-keyring`, which also applies to exec.
         no_new_keyring: bool = required "noNewKeyring",
+        /// Whether `create` has not finished yet. Only its hooks meet such a state with a pid.
+        creating: bool = "creating",
         /// The agent that receives the listener of the seccomp filter.
         agent: Option<Agent> = "agent",
     }
@@ -96,7 +100,29 @@ fn as_map<S: serde::Serializer>(pairs: &&[(String, String)], to: S) -> Result<S:
 impl State {
     /// Parses a stored state. Errors refer to it as `file`.
     pub fn parse(file: &str, json: &[u8]) -> Result<Self> {
-        crate::spec::json::read(file, json)
+        let state: Self = crate::spec::json::read(file, json)?;
+        state.check(file).map(|()| state)
+    }
+
+    /// Refuses values that this program never writes. The wrong process or cgroup would be taken for the container's.
+    fn check(&self, file: &str) -> Result<()> {
+        if !(0..=PID_MAX).contains(&self.pid) {
+            fail!("{file}: pid: expected 0 to {PID_MAX}, found {}", self.pid);
+        }
+        let plain =
+            |path: &String| path.starts_with('/') && !path.split('/').any(|name| name == "..");
+        for (field, path) in [
+            ("bundle", Some(&self.bundle)),
+            ("cgroup", self.cgroup.as_ref()),
+        ] {
+            if let Some(path) = path.filter(|path| !plain(path)) {
+                fail!("{file}: {field}: expected an absolute path, found {path:?}");
+            }
+        }
+        if let Some((_, path)) = self.apart.iter().find(|(_, path)| !plain(path)) {
+            fail!("{file}: apart: expected an absolute path, found {path:?}");
+        }
+        check_id(&self.id)
     }
 
     /// The container's cgroup, if it has one.
@@ -155,6 +181,8 @@ pub struct Stat {
     pub started: u64,
     /// It is exiting, or has a pending SIGKILL.
     pub dying: bool,
+    /// It has executed a program since it was forked. The flag outlives the process, up to the wait for it.
+    pub executed: bool,
 }
 
 impl Stat {
@@ -162,6 +190,7 @@ impl Stat {
     pub fn parse(text: &str) -> Option<Self> {
         // linux/sched.h
         const PF_EXITING: u64 = 0x4;
+        const PF_FORKNOEXEC: u64 = 0x40;
         const PF_SIGNALED: u64 = 0x400;
         const KILL: u64 = 1 << 8;
         // The name in parentheses may contain anything.
@@ -173,6 +202,7 @@ impl Stat {
         Some(Self {
             status,
             started,
+            executed: flags & PF_FORKNOEXEC == 0,
             dying: flags & (PF_EXITING | PF_SIGNALED) != 0 || pending & KILL != 0,
         })
     }
@@ -257,6 +287,41 @@ mod tests {
     }
 
     #[test]
+    fn a_state_that_was_never_written_is_refused() {
+        for (good, bad, text) in [
+            (
+                "\"pid\":7",
+                "\"pid\":-1",
+                "pid: expected 0 to 4194304, found -1",
+            ),
+            (
+                "\"pid\":7",
+                "\"pid\":2147483647",
+                "pid: expected 0 to 4194304, found 2147483647",
+            ),
+            (
+                "\"bundle\":\"/b\"",
+                "\"bundle\":\"b\"",
+                "bundle: expected an absolute path, found \"b\"",
+            ),
+            (
+                "\"pid\":7",
+                "\"cgroup\":\"x\",\"pid\":7",
+                "cgroup: expected an absolute path, found \"x\"",
+            ),
+            (
+                "\"pid\":7",
+                "\"cgroup\":\"/a/../b\",\"pid\":7",
+                "cgroup: expected an absolute path, found \"/a/../b\"",
+            ),
+        ] {
+            let json = OLD.replace(good, bad);
+            let error = State::parse("state.json", json.as_bytes()).err().unwrap();
+            assert_eq!(error.to_string(), format!("state.json: {text}"));
+        }
+    }
+
+    #[test]
     fn a_state_survives_writing_and_reading() {
         let state = State::parse("state.json", OLD.as_bytes()).unwrap();
         let text = serde_json::to_string(&state).unwrap();
@@ -301,6 +366,8 @@ mod tests {
         assert_eq!(stat(&line("sh", 'R', 0x4, 0)), Some(('R', 4711, true)));
         assert_eq!(stat(&line("sh", 'R', 0x400, 0)), Some(('R', 4711, true)));
         assert_eq!(stat(&line("sh", 'D', 0, 1 << 8)), Some(('D', 4711, true)));
+        let executed = |flags| Stat::parse(&line("sh", 'Z', flags, 0)).unwrap().executed;
+        assert_eq!((executed(0x4), executed(0x44)), (true, false));
         assert_eq!(stat("7 (sh) R 1"), None);
         assert_eq!(stat(""), None);
     }
@@ -361,7 +428,7 @@ mod tests {
 
     #[test]
     fn every_field_of_a_state_is_kept() {
-        let full = r#"{"version":1,"ociVersion":"1.3.0","id":"box","pid":7,"startTime":9,"bundle":"/b","rootfs":"/b/r","created":"t","annotations":[["a","b"],["a","c"]],"cgroup":"/box","apart":[["memory","/m/box"]],"unit":"box.scope","poststart":[{"path":"/x","args":["x"],"env":["A=1"],"timeout":5}],"poststop":[],"noNewKeyring":true,"agent":{"path":"/s","metadata":"m"}}"#;
+        let full = r#"{"version":1,"ociVersion":"1.3.0","id":"box","pid":7,"startTime":9,"bundle":"/b","rootfs":"/b/r","created":"t","annotations":[["a","b"],["a","c"]],"cgroup":"/box","apart":[["memory","/m/box"]],"unit":"box.scope","poststart":[{"path":"/x","args":["x"],"env":["A=1"],"timeout":5}],"poststop":[],"noNewKeyring":true,"creating":true,"agent":{"path":"/s","metadata":"m"}}"#;
         let state = State::parse("state.json", full.as_bytes()).unwrap();
         assert_eq!(serde_json::to_string(&state).unwrap(), full);
     }

@@ -1,287 +1,575 @@
-//! Fault injection into every command: each system call of its processes fails once, and the process is killed there.
-//! Each time the command returns in time, success means that the work is done, `delete --force` succeeds, and nothing is
-//! left. A run samples the calls; with `FAULTS=all` in the environment it takes every one.
+//! Fault injection into every command, on the host's cgroups and in a view with cgroup v2 alone: each system call of each
+//! of its processes fails, in five ways, and the process is killed there. Each time the command answers in time, success
+//! means that the work is done, a failure is told in one line, `delete --force` succeeds, nothing is left, and the id can be
+//! used again. A run takes a sample with each (process, call) at least once. With `FAULTS=all` it takes all, and with
+//! `FAULTS=PROCESS:CALL:N:ERROR` that one (in numbers; several are separated by spaces).
 
+use runtime_tests::faults::{Answer, EINTR, EIO, ENOMEM, KILLED, Place, World, log};
 use runtime_tests::harness::attempt;
-use runtime_tests::{Bundle, Cmd, Output, Value, host, wait_for};
+use runtime_tests::{Value, host, json, wait_for};
 use std::fs;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 
 runtime_tests::tests![
-    run_detached_survives_any_fault,
+    create_survives_any_fault,
+    create_in_a_user_namespace_survives_any_fault,
     start_survives_any_fault,
+    run_survives_any_fault,
+    run_detached_survives_any_fault,
+    exec_survives_any_fault,
     exec_detached_survives_any_fault,
     kill_survives_any_fault,
     kill_all_survives_any_fault,
-    pause_survives_any_fault,
-    resume_survives_any_fault,
-    update_survives_any_fault,
     delete_survives_any_fault,
     delete_force_survives_any_fault,
-    state_survives_any_fault,
+    update_survives_any_fault,
+    pause_survives_any_fault,
+    resume_survives_any_fault,
     ps_survives_any_fault,
+    state_survives_any_fault,
     events_survives_any_fault,
+    checkpoint_survives_any_fault,
 ];
-
-/// A process killed instead of an errno.
-const KILLED: i32 = 0;
-const EIO: i32 = 5;
-const ENOMEM: i32 = 12;
 
 /// `exit` and `exit_group`, which cannot fail.
 const EXITS: [usize; 2] = [60, 231];
 
-/// How many calls of a command are tried in a run that samples.
-const SAMPLE: usize = 40;
+/// How many faults of a command are tried in a run that samples, unless more are needed to meet each call.
+const SAMPLE: usize = 64;
+
+/// The errno that a call fails with most plausibly, as numbers of errno(3).
+fn own(call: usize) -> i32 {
+    const EPERM: i32 = 1;
+    const EAGAIN: i32 = 11;
+    const EACCES: i32 = 13;
+    const EBUSY: i32 = 16;
+    const EINVAL: i32 = 22;
+    const EMFILE: i32 = 24;
+    const ENOSPC: i32 = 28;
+    const EROFS: i32 = 30;
+    const ENOSYS: i32 = 38;
+    const ENOBUFS: i32 = 105;
+    const ECONNREFUSED: i32 = 111;
+    match bpf::name(bpf::Arch::X86_64, call as u32).unwrap_or_default() {
+        "openat" | "openat2" | "open" | "dup" | "fcntl" | "socket" | "socketpair"
+        | "pidfd_open" | "signalfd4" | "pipe2" | "accept4" | "epoll_create1" => EMFILE,
+        "clone3" | "clone" | "fork" | "vfork" => EAGAIN,
+        "write" | "mkdirat" | "mkdir" | "symlinkat" | "mknodat" | "unshare" | "ftruncate" => ENOSPC,
+        "unlinkat" | "rmdir" | "umount2" => EBUSY,
+        "renameat" | "fchmod" | "fchmodat" | "fchownat" | "fchown" => EROFS,
+        "sendto" | "sendmsg" => ENOBUFS,
+        "connect" => ECONNREFUSED,
+        "statx" | "newfstatat" | "faccessat" | "faccessat2" | "execve" => EACCES,
+        "poll" | "ppoll" | "lseek" | "waitid" | "fstat" => EINVAL,
+        "close_range" | "pidfd_send_signal" | "openat_tree" | "seccomp" => ENOSYS,
+        _ => EPERM,
+    }
+}
 
 /// One command and the ground it needs.
 struct Case {
+    /// What the container runs.
+    program: &'static [&'static str],
+    /// Edits the bundle and its directory, once.
+    prepare: fn(&mut World),
     /// Brings the container into the state that the command needs.
-    before: fn(&Bundle),
-    command: fn(&Bundle) -> Cmd,
+    before: fn(&mut World),
+    command: fn(&World) -> Vec<String>,
+    /// Whether to trace the container's process as well, as process 1.
+    with_init: bool,
+    /// Whether a failure leaves nothing.
+    undoes: bool,
     /// Whether the work is done.
-    done: fn(&Bundle, &Output) -> bool,
+    done: fn(&mut World, &Answer) -> bool,
 }
 
-fn bundle() -> Bundle {
-    let mut b = Bundle::new();
-    b.args(&["sleep", "1000"]);
-    b
+const CASE: Case = Case {
+    program: &["sleep", "1000"],
+    prepare: |_| (),
+    before: running,
+    command: |_| Vec::new(),
+    with_init: false,
+    undoes: false,
+    done: |_, _| true,
+};
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).into()).collect()
 }
 
-fn created(b: &Bundle) {
-    b.launch("create", &[]).ok();
+fn launch(w: &World, verb: &[&str]) -> Vec<String> {
+    let mut all = words(verb);
+    let bundle = w.b.path().display().to_string();
+    all.extend(words(&[
+        "--bundle",
+        &bundle,
+        "--pid-file",
+        &w.b.text("pid"),
+        &w.b.id,
+    ]));
+    all
 }
 
-fn running(b: &Bundle) {
-    created(b);
-    b.start().ok();
+fn say(w: &mut World, words: &[String]) -> Answer {
+    w.ok(&words.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-fn paused(b: &Bundle) {
-    running(b);
-    b.call(&["pause", &b.id]).ok();
+fn created(w: &mut World) {
+    let words = launch(w, &["create"]);
+    say(w, &words);
 }
 
-fn stopped(b: &Bundle) {
-    running(b);
-    b.kill("KILL").ok();
-    b.wait_for_status("stopped");
+fn running(w: &mut World) {
+    created(w);
+    let id = w.id();
+    w.ok(&["start", &id]);
 }
 
-/// The command through the injector: the `n`-th `call` of a process fails with `error`.
-fn traced(b: &Bundle, case: &Case, [process, call, n]: [usize; 3], error: i32) -> Output {
-    let mut words = vec![host::helper().display().to_string(), "inject".into()];
-    words.extend([process, call, n].map(|number| number.to_string()));
-    words.extend([error.to_string(), b.text("calls")]);
-    (case.command)(b).deadline(20).through(words).output()
+fn paused(w: &mut World) {
+    running(w);
+    let id = w.id();
+    w.ok(&["pause", &id]);
 }
 
-/// The calls of each process of the command in a run without faults: process, call and the how-manieth.
-fn calls(case: &Case) -> Vec<[usize; 3]> {
-    let b = bundle();
-    (case.before)(&b);
-    let output = traced(&b, case, [0; 3], 0);
-    assert!(output.status == 0 && (case.done)(&b, &output), "{output}");
-    b.delete(&["--force"]).ok();
-    wait_for("the tracer exits", || b.read("calls").ends_with("end\n"));
-    let text = b.read("calls");
-    let lines = text.lines().filter(|line| *line != "end");
-    let number = |word: &str| word.parse::<usize>().unwrap();
-    lines
-        .map(|line| line.split(' ').map(number).collect::<Vec<_>>())
-        .filter(|line| !EXITS.contains(&line[1]))
-        .flat_map(|line| (1..=line[2]).map(move |n| [line[0], line[1], n]))
+fn stopped(w: &mut World) {
+    running(w);
+    let id = w.id();
+    w.ok(&["kill", &id, "KILL"]);
+    wait_for("it is stopped", || w.status() == "stopped");
+}
+
+/// Whether something is so within ten seconds.
+fn soon(mut is: impl FnMut() -> bool) -> bool {
+    let begin = Instant::now();
+    while !is() {
+        if begin.elapsed() > Duration::from_secs(10) {
+            return false;
+        }
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+    true
+}
+
+/// A process that is killed while it waits for `start` was created.
+fn is_created(w: &mut World, answer: &Answer) -> bool {
+    const PPOLL: usize = 271;
+    w.status() == "created" || answer.fault == Some((1, PPOLL, KILLED))
+}
+
+fn has_run(w: &mut World) -> bool {
+    let done = w.b.file("host/done");
+    soon(|| done.exists())
+}
+
+/// Puts the scratch directory back in order, and expects nothing else of the container there.
+fn tidy(w: &mut World) -> Vec<String> {
+    for name in ["pid", "host/done"] {
+        let _ = fs::remove_file(w.b.file(name));
+    }
+    w.left()
+}
+
+fn inject(w: &mut World, case: &Case, at: Place, error: i32) -> Result<bool, String> {
+    (case.before)(w);
+    let extra = if case.with_init { w.pid() } else { 0 };
+    let _ = fs::remove_file(w.b.file("pid"));
+    let command = (case.command)(w);
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
+    let answer = w.fail(&command, at, error, extra);
+    let mut wrong = Vec::new();
+    let ours = error == KILLED && at[0] == 0 && answer.hit;
+    if answer.status == -1 {
+        wrong.push("no answer".into());
+    } else if answer.status == 0 && !(case.done)(w, &answer) {
+        wrong.push(format!("untrue (it is {})", w.status().trim()));
+    } else if answer.status != 0 && !ours {
+        let lines = answer.err.lines().count();
+        if lines != 1
+            || answer.err.contains("internal error")
+            || !answer.err.starts_with("runtime: ")
+        {
+            wrong.push("not told in one line".into());
+        }
+        if case.undoes {
+            let made = w.b.file("pid").exists().then(|| "pid file".to_owned());
+            wrong.extend(
+                tidy(w)
+                    .into_iter()
+                    .chain(made)
+                    .map(|text| format!("failed and left {text}")),
+            );
+        }
+    }
+    let id = w.id();
+    let delete = w.command(&["delete", "--force", &id]);
+    if delete.status != 0 {
+        wrong.push(format!("delete --force: {}", delete.say()));
+    }
+    wrong.extend(tidy(w).into_iter().map(|text| format!("left {text}")));
+    match wrong.is_empty() {
+        true => Ok(answer.hit),
+        false => Err(format!("{}: {}", wrong.join("; "), answer.say())),
+    }
+}
+
+/// The faults to try: each (process, call) with one error, and then others, evenly spread.
+fn faults(calls: &[Place]) -> Vec<(Place, i32)> {
+    let errors = |call| [KILLED, EIO, ENOMEM, EINTR, own(call)];
+    let places = calls.iter().filter(|[_, call, _]| !EXITS.contains(call));
+    let wanted = std::env::var("FAULTS").unwrap_or_default();
+    if wanted == "all" {
+        let all =
+            places.flat_map(|[process, call, count]| (1..=*count).map(|n| [*process, *call, n]));
+        return all
+            .flat_map(|at| errors(at[1]).map(|error| (at, error)))
+            .collect();
+    }
+    if wanted.contains(':') {
+        let number = |word: &str| word.parse::<usize>().unwrap();
+        let fault = |words: &str| match words.split(':').map(number).collect::<Vec<_>>()[..] {
+            [process, call, n, error] => ([process, call, n], error as i32),
+            _ => panic!("FAULTS={wanted}: PROCESS:CALL:N:ERROR is expected"),
+        };
+        return wanted.split(' ').map(fault).collect();
+    }
+    let places: Vec<_> = places.collect();
+    // The rounds take other occurrences of a call and other errors in turn.
+    (0..)
+        .flat_map(|round| {
+            places
+                .iter()
+                .enumerate()
+                .map(move |(i, place)| (round, i, place))
+        })
+        .map(|(round, i, [process, call, count])| {
+            let n = 1 + (i + round * 7) % count;
+            (([*process, *call, n]), errors(*call)[(i + round) % 5])
+        })
+        .take(places.len().max(SAMPLE))
         .collect()
 }
 
-fn inject(case: &Case, at: [usize; 3], error: i32) {
-    let b = bundle();
-    (case.before)(&b);
-    let output = traced(&b, case, at, error);
+fn world(case: &Case, pure_v2: bool) -> World {
+    let mut w = World::new(pure_v2);
+    w.b.args(case.program);
+    (case.prepare)(&mut w);
+    w.b.write();
+    w
+}
+
+fn survives_in(case: &Case, pure_v2: bool, wrong: &mut Vec<String>) -> usize {
+    let mut w = world(case, pure_v2);
+    (case.before)(&mut w);
+    let extra = if case.with_init { w.pid() } else { 0 };
+    let command = (case.command)(&w);
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
+    let (answer, calls) = w.calls(&command, extra);
     assert!(
-        output.status != 0 || (case.done)(&b, &output),
-        "untrue: {output}"
+        answer.status == 0 && (case.done)(&mut w, &answer),
+        "{}",
+        answer.say()
     );
-    // What was killed has said nothing.
-    assert!(
-        output.status == 0 || error == KILLED || !output.err.is_empty(),
-        "silent: {output}"
-    );
-    b.delete(&["--force"]).ok();
-    b.left_nothing();
+    let id = w.id();
+    w.ok(&["delete", "--force", &id]);
+    let left = tidy(&mut w);
+    assert!(left.is_empty(), "left without a fault: {left:?}");
+    let (mut tried, mut hits, begin) = (0, 0, Instant::now());
+    for (at, error) in faults(&calls) {
+        tried += 1;
+        let result = attempt(|| inject(&mut w, case, at, error)).unwrap_or_else(Err);
+        match result {
+            Ok(hit) => hits += usize::from(hit),
+            Err(text) => {
+                let [process, call, n] = at;
+                let name = bpf::name(bpf::Arch::X86_64, call as u32).unwrap_or_default();
+                let view = if pure_v2 { "v2" } else { "host" };
+                let what = command[..command.len().min(3)].join(" ");
+                let text = format!(
+                    "{what} ({view}), process {process}, {name} ({call}) {n}, error {error}: {text}"
+                );
+                log(&text);
+                wrong.push(text);
+                w = world(case, pure_v2);
+            }
+        }
+    }
+    // The last one as well has left the id free.
+    created(&mut w);
+    let id = w.id();
+    w.ok(&["delete", "--force", &id]);
+    let left = tidy(&mut w);
+    assert!(left.is_empty(), "left without a fault: {left:?}");
+    let keys = || fs::read_to_string("/proc/keys").unwrap().contains(&id);
+    assert!(soon(|| !keys()), "a key is left");
+    let view = if pure_v2 { "v2" } else { "host" };
+    log(&format!(
+        "DONE {} {view}: {tried} tried, {hits} met, {} s, {} wrong so far",
+        command[..2].join(" "),
+        begin.elapsed().as_secs(),
+        wrong.len()
+    ));
+    tried
 }
 
 fn survives(case: &Case) {
-    let calls = calls(case);
-    let all = std::env::var("FAULTS").is_ok_and(|faults| faults == "all");
-    let step = if all { 1 } else { calls.len().div_ceil(SAMPLE) };
-    let errors = [KILLED, EIO, ENOMEM];
-    // A sample takes the errors in turn.
-    let tries: Vec<_> = calls.iter().step_by(step).enumerate().collect();
-    let tries: Vec<_> = tries
-        .into_iter()
-        .flat_map(|(i, at)| {
-            let own = if all {
-                &errors[..]
-            } else {
-                &errors[i % 3..][..1]
-            };
-            own.iter().map(|error| (*at, *error)).collect::<Vec<_>>()
-        })
-        .collect();
-    let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let work = || {
-        while let Some(&(at, error)) = tries.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if let Err(text) = attempt(|| inject(case, at, error)) {
-                let [process, call, n] = at;
-                let text = text.replace('\n', " | ");
-                let line =
-                    format!("process {process}, call {call}, time {n}, error {error}: {text}");
-                wrong.lock().unwrap().push(line);
-            }
+    // Skips where there is no cgroup v2.
+    host::pure_v2();
+    let mut wrong = Vec::new();
+    let mut tried = 0;
+    for pure_v2 in [false, true] {
+        // In a guest, both views are the same.
+        if pure_v2 || !host::v2() {
+            tried += survives_in(case, pure_v2, &mut wrong);
         }
-    };
-    std::thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(work))));
-    let wrong = wrong.into_inner().unwrap();
-    let (bad, of) = (wrong.len(), tries.len());
-    assert!(wrong.is_empty(), "{bad} of {of}:\n{}", wrong.join("\n"));
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {tried}:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
-fn is(b: &Bundle, status: &str) -> bool {
-    b.status() == status
-}
-
-fn run_detached_survives_any_fault() {
+fn create_survives_any_fault() {
     survives(&Case {
         before: |_| (),
-        command: |b| b.launch("run", &["--detach"]),
-        done: |b, _| is(b, "running"),
+        command: |w| launch(w, &["create"]),
+        undoes: true,
+        done: is_created,
+        ..CASE
+    });
+}
+
+fn create_in_a_user_namespace_survives_any_fault() {
+    survives(&Case {
+        prepare: |w| {
+            w.b.user_namespace();
+            // What a user namespace cannot have.
+            w.b.remove("/linux/resources")
+                .remove("/process/oomScoreAdj");
+            w.b.set("/hooks/createRuntime", json!([{"path": "/bin/true"}]));
+        },
+        before: |_| (),
+        command: |w| launch(w, &["create"]),
+        undoes: true,
+        done: is_created,
+        ..CASE
     });
 }
 
 fn start_survives_any_fault() {
     survives(&Case {
         before: created,
-        command: |b| b.call(&["start", &b.id]),
-        done: |b, _| is(b, "running"),
+        command: |w| words(&["start", &w.b.id]),
+        with_init: true,
+        done: |w, _| w.status() == "running",
+        ..CASE
+    });
+}
+
+fn run_survives_any_fault() {
+    survives(&Case {
+        program: &["touch", "/tmp/done"],
+        before: |_| (),
+        command: |w| launch(w, &["run"]),
+        done: |w, _| w.b.file("host/done").exists() && w.status().contains("does not exist"),
+        ..CASE
+    });
+}
+
+fn run_detached_survives_any_fault() {
+    survives(&Case {
+        before: |_| (),
+        command: |w| launch(w, &["run", "--detach"]),
+        undoes: true,
+        done: |w, _| w.status() == "running",
+        ..CASE
+    });
+}
+
+fn exec_survives_any_fault() {
+    survives(&Case {
+        command: |w| {
+            words(&[
+                "exec",
+                "--pid-file",
+                &w.b.text("pid"),
+                &w.b.id,
+                "touch",
+                "/tmp/done",
+            ])
+        },
+        done: |w, _| w.b.file("host/done").exists(),
+        ..CASE
     });
 }
 
 fn exec_detached_survives_any_fault() {
     survives(&Case {
-        before: running,
-        command: |b| b.call(&["exec", "--detach", &b.id, "touch", "/tmp/done"]),
-        done: |b, _| {
-            wait_for("the process has run", || {
-                b.rootfs().join("tmp/done").exists()
-            });
-            true
+        command: |w| {
+            words(&[
+                "exec",
+                "--detach",
+                "--pid-file",
+                &w.b.text("pid"),
+                &w.b.id,
+                "touch",
+                "/tmp/done",
+            ])
         },
+        done: |w, _| has_run(w),
+        ..CASE
     });
 }
 
 fn kill_survives_any_fault() {
     survives(&Case {
-        before: running,
-        command: |b| b.call(&["kill", &b.id, "KILL"]),
-        done: |b, _| {
-            b.wait_for_status("stopped");
-            true
-        },
+        command: |w| words(&["kill", &w.b.id, "KILL"]),
+        done: |w, _| soon(|| w.status() == "stopped"),
+        ..CASE
     });
 }
 
 fn kill_all_survives_any_fault() {
     survives(&Case {
-        before: running,
-        command: |b| b.call(&["kill", "--all", &b.id, "KILL"]),
-        done: |b, _| {
-            b.wait_for_status("stopped");
-            true
-        },
-    });
-}
-
-fn pause_survives_any_fault() {
-    survives(&Case {
-        before: running,
-        command: |b| b.call(&["pause", &b.id]),
-        done: |b, _| is(b, "paused"),
-    });
-}
-
-fn resume_survives_any_fault() {
-    survives(&Case {
-        before: paused,
-        command: |b| b.call(&["resume", &b.id]),
-        done: |b, _| is(b, "running"),
-    });
-}
-
-fn update_survives_any_fault() {
-    survives(&Case {
-        before: running,
-        command: |b| b.call(&["update", "--pids-limit", "77", &b.id]),
-        done: |b, _| {
-            let file = host::controller("pids").join(&b.id).join("pids.max");
-            fs::read_to_string(file).unwrap() == "77\n"
-        },
+        command: |w| words(&["kill", "--all", &w.b.id, "KILL"]),
+        done: |w, _| soon(|| w.status() == "stopped"),
+        ..CASE
     });
 }
 
 fn delete_survives_any_fault() {
     survives(&Case {
         before: stopped,
-        command: |b| b.call(&["delete", &b.id]),
-        done: |b, _| {
-            b.left_nothing();
-            true
-        },
+        command: |w| words(&["delete", &w.b.id]),
+        done: |w, _| tidy(w).is_empty(),
+        ..CASE
     });
 }
 
 fn delete_force_survives_any_fault() {
     survives(&Case {
-        before: running,
-        command: |b| b.call(&["delete", "--force", &b.id]),
-        done: |b, _| {
-            b.left_nothing();
-            true
-        },
+        command: |w| words(&["delete", "--force", &w.b.id]),
+        done: |w, _| tidy(w).is_empty(),
+        ..CASE
     });
 }
 
-fn state_survives_any_fault() {
+/// The file of a limit that both views have.
+const LIMITS: [(&str, &str); 2] = [
+    ("pids/{}/pids.max", "77\n"),
+    ("unified/{}/cgroup.max.depth", "7\n"),
+];
+
+fn update_survives_any_fault() {
     survives(&Case {
-        before: running,
-        command: |b| b.call(&["state", &b.id]),
-        done: |_, output| {
-            let state: Value = serde_json::from_str(&output.out).unwrap_or_default();
-            state["status"] == "running"
+        prepare: |w| {
+            let limit = match w.b.launcher.is_empty() {
+                true => {
+                    json!({"pids": {"limit": 77}, "devices": [{"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"}]})
+                }
+                false => {
+                    json!({"unified": {"cgroup.max.depth": "7"}, "devices": [{"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"}]})
+                }
+            };
+            fs::write(w.b.path().join("limits"), limit.to_string()).unwrap();
+            w.expect_files();
         },
+        command: |w| {
+            let limits = w.b.path().join("limits").display().to_string();
+            words(&["update", "--resources", &limits, &w.b.id])
+        },
+        done: |w, _| {
+            let (file, value) = LIMITS[usize::from(!w.b.launcher.is_empty())];
+            let file = format!("/sys/fs/cgroup/{}", file.replace("{}", &w.b.id));
+            fs::read_to_string(file).unwrap() == value
+        },
+        ..CASE
+    });
+}
+
+fn pause_survives_any_fault() {
+    survives(&Case {
+        command: |w| words(&["pause", &w.b.id]),
+        done: |w, _| w.status() == "paused",
+        ..CASE
+    });
+}
+
+fn resume_survives_any_fault() {
+    survives(&Case {
+        before: paused,
+        command: |w| words(&["resume", &w.b.id]),
+        done: |w, _| w.status() == "running",
+        ..CASE
     });
 }
 
 fn ps_survives_any_fault() {
     survives(&Case {
-        before: running,
-        command: |b| b.call(&["ps", "--format", "json", &b.id]),
-        done: |b, output| {
-            let pids: Vec<i32> = serde_json::from_str(&output.out).unwrap_or_default();
-            pids == [b.pid()]
+        command: |w| words(&["ps", &w.b.id]),
+        done: |w, answer| {
+            let lines: Vec<_> = answer.out.lines().collect();
+            let pid = format!(" {} ", w.pid());
+            lines.len() == 2 && lines[0].contains("PID") && lines[1].contains(&pid)
         },
+        ..CASE
+    });
+}
+
+fn state_survives_any_fault() {
+    survives(&Case {
+        command: |w| words(&["state", &w.b.id]),
+        done: |_, answer| {
+            let state: Value = serde_json::from_str(&answer.out).unwrap_or_default();
+            state["status"] == "running" && state["pid"].as_i64() > Some(0)
+        },
+        ..CASE
     });
 }
 
 fn events_survives_any_fault() {
     survives(&Case {
-        before: running,
-        command: |b| b.call(&["events", "--stats", &b.id]),
-        done: |_, output| {
-            let event: Value = serde_json::from_str(&output.out).unwrap_or_default();
-            event["type"] == "stats"
+        command: |w| words(&["events", "--stats", &w.b.id]),
+        done: |w, answer| {
+            let event: Value = serde_json::from_str(&answer.out).unwrap_or_default();
+            let current = match w.b.launcher.is_empty() {
+                true => {
+                    event["data"]["pids"]["current"] == 1
+                        && event["data"]["memory"]["usage"]["usage"].as_u64() > Some(0)
+                }
+                false => event["data"].is_object(),
+            };
+            event["type"] == "stats" && current
         },
+        ..CASE
+    });
+}
+
+fn checkpoint_survives_any_fault() {
+    survives(&Case {
+        prepare: |w| {
+            // In place of criu.
+            let script = "#!/bin/sh\nexit 0\n";
+            let criu = w.b.file("criu");
+            fs::write(&criu, script).unwrap();
+            fs::set_permissions(&criu, fs::Permissions::from_mode(0o755)).unwrap();
+            fs::create_dir(w.b.file("images")).unwrap();
+            w.expect_files();
+        },
+        command: |w| {
+            let (criu, images) = (w.b.text("criu"), w.b.text("images"));
+            words(&[
+                "--criu",
+                &criu,
+                "checkpoint",
+                "--image-path",
+                &images,
+                &w.b.id,
+            ])
+        },
+        done: |w, _| tidy(w).is_empty(),
+        ..CASE
     });
 }

@@ -1,6 +1,7 @@
 //! The six kinds of hooks: order, namespaces, state on stdin, environment, timeout, and the effect of a failure.
 //! The hooks here append their observations to a file outside the bundle.
 
+use crate::attacks_userns::BOTH;
 use runtime_tests::{Bundle, Output, Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -22,14 +23,16 @@ runtime_tests::tests![
     a_failing_prestart_hook_fails_create_and_leaves_nothing,
     a_failing_create_runtime_hook_fails_create_and_leaves_nothing,
     a_failing_create_container_hook_fails_create_and_leaves_nothing,
-    a_failing_start_container_hook_fails_start,
-    a_failing_poststart_hook_fails_start_and_stops_the_container,
+    a_failing_start_container_hook_fails_start_and_destroys_the_container,
+    a_failing_poststart_hook_fails_start_and_destroys_the_container,
     a_failing_poststop_hook_is_logged_and_the_others_still_run,
     a_failing_hook_keeps_the_next_ones_of_its_kind_from_running,
     a_missing_hook_is_an_error_that_names_it,
     a_hook_killed_by_a_signal_is_a_failure,
     a_relative_hook_path_is_refused,
-    poststop_hooks_run_after_a_failed_create,
+    poststop_hooks_run_once_everything_of_a_failed_start_is_gone,
+    a_hook_of_create_meets_the_state_that_it_was_given,
+    create_container_hooks_start_in_the_root_of_the_container,
     poststop_hooks_run_with_delete_force,
     a_background_child_of_a_hook_does_not_delay_create,
     hooks_run_with_the_callers_identity_and_not_the_processes,
@@ -46,7 +49,10 @@ const KINDS: [&str; 6] = [
 
 /// A bundle with a `/log` directory at the same path on the host and in the container.
 fn with_log() -> Bundle {
-    let mut b = Bundle::new();
+    with_log_in(Bundle::new())
+}
+
+fn with_log_in(mut b: Bundle) -> Bundle {
     fs::create_dir(b.file("log")).unwrap();
     fs::set_permissions(b.file("log"), fs::Permissions::from_mode(0o777)).unwrap();
     let log = b.file("log");
@@ -108,7 +114,7 @@ fn each_kind_sees_its_status_and_the_whole_state() {
     b.start().ok();
     b.delete(&["--force"]).ok();
     for (kind, status) in KINDS.into_iter().zip([
-        "created", "created", "created", "created", "running", "stopped",
+        "creating", "creating", "creating", "created", "running", "stopped",
     ]) {
         let text = b.read(&format!("log/{kind}"));
         let state: Value =
@@ -193,12 +199,19 @@ fn helper_everywhere(b: &mut Bundle, words: &[&str], env: Value) {
 }
 
 fn hooks_get_exactly_the_given_environment() {
+    exactly_the_given_environment(Bundle::new);
+    BOTH.iter()
+        .for_each(|whose| exactly_the_given_environment(|| whose.bundle()));
+}
+
+fn exactly_the_given_environment(bundle: impl Fn() -> Bundle) {
+    const DEFAULT: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n";
     for (env, expected) in [
         (json!(["A=1", "B=two words"]), "A=1\nB=two words\n"),
-        (Value::Null, ""),
-        (json!([]), ""),
+        (Value::Null, DEFAULT),
+        (json!([]), DEFAULT),
     ] {
-        let mut b = with_log();
+        let mut b = with_log_in(bundle());
         b.set("/process/env", json!(["OF=the process"]));
         helper_everywhere(&mut b, &["env"], env);
         b.launch("run", &[])
@@ -220,7 +233,7 @@ fn hooks_get_exactly_the_given_environment() {
             let seen: String = given.map(|l| format!("{l}\n")).collect();
             // As in runc, a startContainer hook without an environment gets that of the process.
             let expected = match (kind, expected) {
-                ("startContainer", "") => "HOME=/root\nOF=the process\n",
+                ("startContainer", DEFAULT) => "HOME=/root\nOF=the process\n",
                 _ => expected,
             };
             assert_eq!(seen, expected, "{kind}");
@@ -264,7 +277,13 @@ fn a_hook_without_arguments_gets_its_path_as_argv_0() {
 }
 
 fn hooks_have_only_the_standard_descriptors() {
-    let mut b = with_log();
+    only_the_standard_descriptors(Bundle::new());
+    BOTH.iter()
+        .for_each(|whose| only_the_standard_descriptors(whose.bundle()));
+}
+
+fn only_the_standard_descriptors(b: Bundle) {
+    let mut b = with_log_in(b);
     helper_everywhere(&mut b, &["fds"], json!(["PATH=/bin"]));
     b.sh("exec sleep 1000");
     let helper = runtime_tests::host::helper().to_str().unwrap();
@@ -367,22 +386,18 @@ fn a_failing_create_container_hook_fails_create_and_leaves_nothing() {
     fails_create("createContainer");
 }
 
-fn a_failing_start_container_hook_fails_start() {
+fn a_failing_start_container_hook_fails_start_and_destroys_the_container() {
     let mut b = failing("startContainer");
     b.sh("echo ran > /tmp/ran").create().ok();
     b.start().fails(&["startContainer", "23"]);
-    b.wait_for_status("stopped");
     assert!(!b.rootfs().join("tmp/ran").exists());
-    b.delete(&[]).ok();
     b.left_nothing();
 }
 
-fn a_failing_poststart_hook_fails_start_and_stops_the_container() {
+fn a_failing_poststart_hook_fails_start_and_destroys_the_container() {
     let b = failing("poststart");
     b.create().ok();
     b.start().fails(&["poststart", "23"]);
-    b.wait_for_status("stopped");
-    b.delete(&[]).ok();
     b.left_nothing();
 }
 
@@ -437,15 +452,73 @@ fn a_relative_hook_path_is_refused() {
     }
 }
 
-fn poststop_hooks_run_after_a_failed_create() {
-    let mut b = failing("createRuntime");
-    let file = b.text("log/stopped");
-    b.hook("poststop", &format!("cat > {file}"))
-        .create()
-        .fails(&["hook"]);
-    let state: Value = serde_json::from_str(&b.read("log/stopped")).unwrap();
-    assert_eq!(state["status"], "stopped");
-    b.left_nothing();
+/// Whatever fails, the poststop hooks run, and find neither the cgroup nor the state.
+fn poststop_hooks_run_once_everything_of_a_failed_start_is_gone() {
+    type Spoil = fn(&mut Bundle);
+    let fails: [(&str, Spoil); 6] = [
+        ("prestart", |b| _ = b.hook("prestart", "exit 23")),
+        ("createRuntime", |b| _ = b.hook("createRuntime", "exit 23")),
+        ("createContainer", |b| {
+            _ = b.hook("createContainer", "exit 23")
+        }),
+        ("startContainer", |b| {
+            _ = b.hook("startContainer", "exit 23")
+        }),
+        ("poststart", |b| _ = b.hook("poststart", "exit 23")),
+        // The interpreter is looked up by the exec alone.
+        ("exec", |b| {
+            fs::write(b.rootfs().join("script"), "#!/missing\n").unwrap();
+            let mode = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(b.rootfs().join("script"), mode).unwrap();
+            b.args(&["/script"]);
+        }),
+    ];
+    for (kind, fail) in fails {
+        let mut b = with_log();
+        b.waits();
+        fail(&mut b);
+        let (file, left) = (b.text("log/stopped"), b.text("log/left"));
+        let (id, state) = (b.id.clone(), b.state_dir().join(&b.id));
+        let state = state.display();
+        b.hook(
+            "poststop",
+            &format!("cat > {file}; ls -d {state} $(find /sys/fs/cgroup -name {id}) 2> /dev/null > {left}; true"),
+        );
+        b.run().fails(&[]);
+        let said: Value =
+            serde_json::from_str(&b.read("log/stopped")).unwrap_or_else(|e| panic!("{kind}: {e}"));
+        assert_eq!(said["status"], "stopped", "{kind}");
+        let left = b.read("log/left");
+        assert_eq!(left.matches(&b.id).count(), 0, "{kind}: {left}");
+        b.left_nothing();
+    }
+}
+
+fn a_hook_of_create_meets_the_state_that_it_was_given() {
+    for kind in ["prestart", "createRuntime"] {
+        let mut b = with_log();
+        let (given, asked) = (b.text("log/given"), b.text("log/asked"));
+        let runtime = runtime_tests::host::runtime();
+        let (runtime, root, id) = (runtime.display(), b.state_dir(), b.id.clone());
+        let root = root.display();
+        let ask = format!("cat > {given}; {runtime} --root {root} state {id} > {asked}");
+        b.hook(kind, &ask);
+        b.waits().create().ok();
+        let [given, asked] = ["log/given", "log/asked"]
+            .map(|file| serde_json::from_str::<Value>(&b.read(file)).unwrap());
+        assert_eq!(given["status"], "creating", "{kind}");
+        assert_eq!(given["pid"], b.pid(), "{kind}");
+        assert_eq!(given, asked, "{kind}");
+    }
+}
+
+fn create_container_hooks_start_in_the_root_of_the_container() {
+    let mut b = with_log();
+    let file = b.text("log/seen");
+    fs::write(b.rootfs().join("only-here"), "").unwrap();
+    b.hook("createContainer", &format!("ls only-here > {file}"));
+    b.run_ok();
+    assert_eq!(b.read("log/seen"), "only-here\n");
 }
 
 fn poststop_hooks_run_with_delete_force() {

@@ -6,6 +6,7 @@ mod answers;
 mod apparmor_systemd;
 mod attacks;
 mod attacks_paths;
+mod attacks_userns;
 mod binds;
 mod caller_cgroup;
 mod callers;
@@ -28,6 +29,7 @@ mod exec_places;
 mod exec_terminal;
 mod faults;
 mod faults_commands;
+mod faults_limits;
 mod golden;
 mod habits;
 mod hooks;
@@ -104,8 +106,10 @@ fn tests() -> Vec<Trial> {
         answers::tests(),
         attacks::tests(),
         attacks_paths::tests(),
+        attacks_userns::tests(),
         faults::tests(),
         faults_commands::tests(),
+        faults_limits::tests(),
         engines::tests(),
         containerd::tests(),
         docker::tests(),

@@ -61,7 +61,12 @@ impl Bump {
                 MapFlags::PRIVATE,
             )
         };
-        let Ok(chunk) = chunk else { return false };
+        let Ok(chunk) = chunk else {
+            #[cfg(all(feature = "program", not(test)))]
+            crate::calls::abort(c"runtime: cannot allocate memory (see RLIMIT_AS, and the memory limit of the cgroup)\n");
+            #[cfg(not(all(feature = "program", not(test))))]
+            return false;
+        };
         self.next.set(chunk.cast());
         self.left.set(size);
         true

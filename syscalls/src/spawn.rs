@@ -156,7 +156,10 @@ fn spawn_by_middle<'a>(
     // must not block.
     rustix::io::ioctl_fionbio(&told, true).at(Call::recv)?;
     let mut text = Text::new();
-    let report = Report::recv(told.as_fd(), &mut text).at(Call::recv)?;
+    let report = match Report::recv(told.as_fd(), &mut text) {
+        Err(Errno::AGAIN) => None,
+        report => report.at(Call::recv)?,
+    };
     let Some(report) = report else {
         let stop = plan.among.as_ref().map(|among| among.stop);
         if let Some(signal) = stop.and_then(calls::next_signal) {

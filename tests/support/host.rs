@@ -279,7 +279,13 @@ pub fn program_interpreted_by_its_parent() -> &'static Path {
     })
 }
 
+/// The fault injector (`faults.c`).
+pub fn injector() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| compile("faults", include_str!("faults.c"), &["-static"]))
+}
+
 /// Everything compiled here, for the guest, which has no compiler: `$RUNTIME_COMPILED` is its directory there.
-pub fn compiled() -> [&'static Path; 2] {
-    [helper(), program_interpreted_by_its_parent()]
+pub fn compiled() -> [&'static Path; 3] {
+    [helper(), program_interpreted_by_its_parent(), injector()]
 }

@@ -3,6 +3,7 @@
 
 pub mod bundle;
 pub mod command;
+pub mod faults;
 pub mod golden;
 pub mod harness;
 pub mod host;

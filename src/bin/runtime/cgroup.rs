@@ -2,6 +2,7 @@
 //! removes it. The differences between the cgroup versions are in v1.rs and v2.rs.
 
 mod make;
+pub mod reached;
 pub mod stats;
 pub mod systemd;
 mod v1;

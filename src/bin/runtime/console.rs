@@ -100,13 +100,14 @@ pub fn supervise(
     }
     let status = reap(pidfd);
     watched?;
-    Ok(status.map_or(1, |status| {
-        match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => code,
-            (_, Some(signal)) => 128 + signal,
-            _ => 1,
-        }
-    }))
+    let Some(status) = status else {
+        fail!("cannot learn how the process has ended (waitid)");
+    };
+    Ok(match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => code,
+        (_, Some(signal)) => 128 + signal,
+        _ => 1,
+    })
 }
 
 /// Returns once the process has exited and its last output has been relayed.

@@ -69,6 +69,10 @@ fn no_root(what: String, errno: Errno) -> Error {
             "{what}: {} (an ordinary user needs XDG_RUNTIME_DIR in the environment, or --root)",
             Reason(errno)
         )),
+        Errno::ROFS | Errno::NOSPC => Error::new(format!(
+            "{what}: {} (--root names another one)",
+            Reason(errno)
+        )),
         _ => Error::from_errno(what, errno),
     }
 }
@@ -152,6 +156,14 @@ impl Directory {
         files::path_of(self.fd()).during(|| format!("cannot find the path of {}", self.id))
     }
 
+    /// The path of a file in it, for errors.
+    fn place(&self, name: &str) -> String {
+        match self.path() {
+            Ok(path) => format!("{path}/{name}"),
+            Err(_) => format!("{name} of container {:?}", self.id),
+        }
+    }
+
     /// Replaces the state file atomically.
     pub fn write(&self, state: &State) -> Result<()> {
         self.prepare(state)?;
@@ -166,26 +178,30 @@ impl Directory {
             OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(&self.fd, NEXT, flags, Mode::from_raw_mode(0o600))
             .and_then(|file| files::write_all(&file, &bytes))
-            .during(|| format!("cannot write {NEXT} of container {:?}", self.id))
+            .during(|| format!("cannot write {}", self.place(NEXT)))
     }
 
     pub fn commit(&self) -> Result<()> {
         rustix::fs::renameat(&self.fd, NEXT, &self.fd, STATE)
-            .during(|| format!("cannot write {STATE} of container {:?}", self.id))
+            .during(|| format!("cannot write {}", self.place(STATE)))
     }
 
     /// The state. `None` if it was never written, in which case nothing else was created either.
     fn read(&self) -> Result<Option<State>> {
         let what = || format!("cannot read the state of container {:?}", self.id);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // A FIFO would block.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&self.fd, STATE, flags, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(None),
             file => file.during(what)?,
         };
         let bytes = files::read_open(&file).during(what)?;
-        State::parse(STATE, &bytes)
-            .map(Some)
-            .map_err(|error| Error::new(format!("{}: {error}", what())))
+        let state = State::parse(STATE, &bytes)
+            .map_err(|error| Error::new(format!("{}: {error}", what())))?;
+        if state.id != self.id {
+            fail!("{}: {STATE}: id: it is of container {:?}", what(), state.id);
+        }
+        Ok(Some(state))
     }
 
     /// Keeps a copy of config.json as of the creation of the container (runtime.md, Create).
@@ -194,7 +210,7 @@ impl Directory {
             OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(&self.fd, CONFIG, flags, Mode::from_raw_mode(0o600))
             .and_then(|file| files::write_all(&file, text))
-            .during(|| format!("cannot write {CONFIG} of container {:?}", self.id))
+            .during(|| format!("cannot write {}", self.place(CONFIG)))
     }
 
     /// The text of the kept config.json.
@@ -205,7 +221,7 @@ impl Directory {
     /// Creates the file that the waiting child keeps locked. Closing the descriptor releases the lock.
     pub fn lock_waiting(&self) -> Result<OwnedFd> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let what = || format!("cannot lock the file {WAITING} of container {:?}", self.id);
+        let what = || format!("cannot lock {}", self.place(WAITING));
         let file = rustix::fs::openat(&self.fd, WAITING, flags, Mode::from_raw_mode(0o600))
             .during(what)?;
         calls::lock_file(file.as_fd()).during(what)?;
@@ -295,6 +311,14 @@ impl Container {
         }
     }
 
+    /// Opens a container that `list` has found. Returns `None` if it is gone, or has no state yet.
+    pub fn listed(root: &str, id: &str) -> Result<Option<Self>> {
+        let Some(directory) = Directory::find(root, id)? else {
+            return Ok(None);
+        };
+        Ok(directory.read()?.map(|state| Self { directory, state }))
+    }
+
     /// Opens a container for `delete --force`. Returns `None` if it does not exist. A container without a state has
     /// nothing else, so its directory is removed here.
     pub fn find(root: &str, id: &str) -> Result<Option<Self>> {
@@ -325,6 +349,7 @@ impl Container {
         Ok(
             match process::alive(self.state.pid, self.state.start_time)? {
                 None => (STOPPED, None),
+                Some(pidfd) if self.state.creating => (CREATING, Some(pidfd)),
                 Some(pidfd) if self.directory.is_waiting()? => (CREATED, Some(pidfd)),
                 Some(pidfd) => (RUNNING, Some(pidfd)),
             },

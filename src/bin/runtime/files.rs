@@ -61,44 +61,83 @@ pub fn replace(dir: impl AsFd, name: &str, bytes: &[u8], mode: u32) -> Result<()
     Replacement::write(dir.as_fd(), name, bytes, mode)?.put_in_place()
 }
 
-/// A complete file under a temporary name. It is removed unless it is renamed into place.
+/// A complete file without a name, or under a temporary one where the file system has no such files. It is gone unless
+/// it is put in place, even if this process is killed.
 pub struct Replacement<'f> {
     dir: BorrowedFd<'f>,
     name: &'f str,
-    waiting: Option<String>,
+    waiting: Waiting,
+}
+
+enum Waiting {
+    Nameless(OwnedFd),
+    Named(String),
+    InPlace,
 }
 
 impl<'f> Replacement<'f> {
     pub fn write(dir: BorrowedFd<'f>, name: &'f str, bytes: &[u8], mode: u32) -> Result<Self> {
-        let new = format!("{name}.new{}", rustix::process::getpid().as_raw_nonzero());
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // Remove whatever has that name, so that no one else's file becomes the new one.
-        let _ = rustix::fs::unlinkat(dir, new.as_str(), AtFlags::empty());
-        let file = rustix::fs::openat(dir, new.as_str(), flags, Mode::from_raw_mode(mode))
-            .during(|| format!("cannot write {name}"))?;
-        let waiting = Self {
-            dir,
-            name,
-            waiting: Some(new),
+        let what = || format!("cannot write {name}");
+        let parent = match name.rsplit_once('/') {
+            None => ".",
+            Some(("", _)) => "/",
+            Some((parent, _)) => parent,
         };
-        write_all(&file, bytes).during(|| format!("cannot write {name}"))?;
-        Ok(waiting)
+        let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(mode);
+        let (file, named) = match rustix::fs::openat(dir, parent, flags, mode) {
+            // The file system has none.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+                let (file, new) = named(dir, name, mode).during(what)?;
+                (file, Some(new))
+            }
+            file => (file.during(what)?, None),
+        };
+        let written = write_all(&file, bytes);
+        let waiting = named.map_or(Waiting::Nameless(file), Waiting::Named);
+        let replacement = Self { dir, name, waiting };
+        written.during(what).map(|()| replacement)
     }
 
     pub fn put_in_place(mut self) -> Result<()> {
-        if let Some(new) = &self.waiting {
-            rustix::fs::renameat(self.dir, new.as_str(), self.dir, self.name)
-                .during(|| format!("cannot write {}", self.name))?;
-            self.waiting = None;
+        match &self.waiting {
+            Waiting::Named(new) => {
+                rustix::fs::renameat(self.dir, new.as_str(), self.dir, self.name)
+            }
+            Waiting::Nameless(file) => link(file, self.dir, self.name),
+            Waiting::InPlace => Ok(()),
         }
+        .during(|| format!("cannot write {}", self.name))?;
+        self.waiting = Waiting::InPlace;
         Ok(())
+    }
+}
+
+/// Opens a new file under a temporary name.
+fn named(dir: BorrowedFd<'_>, name: &str, mode: Mode) -> rustix::io::Result<(OwnedFd, String)> {
+    let new = format!("{name}.new{}", rustix::process::getpid().as_raw_nonzero());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // Remove whatever has that name, so that no one else's file becomes the new one.
+    let _ = rustix::fs::unlinkat(dir, new.as_str(), AtFlags::empty());
+    rustix::fs::openat(dir, new.as_str(), flags, mode).map(|file| (file, new))
+}
+
+/// Gives a nameless file its name, in place of an older file.
+fn link(file: &OwnedFd, dir: BorrowedFd<'_>, name: &str) -> rustix::io::Result<()> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let link = || rustix::fs::linkat(CWD, path.as_str(), dir, name, AtFlags::SYMLINK_FOLLOW);
+    match link() {
+        Err(Errno::EXIST) => {
+            rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
+            link()
+        }
+        linked => linked,
     }
 }
 
 impl Drop for Replacement<'_> {
     fn drop(&mut self) {
-        if let Some(new) = &self.waiting {
+        if let Waiting::Named(new) = &self.waiting {
             let _ = rustix::fs::unlinkat(self.dir, new.as_str(), AtFlags::empty());
         }
     }

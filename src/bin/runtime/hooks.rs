@@ -98,7 +98,7 @@ pub fn failure(fault: Fault, timeout: Option<u32>, output: &str) -> String {
             }
             None => "killed after its timeout".to_owned(),
         },
-        _ => format!("cannot be run: {}", Reason(fault.errno)),
+        call => format!("cannot be run ({}): {}", call.name(), Reason(fault.errno)),
     };
     if !output.trim().is_empty() {
         text.push_str(": ");

@@ -2,10 +2,11 @@
 
 use crate::files;
 use alloc::borrow::ToOwned;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use linux_raw_sys::general::CGROUP2_SUPER_MAGIC;
-use runtime::error::{During, Result};
+use runtime::error::{During, Error, Result};
 use runtime::facts::{self, CGROUPS, Caller, Cgroups, Facts};
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
@@ -88,10 +89,17 @@ pub fn cgroups() -> Result<Cgroups> {
 
 /// The hierarchies, and the mountinfo if it was read for them.
 fn cgroups_and_mounts() -> Result<(Cgroups, Option<String>)> {
-    let unified =
-        rustix::fs::statfs(CGROUPS).is_ok_and(|fs| fs.f_type == i64::from(CGROUP2_SUPER_MAGIC));
-    if unified {
-        return Ok((Cgroups::V2, None));
+    // A host without this directory may still have hierarchies elsewhere. Any other failure says nothing about the
+    // version, and the wrong one would look for the container's processes in the wrong place.
+    match rustix::io::retry_on_intr(|| rustix::fs::statfs(CGROUPS)) {
+        Ok(fs) if fs.f_type == i64::from(CGROUP2_SUPER_MAGIC) => return Ok((Cgroups::V2, None)),
+        Ok(_) | Err(Errno::NOENT) => {}
+        Err(errno) => {
+            return Err(Error::from_errno(
+                format!("cannot look at {CGROUPS} (statfs)"),
+                errno,
+            ));
+        }
     }
     let mounts = mountinfo()?;
     Ok((Cgroups::of_mountinfo(&mounts), Some(mounts)))

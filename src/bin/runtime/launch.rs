@@ -100,8 +100,8 @@ fn first_process<'a>(
     // The state comes first, so that `delete` finds everything that is made after it.
     unfinished.directory.write(&unfinished.state)?;
     let mut ready = None;
-    if let (Some(slot), Some(manager)) = (plan.notify, request.notify_socket) {
-        slots.fill(slot, sd_notify::prepare(unfinished.directory.fd())?);
+    if let (true, Some(manager)) = (plan.notify, request.notify_socket) {
+        sd_notify::prepare(unfinished.directory.fd())?;
         if plan.close.listener.is_none() {
             ready = Ready::listen(unfinished.directory.fd(), manager)?;
         }
@@ -133,7 +133,24 @@ fn first_process<'a>(
         cgroup,
         unfinished,
     };
-    Ok((bring_up(start, slots, &mut first)?, ready))
+    let begun = bring_up(start, slots, &mut first);
+    begun.map(|pidfd| (pidfd, ready)).map_err(|error| {
+        let limited = plan.cgroup.as_ref().filter(|planned| {
+            planned
+                .limits
+                .values
+                .iter()
+                .any(|limit| limit.controller() == "memory")
+        });
+        match limited {
+            Some(planned) => cgroup::reached::with_memory_limit(
+                &unfinished.facts.cgroups,
+                &planned.place(),
+                error,
+            ),
+            None => error,
+        }
+    })
 }
 
 /// The first process of a container.
@@ -187,17 +204,23 @@ impl Role for First<'_, '_> {
                 trees::hand_over(plan, child.pid, child.pidfd.as_fd(), child.channel.as_fd())
             }
             Point::Hooks => {
-                unfinished.hooks_ran = true;
+                // A hook may ask for the state, which has the pid from here on.
+                let creating = State {
+                    creating: true,
+                    ..unfinished.state.clone()
+                };
+                unfinished.directory.write(&creating)?;
+                unfinished.directory.prepare(&unfinished.state)?;
+                unfinished.poststop_is_due = true;
                 let (hooks, state) = (&plan.hooks, &unfinished.state);
-                hooks::run("prestart", &hooks.prestart, state, state::CREATED)?;
-                hooks::run(
-                    "createRuntime",
-                    &hooks.create_runtime,
-                    state,
-                    state::CREATED,
-                )
+                hooks::run("prestart", &hooks.prestart, state, state::CREATING)?;
+                let kind = "createRuntime";
+                hooks::run(kind, &hooks.create_runtime, state, state::CREATING)
             }
-            Point::Commit => unfinished.directory.commit(),
+            Point::Commit => {
+                unfinished.poststop_is_due = true;
+                unfinished.directory.commit()
+            }
         }
     }
 
@@ -420,7 +443,11 @@ fn converse<'a>(
             if let Some(error) = failed {
                 return Err(error);
             }
-            if committed && (ready || plan.close.listener.is_some() && waits(channel, pidfd)?) {
+            let begun = match ready {
+                true => process::has_executed(child.pid, None)?,
+                false => plan.close.listener.is_some() && waits(channel, pidfd)?,
+            };
+            if committed && begun {
                 return Ok(pid_file);
             }
             return Err(died(pidfd));

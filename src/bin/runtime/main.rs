@@ -32,7 +32,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use context::{Context, log as log_of};
 use runtime::cli::{self, Globals, Request};
-use runtime::error::{Error, Result, Why};
+use runtime::error::{Error, Reason, Result, Why};
+use rustix::io::Errno;
 use syscalls::Start;
 
 syscalls::entry!(main);
@@ -42,7 +43,7 @@ fn main(start: Start) -> i32 {
     match run(start, &mut globals) {
         Ok(status) => status,
         Err(error) => {
-            log_of(&globals).error(&error.to_string());
+            log_of(&globals).error(&with_limit(error.to_string()));
             match error.why() {
                 // As in a shell.
                 Why::Interrupted(signal) => 128 + signal,
@@ -52,6 +53,27 @@ fn main(start: Start) -> i32 {
             }
         }
     }
+}
+
+/// Adds to an error the limit of this process that was reached.
+fn with_limit(error: String) -> String {
+    use rustix::process::{Resource, getrlimit};
+    let limit = |resource| match getrlimit(resource).current {
+        Some(limit) => limit.to_string(),
+        None => "unlimited".to_string(),
+    };
+    // The child reports its errors in words, and most errors of ours are put into others.
+    let says = |reason: Errno| error.contains(&Reason(reason).to_string());
+    if says(Errno::MFILE) && !says(Errno::NFILE) {
+        return format!("{error} (RLIMIT_NOFILE is {})", limit(Resource::Nofile));
+    }
+    if says(Errno::AGAIN) && error.contains("clone3") {
+        let limit = limit(Resource::Nproc);
+        return format!(
+            "{error} (RLIMIT_NPROC is {limit}; pids.max of a cgroup limits processes, too)"
+        );
+    }
+    error
 }
 
 fn run(start: Start, globals: &mut Globals<'static>) -> Result<i32> {

@@ -40,6 +40,21 @@ pub fn stat(pid: i32) -> Result<Option<Stat>> {
     }
 }
 
+/// Whether a process whose channel has closed did so by executing its program, and not by dying just before. Of a process
+/// that has been waited for, nothing is known: it counts as one that has ended after its start.
+pub fn has_executed(pid: i32, start_time: Option<u64>) -> Result<bool> {
+    let path = format!("/proc/{pid}/stat");
+    let mut text = [0; 1024];
+    let n = match files::read_into(&path, &mut text) {
+        Err(error) if matches!(error.errno(), Some(Errno::NOENT | Errno::SRCH)) => return Ok(true),
+        n => n?,
+    };
+    match core::str::from_utf8(&text[..n]).ok().and_then(Stat::parse) {
+        Some(stat) => Ok(stat.executed || start_time.is_some_and(|time| time != stat.started)),
+        None => Err(Error::new(format!("cannot parse {path}"))),
+    }
+}
+
 /// Sends SIGKILL. This fails only if the process has exited or is not ours.
 pub fn kill(pidfd: BorrowedFd<'_>) {
     let _ = syscalls::calls::pidfd_send_signal(pidfd, syscalls::calls::SIGKILL);

@@ -4,7 +4,7 @@
 use crate::files;
 use alloc::ffi::CString;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use runtime::error::{During, Error, Reason, Result, fail};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
@@ -43,6 +43,8 @@ pub fn run(name: &str, args: &[&str], path: Option<&str>, stream: Stream) -> Res
 
 /// The exit status of the child if it could not execute any candidate.
 const NOT_THERE: i32 = 127;
+/// Its exit status if a call before that failed. The pipe holds the reason.
+const NOT_READY: i32 = 126;
 
 /// Like `run`, with a `Setup`. `name` may be a path.
 pub fn run_with(
@@ -80,9 +82,8 @@ pub fn run_with(
         let wait = gate.map(|(wait, _)| wait);
         let ready = make_ready(stream, writer.as_fd(), setup);
         if let Err(errno) = ready {
-            let text = format!("cannot make it ready: {}", Reason(errno));
-            let _ = files::write_all(calls::stderr(), text.as_bytes());
-            return 1;
+            let _ = files::write_all(writer.as_fd(), Reason(errno).to_string().as_bytes());
+            return NOT_READY;
         }
         if wait.is_none_or(|wait| rustix::io::read(&wait, &mut [0; 1]) == Ok(1)) {
             calls::default_signals();
@@ -93,7 +94,8 @@ pub fn run_with(
         }
         NOT_THERE
     };
-    let (pid, pidfd, gate) = calls::fork(birth, gate, child).during(what)?;
+    let (pid, pidfd, gate) =
+        calls::fork(birth, gate, child).during(|| format!("cannot run {name} (clone3)"))?;
     let before = setup.before.map_or(Ok(()), |before| before(pid));
     if let Some((_, go)) = gate.filter(|_| before.is_ok()) {
         let _ = rustix::io::write(&go, b"g");
@@ -109,6 +111,7 @@ pub fn run_with(
     };
     match status.and_then(|status| status.exit_status()) {
         Some(0) => Ok(output.into_owned()),
+        Some(NOT_READY) => fail!("cannot run {name}: {output}"),
         Some(NOT_THERE) => fail!("cannot run {name}: there is none in PATH"),
         Some(status) => fail!("{name} failed: exit status {status}{said}"),
         None => fail!("{name} was killed"),

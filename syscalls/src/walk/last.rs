@@ -38,6 +38,9 @@ pub const CALLS_UNDER_A_FILTER: &[&str] = &[
     "signalfd4",
 ];
 
+/// How often the wait for `start` may fail before the process gives up.
+const FAILURES: u32 = 100;
+
 /// The state of the child after every other descriptor is closed.
 pub struct Last {
     /// The socket that `start` connects to, and the locked file that marks the process as waiting.
@@ -66,7 +69,7 @@ impl Last {
             LastStep::Seccomp(filter) => self.load(filter),
             LastStep::Become(identity) => identity::become_user(identity),
             LastStep::Set(setting) => settings::set(setting),
-            LastStep::Hooks(hooks) => self.reports.run_hooks(hooks),
+            LastStep::Hooks(hooks) => self.reports.run_hooks(hooks, None),
             LastStep::Ready => self.reports.send(Kind::Ready, 0),
             LastStep::Execute(program) => Err(exec_first(program)),
         }
@@ -76,13 +79,14 @@ impl Last {
     /// report channel.
     fn wait_for_start(&mut self) -> Walked {
         let [listener, _waiting] = self.listener.take().ok_or(Errno::BADF).at(Call::none)?;
-        // The parent, `create`, waits for the end of this channel.
-        rustix::net::shutdown(&self.reports.channel, Shutdown::Write).at(Call::shutdown)?;
         let signals = calls::signalfd(calls::stopping_signals()).at(Call::signalfd4)?;
+        // The parent, `create`, waits for the end of this channel. From then on nobody hears of a failure.
+        rustix::net::shutdown(&self.reports.channel, Shutdown::Write).at(Call::shutdown)?;
         // The peers that have connected and sent nothing yet. When the table is full, a new peer replaces the
         // oldest.
         let mut peers = [const { None::<OwnedFd> }; 4];
         let mut place = (0..peers.len()).cycle();
+        let mut failures = 0;
         loop {
             // The first process of a pid namespace receives only the signals it handles (pid_namespaces(7)), so
             // stopping signals come through a signalfd.
@@ -91,7 +95,15 @@ impl Last {
                 .each_ref()
                 .map(|peer| watch(peer.as_ref().unwrap_or(&listener).as_fd()));
             let mut fds = [watch(listener.as_fd()), watch(signals.as_fd()), a, b, c, d];
-            rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None)).at(Call::poll)?;
+            match rustix::event::poll(&mut fds, None) {
+                Err(Errno::INTR) => continue,
+                // A moment later the kernel may have the memory.
+                Err(_) if failures < FAILURES => {
+                    failures += 1;
+                    continue;
+                }
+                polled => polled.at(Call::poll)?,
+            };
             let [connected, _, ready @ ..] = fds.map(|fd| !fd.revents().is_empty());
             if let Some(signal) = calls::next_signal(signals.as_fd()) {
                 calls::exit(128 + signal);

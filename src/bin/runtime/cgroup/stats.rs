@@ -6,12 +6,13 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
-use runtime::error::Result;
+use runtime::error::{During, Result};
 use runtime::facts::{CGROUPS, Cgroups, Location, join};
 use runtime::stats::{self, Files as _, Stats, find};
 use rustix::event::{EventfdFlags, PollFlags};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 /// What the statistics of a cgroup come from.
 pub struct Source {
@@ -25,6 +26,8 @@ struct Files {
     /// By controllers; on v2 one for all.
     directories: Vec<(Vec<String>, OwnedFd)>,
     buffer: Vec<u8>,
+    /// Why a file that exists could not be read: of the last one.
+    failure: Option<Errno>,
 }
 
 /// What tells that processes were killed for their memory.
@@ -115,52 +118,67 @@ impl Source {
                 .collect::<Result<_>>()?,
         };
         let v2 = *cgroups == Cgroups::V2;
-        let huge_pages = super::open("/sys/kernel/mm/hugepages")
-            .and_then(|directory| super::subdirectories(directory.as_fd()));
+        let huge_pages = match super::open("/sys/kernel/mm/hugepages") {
+            Err(error) if error.errno() == Some(Errno::NOENT) => Vec::new(),
+            directory => super::subdirectories(directory?.as_fd())?,
+        };
         Ok(Self {
             files: Files {
                 v2,
                 directories,
                 buffer: vec![0; 64 * 1024],
+                failure: None,
             },
-            stats: Stats::new(v2, &huge_pages.unwrap_or_default()),
+            stats: Stats::new(v2, &huge_pages),
         })
     }
 
-    /// Watches for processes killed for their memory; `None` without a memory controller.
-    pub fn watch_oom(&mut self) -> Option<Oom> {
+    /// Watches for processes killed for their memory; `None` without a memory controller, or if the kernel does not count them.
+    pub fn watch_oom(&mut self) -> Result<Option<Oom>> {
         let name = match self.files.v2 {
             true => "memory.events",
             false => "memory.oom_control",
         };
-        let directory = self.files.directory("memory")?;
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let count = rustix::fs::openat(directory, name, flags, Mode::empty()).ok()?;
-        let signal = match self.files.v2 {
-            true => None,
-            false => {
-                let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-                let event = rustix::event::eventfd(0, flags).ok()?;
-                let line = format!("{} {}", event.as_raw_fd(), count.as_raw_fd());
-                crate::files::write(directory, "cgroup.event_control", line.as_bytes()).ok()?;
-                Some(Signal {
-                    event,
-                    looks: 0,
-                    found: false,
-                })
-            }
+        let what = || format!("cannot watch {name} of the cgroup");
+        let Some(directory) = self.files.directory("memory") else {
+            return Ok(None);
         };
-        let reported = find(self.files.text(name)?, "oom_kill")?;
-        Some(Oom {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let count = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
+            Err(Errno::NOENT | Errno::NODEV) => return Ok(None),
+            count => count.during(what)?,
+        };
+        let mut signal = None;
+        if !self.files.v2 {
+            let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+            let event = rustix::event::eventfd(0, flags).during(what)?;
+            let line = format!("{} {}", event.as_raw_fd(), count.as_raw_fd());
+            crate::files::write(directory, "cgroup.event_control", line.as_bytes()).during(what)?;
+            signal = Some(Signal {
+                event,
+                looks: 0,
+                found: false,
+            });
+        }
+        let reported = self
+            .files
+            .text(name)
+            .and_then(|text| find(text, "oom_kill"));
+        Ok(reported.map(|reported| Oom {
             count,
             reported,
             signal,
-        })
+        }))
     }
 
     /// One line of JSON: everything there is to tell.
     pub fn write(&mut self, id: &str, out: &mut dyn Write) -> fmt::Result {
         self.stats.write(&mut self.files, id, out)
+    }
+
+    /// Why the last line lacks something that there is.
+    pub fn failure(&self) -> Option<Errno> {
+        self.files.failure
     }
 }
 
@@ -173,21 +191,37 @@ impl Files {
     }
 }
 
-impl stats::Files for Files {
-    fn text(&mut self, file: &str) -> Option<&str> {
-        let controller = file.split('.').next()?;
+impl Files {
+    /// Reads a file into the buffer. `None` if it does not fit, as its end would be in the middle of a number.
+    fn read(&mut self, controller: &str, file: &str) -> rustix::io::Result<Option<usize>> {
+        let Some(directory) = self.directory(controller) else {
+            return Ok(None);
+        };
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let file =
-            rustix::fs::openat(self.directory(controller)?, file, flags, Mode::empty()).ok()?;
+        let file = rustix::fs::openat(directory, file, flags, Mode::empty())?;
         let mut used = 0;
         loop {
-            match rustix::io::read(&file, &mut self.buffer[used..]).ok()? {
-                // What does not fit would end in the middle of a number.
-                0 if used == self.buffer.len() => return None,
-                0 => break,
+            let room = &mut self.buffer[used..];
+            match rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *room))? {
+                0 if used == self.buffer.len() => return Ok(None),
+                0 => return Ok(Some(used)),
                 n => used += n,
             }
         }
+    }
+}
+
+impl stats::Files for Files {
+    fn text(&mut self, file: &str) -> Option<&str> {
+        let used = match self.read(file.split('.').next()?, file) {
+            Ok(used) => used?,
+            // This kernel has no such file, or does not keep such numbers, or the cgroup has just been removed.
+            Err(Errno::NOENT | Errno::NODEV | Errno::OPNOTSUPP) => return None,
+            Err(errno) => {
+                self.failure = Some(errno);
+                return None;
+            }
+        };
         core::str::from_utf8(&self.buffer[..used]).ok()
     }
 }

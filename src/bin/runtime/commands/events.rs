@@ -26,10 +26,10 @@ pub fn run(context: &Context<'_>, args: &Events<'_>) -> Result<i32> {
         used: 0,
     };
     if args.stats {
-        return tell(&mut out, |out| source.write(id, out)).map(|()| 0);
+        return usage(&mut out, &mut source, id).map(|()| 0);
     }
     // From here on nothing is allocated, because the command runs as long as the container.
-    let mut oom = source.watch_oom();
+    let mut oom = source.watch_oom()?;
     let mut next = uptime() + interval;
     loop {
         let left = (next - uptime()).max(0);
@@ -65,8 +65,20 @@ pub fn run(context: &Context<'_>, args: &Events<'_>) -> Result<i32> {
         }
         if uptime() >= next {
             next = uptime() + interval;
-            tell(&mut out, |out| source.write(id, out))?;
+            usage(&mut out, &mut source, id)?;
         }
+    }
+}
+
+/// Prints the line of statistics. Without something that there is, it would be untrue.
+fn usage(out: &mut Out, source: &mut Source, id: &str) -> Result<()> {
+    let written = source.write(id, out);
+    match source.failure() {
+        Some(errno) => Err(Error::from_errno(
+            "cannot read the statistics of the cgroup",
+            errno,
+        )),
+        None => tell(out, |_| written),
     }
 }
 

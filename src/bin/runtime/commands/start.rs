@@ -4,7 +4,7 @@ use crate::container::Container;
 use crate::context::Context;
 use crate::launch::{failure, go_on, start_address};
 use crate::sd_notify::Ready;
-use crate::{hooks, host, process, seccomp_agent, socket};
+use crate::{cgroup, hooks, host, process, seccomp_agent, socket};
 use runtime::error::{During, Error, Result, fail};
 use runtime::state::{CREATED, PAUSED, RUNNING, STOPPED};
 use rustix::event::Timespec;
@@ -48,22 +48,35 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
                 seccomp_agent::deliver(pidfd.as_fd(), report.errno, state.pid, state, CREATED)?;
                 go_on(socket.as_fd())?;
             }
-            _ => failed = Some(failure(&report, &text, None)),
+            _ => failed = Some((failure(&report, &text, None), report.call)),
         }
     }
-    if let Some(error) = failed {
-        // The child is about to exit. Engines expect to be able to delete a container whose start has failed.
+    if let Some((error, call)) = failed {
+        // The child is about to exit.
         container.kill_and_wait()?;
         wait_until_reaped(state.pid);
+        // A failing hook destroys the container (runtime.md, Lifecycle). Without a hook engines expect to be able to
+        // delete a container whose start has failed.
+        if call.is_of_a_hook() {
+            container.remove(context.start)?;
+        }
         return Err(error);
     }
-    if !ready {
+    if !ready || !process::has_executed(state.pid, Some(state.start_time))? {
         still_created()?;
-        fail!("cannot start container {id:?}: its init exited before the program was executed");
+        let error = Error::new(alloc::format!(
+            "cannot start container {id:?}: its init exited before the program was executed"
+        ));
+        return Err(match &state.place() {
+            Some(place) => cgroup::reached::with_memory_limit(&host::cgroups()?, place, error),
+            None => error,
+        });
     }
     if let Err(error) = hooks::run("poststart", &state.poststart, state, RUNNING) {
-        // A failed hook stops the container (runtime.md, Lifecycle). `delete` removes it later.
+        // Destroyed as well (runtime.md, Lifecycle).
         container.kill_and_wait()?;
+        wait_until_reaped(state.pid);
+        container.remove(context.start)?;
         return Err(error);
     }
     if let Some(service) = service {
