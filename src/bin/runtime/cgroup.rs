@@ -95,11 +95,11 @@ impl<'h> Cgroup<'h> {
                 "{}: needs a cgroup: {error}",
                 limit.field
             )))),
+            None if !values.is_empty() => Err(error),
             None if planned.named => Err(Error::new(format!(
                 "config.json: linux.cgroupsPath: {error}"
             ))),
-            None if values.is_empty() => Ok(None),
-            None => Err(error),
+            None => Ok(None),
         }
     }
 
