@@ -8,6 +8,7 @@ mod attacks;
 mod attacks_paths;
 mod attacks_userns;
 mod binds;
+mod caller_cgroup;
 mod callers;
 mod cgroup;
 mod checkpoint;
@@ -75,6 +76,7 @@ const AREAS: &[fn() -> Vec<Trial>] = &[
     mounts::tests,
     binds::tests,
     devices::tests,
+    caller_cgroup::tests,
     cgroup::tests,
     apparmor_systemd::tests,
     checkpoint::tests,

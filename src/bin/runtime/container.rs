@@ -17,7 +17,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use runtime::error::{During, Error, Reason, Result, fail};
-use runtime::facts::Cgroups;
+use runtime::facts::{Cgroups, Location};
 use runtime::state::{CREATED, CREATING, PAUSED, RUNNING, STOPPED, State, check_id};
 use rustix::event::Timespec;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -358,16 +358,16 @@ impl Container {
 
     /// The status including `paused`, which only the cgroup knows.
     pub fn status(&self, cgroups: &Cgroups) -> Result<&'static str> {
-        Ok(match (self.process()?.0, &self.state.cgroup) {
-            (RUNNING | CREATED, Some(path)) if cgroup::is_frozen(cgroups, path)? => PAUSED,
+        Ok(match (self.process()?.0, self.state.place()) {
+            (RUNNING | CREATED, Some(place)) if cgroup::is_frozen(cgroups, &place)? => PAUSED,
             (status, _) => status,
         })
     }
 
-    /// The path of the cgroup, for commands that require one.
-    pub fn cgroup(&self) -> Result<&str> {
-        match &self.state.cgroup {
-            Some(path) => Ok(path),
+    /// The cgroup, for commands that require one.
+    pub fn cgroup(&self) -> Result<Location> {
+        match self.state.place() {
+            Some(place) => Ok(place),
             None => fail!("container {:?} has no cgroup", self.id()),
         }
     }
@@ -385,10 +385,10 @@ impl Container {
             None if frozen && ends()? => fail!("container not running: it has just ended"),
             None => Ok(()),
         };
-        let path = self.cgroup()?;
-        cgroup::freeze(cgroups, path, frozen, &check).map_err(|error| {
+        let place = self.cgroup()?;
+        cgroup::freeze(cgroups, &place, frozen, &check).map_err(|error| {
             if frozen {
-                let _ = cgroup::freeze(cgroups, path, false, &|| Ok(()));
+                let _ = cgroup::freeze(cgroups, &place, false, &|| Ok(()));
             }
             let verb = if frozen { "pause" } else { "resume" };
             let text = format!("cannot {verb} container {:?}: {error}", self.id());
@@ -402,28 +402,27 @@ impl Container {
         // As in runc: without a pid namespace, the other processes survive the exit of the init.
         let kills = self
             .state
-            .cgroup
-            .as_deref()
+            .place()
             .filter(|_| number == SIGKILL)
-            .map(|path| Ok((host::cgroups()?, path)))
+            .map(|place| Ok::<_, Error>((host::cgroups()?, place)))
             .transpose()?;
         let Some(pidfd) = pidfd else {
-            if let Some((cgroups, path)) = kills
-                && !cgroup::processes(&cgroups, path)?.is_empty()
+            if let Some((cgroups, place)) = kills
+                && !cgroup::processes(&cgroups, &place)?.is_empty()
             {
-                return cgroup::kill(&cgroups, path);
+                return cgroup::kill(&cgroups, &place);
             }
             fail!("container not running: {:?} is {status}", self.id());
         };
         let sent = calls::pidfd_send_signal(pidfd.as_fd(), number)
             .during(|| format!("cannot send signal {number} to container {:?}", self.id()));
-        let killed = kills.map_or(Ok(()), |(cgroups, path)| cgroup::kill(&cgroups, path));
+        let killed = kills.map_or(Ok(()), |(cgroups, place)| cgroup::kill(&cgroups, &place));
         sent.and(killed)
     }
 
     /// Sends a signal to every process of the cgroup, even if the container has stopped (as in runc).
     pub fn signal_all(&self, number: i32) -> Result<()> {
-        let Some(path) = &self.state.cgroup else {
+        let Some(place) = self.state.place() else {
             // Without a cgroup, the other processes are unknown. In a pid namespace they die with the init.
             return match self.process()? {
                 (_, None) => Ok(()),
@@ -432,10 +431,10 @@ impl Container {
         };
         let cgroups = host::cgroups()?;
         if number == SIGKILL {
-            return cgroup::kill(&cgroups, path);
+            return cgroup::kill(&cgroups, &place);
         }
         let what = || format!("cannot send signal {number} to container {:?}", self.id());
-        for pid in cgroup::processes(&cgroups, path)? {
+        for pid in cgroup::processes(&cgroups, &place)? {
             match calls::kill(pid, number) {
                 Ok(()) | Err(Errno::SRCH) => {}
                 Err(errno) => return Err(Error::from_errno(what(), errno)),
@@ -450,14 +449,14 @@ impl Container {
             return Ok(());
         };
         let sent = calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
-        let cgroup = self.state.cgroup.as_deref();
-        let cgroup = cgroup.map(|path| Ok::<_, Error>((host::cgroups()?, path)));
+        let place = self.state.place();
+        let cgroup = place.map(|place| Ok::<_, Error>((host::cgroups()?, place)));
         let cgroup = cgroup.transpose()?;
-        if let Some((cgroups, path)) = &cgroup
+        if let Some((cgroups, place)) = &cgroup
             && sent.is_err()
         {
             // A security module may keep signals from a process; the kernel's own kill is not asked.
-            cgroup::kill(cgroups, path)?;
+            cgroup::kill(cgroups, place)?;
         }
         let how = match &sent {
             Ok(()) => String::from("is still alive after SIGKILL"),
@@ -465,8 +464,8 @@ impl Container {
         };
         for _ in 0..PATIENCE.tv_sec * 10 {
             // Each time, as somebody may freeze it again meanwhile.
-            if let Some((cgroups, path)) = &cgroup {
-                cgroup::thaw(cgroups, path);
+            if let Some((cgroups, place)) = &cgroup {
+                cgroup::thaw(cgroups, place);
             }
             if process::ends_within(pidfd.as_fd(), &MOMENT)? {
                 return Ok(());
@@ -494,21 +493,21 @@ impl Container {
     /// Removes a stopped container: the remaining processes in its cgroup, the cgroup, the state. Then runs the
     /// poststop hooks.
     pub fn remove(&self, start: Start) -> Result<()> {
-        if let Some(path) = &self.state.cgroup {
+        if let Some(place) = &self.state.place() {
             let cgroups = host::cgroups()?;
             if self.state.pid == 0 {
                 // The container never had a process, and perhaps never created this cgroup, so what is below belongs
                 // to someone else.
-                return cgroup::remove_unborn(&cgroups, path).and_then(|()| self.forget());
+                return cgroup::remove_unborn(&cgroups, place).and_then(|()| self.forget());
             }
-            cgroup::kill(&cgroups, path)?;
+            cgroup::kill(&cgroups, place)?;
             if let Some(unit) = &self.state.unit
                 && let Err(error) = Manager::find(start).and_then(|manager| manager.stop(unit))
             {
                 // systemd removes the scope with its last process anyway.
                 log::warn(&error.to_string());
             }
-            cgroup::remove(&cgroups, path)?;
+            cgroup::remove(&cgroups, place)?;
         }
         self.forget()
     }

@@ -147,9 +147,11 @@ fn first_process<'a>(
                 .any(|limit| limit.controller() == "memory")
         });
         match limited {
-            Some(planned) => {
-                cgroup::reached::with_memory_limit(&unfinished.facts.cgroups, &planned.path, error)
-            }
+            Some(planned) => cgroup::reached::with_memory_limit(
+                &unfinished.facts.cgroups,
+                &planned.place(),
+                error,
+            ),
             None => error,
         }
     })
@@ -223,13 +225,8 @@ impl Role for First<'_, '_> {
 
     fn thaw(&self) {
         let unfinished = &self.unfinished;
-        if let Some(path) = unfinished
-            .state
-            .cgroup
-            .as_deref()
-            .filter(|_| unfinished.cgroup)
-        {
-            cgroup::thaw(&unfinished.facts.cgroups, path);
+        if let Some(place) = unfinished.state.place().filter(|_| unfinished.cgroup) {
+            cgroup::thaw(&unfinished.facts.cgroups, &place);
         }
     }
 }

@@ -73,7 +73,7 @@ fn enter(
         .map(|path| files::read(CWD, path))
         .transpose()?;
     let spec = exec_spec(args, &config, file.as_deref())?;
-    let facts = host::probe(context.start, spec.names_labels())?;
+    let facts = host::probe(context.start, spec.names_labels(), false)?;
     check_status(args, container, &facts)?;
     // An ordinary user may not move a process out of the session's cgroup, so the user's systemd moves it.
     let manager = match &state.unit {
@@ -100,8 +100,8 @@ fn enter(
         notify: None,
     };
     let below = &args.cgroup;
-    let cgroup = match &state.cgroup {
-        Some(path) => Some(Cgroup::existing(&facts.cgroups, path, below)?),
+    let cgroup = match &state.place() {
+        Some(place) => Some(Cgroup::existing(&facts.cgroups, place, below)?),
         None if below.is_empty() => None,
         None => fail!("--cgroup {}: container {id:?} has no cgroup", below[0]),
     };

@@ -136,7 +136,7 @@ fn bring_back<'a>(
     let restored = Restored {
         root: bound.then_some(root.as_str()),
         pid_file: &pid_file,
-        cgroup: unfinished.state.cgroup.as_deref(),
+        cgroup: unfinished.state.place(),
         descriptors: &descriptors,
     };
     let annotations = &unfinished.state.annotations;

@@ -56,8 +56,8 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
         let error = Error::new(alloc::format!(
             "cannot start container {id:?}: its init exited before the program was executed"
         ));
-        return Err(match &state.cgroup {
-            Some(path) => cgroup::reached::with_memory_limit(&host::cgroups()?, path, error),
+        return Err(match &state.place() {
+            Some(place) => cgroup::reached::with_memory_limit(&host::cgroups()?, place, error),
             None => error,
         });
     }

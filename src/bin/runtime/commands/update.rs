@@ -38,7 +38,7 @@ pub fn run(context: &Context<'_>, args: &Update<'_>) -> Result<i32> {
         None => None,
     };
     let unit = manager.as_ref().map(|(manager, name)| (manager, *name));
-    cgroup::update(&cgroups, container.cgroup()?, &resources, unit)
+    cgroup::update(&cgroups, &container.cgroup()?, &resources, unit)
         .map_err(|error| Error::new(format!("cannot update container {id:?}: {error}")))?;
     Ok(0)
 }

@@ -50,7 +50,7 @@ impl<'a> Unfinished<'a> {
     pub fn make_cgroup(&mut self, planned: &limits::Cgroup) -> Result<Option<Cgroup<'a>>> {
         let cgroup = match &planned.unit {
             None => Cgroup::make(self.facts, planned)?,
-            Some(_) => Some(Cgroup::of_scope(&self.facts.cgroups, &planned.path)?),
+            Some(_) => Some(Cgroup::of_scope(self.facts, planned)?),
         };
         self.cgroup = cgroup.is_some() && (planned.unit.is_none() || self.facts.cgroups.has_v1());
         if cgroup.is_none() {
@@ -94,12 +94,12 @@ impl<'a> Unfinished<'a> {
         if let Some(devices) = self.net_devices.take() {
             devices.undo();
         }
-        if let Some(path) = self.state.cgroup.as_deref().filter(|_| self.cgroup) {
-            let _ = cgroup::kill(&self.facts.cgroups, path);
+        if let Some(place) = self.state.place().filter(|_| self.cgroup) {
+            let _ = cgroup::kill(&self.facts.cgroups, &place);
             if let (Some(manager), Some(unit)) = (self.manager, self.unit) {
                 let _ = manager.stop(&unit.name);
             }
-            let _ = cgroup::remove(&self.facts.cgroups, path);
+            let _ = cgroup::remove(&self.facts.cgroups, &place);
         }
         let _ = self.directory.remove();
         if self.poststop_is_due {
