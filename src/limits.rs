@@ -11,7 +11,7 @@ mod v2;
 
 use crate::error::{Error, Result, fail};
 use crate::facts::{Cgroups, Facts, Location};
-use crate::spec::{Cpu, Resources, WeightDevice};
+use crate::spec::{Cpu, Memory, Resources, WeightDevice};
 use alloc::borrow::{Cow, ToOwned};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -98,6 +98,17 @@ impl Limits {
             devices: root.then_some(filter),
         })
     }
+}
+
+/// A warning for each limit of kernel memory, which runc ignores as well (config-linux.md, Memory: not recommended).
+pub fn ignored(memory: &Memory) -> impl Iterator<Item = String> {
+    let limits = [("kernel", memory.kernel), ("kernelTCP", memory.kernel_tcp)];
+    let given = limits
+        .into_iter()
+        .filter(|(_, n)| n.is_some_and(|n| n != 0));
+    given.map(|(field, _)| {
+        format!("linux.resources.memory.{field}: left out: the kernel has no such limit any more")
+    })
 }
 
 /// Completes the path in errors of this module, which name fields below `linux.resources`.

@@ -225,7 +225,9 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
     b.starts = true;
     b.refuse_what_is_missing()?;
     let cgroup = b.cgroup()?;
-    b.kernel_memory();
+    if let Some(resources) = &spec.linux.resources {
+        b.warnings.extend(limits::ignored(&resources.memory));
+    }
     let joins = b.joins()?;
     let time = b.time()?;
     let mappings = b.mappings()?;
@@ -380,21 +382,6 @@ impl<'a> Builder<'a> {
         {
             Some((field, _)) => fail!("config.json: linux.{field}: not supported yet"),
             None => Ok(()),
-        }
-    }
-
-    /// Warns about limits of kernel memory, which runc ignores as well (config-linux.md, Memory: not recommended).
-    fn kernel_memory(&mut self) {
-        let Some(resources) = &self.spec.linux.resources else {
-            return;
-        };
-        let memory = &resources.memory;
-        for (field, limit) in [("kernel", memory.kernel), ("kernelTCP", memory.kernel_tcp)] {
-            if limit.is_some_and(|n| n != 0) {
-                self.warnings.push(format!(
-                    "linux.resources.memory.{field}: left out: the kernel has no such limit any more"
-                ));
-            }
         }
     }
 
