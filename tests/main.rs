@@ -33,6 +33,7 @@ mod hooks;
 mod interrupts;
 mod lifecycle;
 mod limits_systemd;
+mod load;
 mod manage;
 mod mounts;
 mod namespaces;
@@ -42,6 +43,7 @@ mod podman;
 mod podman_systemd;
 mod process;
 mod program;
+mod races;
 mod relay;
 mod resources;
 mod rootless;
@@ -104,6 +106,8 @@ fn tests() -> Vec<Trial> {
         attacks_paths::tests(),
         faults::tests(),
         faults_commands::tests(),
+        load::tests(),
+        races::tests(),
         engines::tests(),
         containerd::tests(),
         docker::tests(),
