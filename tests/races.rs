@@ -96,6 +96,8 @@ fn outcomes([a, b]: [Verb; 2], status: Status) -> Vec<(bool, bool, Status)> {
     match [a, b] {
         // Both may send their signal, or find nothing frozen any more.
         [Kill, Kill] => all.push((true, true, Stopped)),
+        // One kills it, and either removes it.
+        [Delete, DeleteForce] | [DeleteForce, Delete] => all.push((true, true, Nothing)),
         [Resume, Resume] => all.push((true, true, end)),
         // A killed process is not started: `create` removes what it has made and reports that.
         [Create, Kill | DeleteForce] => all.push((false, true, Nothing)),

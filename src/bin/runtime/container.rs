@@ -21,7 +21,7 @@ use runtime::facts::Cgroups;
 use runtime::state::{CREATED, CREATING, PAUSED, RUNNING, STOPPED, State, check_id};
 use rustix::event::Timespec;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use syscalls::Start;
 use syscalls::calls::{self, SIGKILL};
@@ -32,6 +32,14 @@ const NEXT: &str = "state.json.next";
 /// The socket on which the child waits for `start`, and the file that it keeps locked while it waits.
 pub const START: &str = "start";
 const WAITING: &str = "waiting";
+
+/// Who else may use the container while this command does. Whoever creates, pauses or removes it is alone; signals go by pidfd
+/// and need no lock.
+#[derive(Clone, Copy)]
+pub enum Lock {
+    Shared,
+    Exclusive,
+}
 
 /// A container's directory.
 pub struct Directory {
@@ -74,29 +82,45 @@ fn no_root(what: String, errno: Errno) -> Error {
 }
 
 impl Directory {
-    /// Creates the directory of a new container.
+    /// Creates the directory of a new container, locked until its creation is committed or undone.
     pub fn make(root: &str, id: &str) -> Result<Self> {
         let parent = open_root(root, true)?;
-        match rustix::fs::mkdirat(&parent, id, Mode::from_raw_mode(0o711)) {
-            Ok(()) => {}
-            Err(Errno::EXIST) => {
-                fail!("container with id exists: {id} (see runtime list, or choose another id)")
+        // A concurrent `delete --force` may remove the directory before it is locked.
+        loop {
+            match rustix::fs::mkdirat(&parent, id, Mode::from_raw_mode(0o711)) {
+                Ok(()) => {}
+                Err(Errno::EXIST) => {
+                    fail!("container with id exists: {id} (see runtime list, or choose another id)")
+                }
+                Err(errno) => {
+                    return Err(Error::from_errno(
+                        format!("cannot make the directory {root}/{id}"),
+                        errno,
+                    ));
+                }
             }
-            Err(errno) => {
-                return Err(Error::from_errno(
-                    format!("cannot make the directory {root}/{id}"),
-                    errno,
-                ));
+            let fd = match open_directory(parent.as_fd(), id) {
+                Err(Errno::NOENT) => continue,
+                fd => fd.inspect_err(|_| {
+                    let _ = rustix::fs::unlinkat(&parent, id, AtFlags::REMOVEDIR);
+                }),
+            };
+            let directory = Self {
+                id: id.to_owned(),
+                fd: fd.during(|| format!("cannot open {root}/{id}"))?,
+                parent: parent
+                    .try_clone()
+                    .map_err(|errno| Error::from_errno("cannot duplicate a descriptor", errno))?,
+            };
+            match directory.lock(Lock::Exclusive) {
+                Ok(true) => return Ok(directory),
+                Ok(false) => {}
+                Err(error) => {
+                    let _ = directory.remove();
+                    return Err(error);
+                }
             }
         }
-        let fd = open_directory(parent.as_fd(), id).inspect_err(|_| {
-            let _ = rustix::fs::unlinkat(&parent, id, AtFlags::REMOVEDIR);
-        });
-        Ok(Self {
-            id: id.to_owned(),
-            fd: fd.during(|| format!("cannot open {root}/{id}"))?,
-            parent,
-        })
     }
 
     /// Opens the directory of a container. Returns `None` if there is no such container.
@@ -141,6 +165,42 @@ impl Directory {
         }
         // A heap, because each standard sort adds 5 KB of code.
         Ok(BinaryHeap::from(ids).into_sorted_vec())
+    }
+
+    /// Locks the container against other commands, until `unlock` or the end of this process. Returns false if it has been
+    /// removed: its id, and the path of its cgroup, may belong to a new container by now.
+    pub fn lock(&self, how: Lock) -> Result<bool> {
+        let what = || format!("cannot lock container {:?}", self.id);
+        let how = match how {
+            Lock::Shared => FlockOperation::NonBlockingLockShared,
+            Lock::Exclusive => FlockOperation::NonBlockingLockExclusive,
+        };
+        let mut left = 1000 * PATIENCE.tv_sec;
+        while let Err(errno) = rustix::fs::flock(&self.fd, how) {
+            match errno {
+                Errno::WOULDBLOCK if left > 0 => left -= 1,
+                Errno::WOULDBLOCK => fail!(
+                    "{}: for {} s another command has been creating it, executing a process in it, or removing it",
+                    what(),
+                    PATIENCE.tv_sec
+                ),
+                Errno::INTR => {}
+                _ => return Err(Error::from_errno(what(), errno)),
+            }
+            cgroup::sleep(1_000_000);
+        }
+        let ours = rustix::fs::fstat(&self.fd).during(what)?;
+        match rustix::fs::statat(&self.parent, self.id.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(false),
+            now => now
+                .during(what)
+                .map(|now| (now.st_dev, now.st_ino) == (ours.st_dev, ours.st_ino)),
+        }
+    }
+
+    /// A child that has inherited the descriptor keeps no lock.
+    pub fn unlock(&self) {
+        let _ = rustix::fs::flock(&self.fd, FlockOperation::NonBlockingUnlock);
     }
 
     pub fn fd(&self) -> BorrowedFd<'_> {
@@ -280,12 +340,17 @@ const PATIENCE: Timespec = Timespec {
     tv_nsec: 0,
 };
 
+/// Engines match on the wording.
+fn no_container(id: &str) -> Error {
+    Error::new(format!("container {id:?} does not exist"))
+}
+
 impl Container {
     /// Opens a container that must exist. Engines match on the wording of the error.
     pub fn open(root: &str, id: &str) -> Result<Self> {
         check_id(id)?;
         let Some(directory) = Directory::find(root, id)? else {
-            fail!("container {id:?} does not exist");
+            return Err(no_container(id));
         };
         match directory.read()? {
             Some(state) => Ok(Self { directory, state }),
@@ -295,20 +360,44 @@ impl Container {
         }
     }
 
-    /// Opens a container for `delete --force`. Returns `None` if it does not exist. A container without a state has
-    /// nothing else, so its directory is removed here.
+    /// Opens a container for `delete --force`, after a creation that is under way. Returns `None` if it does not exist. A
+    /// container without a state has nothing else, so its directory is removed here.
     pub fn find(root: &str, id: &str) -> Result<Option<Self>> {
         check_id(id)?;
         let Some(directory) = Directory::find(root, id)? else {
             return Ok(None);
         };
-        match directory.read().map_err(|error| {
-            Error::new(format!(
-                "{error}; nothing was changed, since only this file says which processes and cgroups are the container's"
-            ))
-        })? {
+        let read = || {
+            directory.read().map_err(|error| {
+                Error::new(format!(
+                    "{error}; nothing was changed, since only this file says which processes and cgroups are the container's"
+                ))
+            })
+        };
+        let mut state = read()?;
+        let unborn = state.as_ref().is_none_or(|state| state.pid == 0);
+        let how = if unborn {
+            Lock::Exclusive
+        } else {
+            Lock::Shared
+        };
+        if !directory.lock(how)? {
+            return Ok(None);
+        }
+        if unborn {
+            state = read()?;
+        }
+        match state {
             Some(state) => Ok(Some(Self { directory, state })),
             None => directory.remove().map(|()| None),
+        }
+    }
+
+    /// Locks the container, which must still exist.
+    pub fn lock(&self, how: Lock) -> Result<()> {
+        match self.directory.lock(how)? {
+            true => Ok(()),
+            false => Err(no_container(self.id())),
         }
     }
 
@@ -383,7 +472,9 @@ impl Container {
             .map(|path| Ok((host::cgroups()?, path)))
             .transpose()?;
         let Some(pidfd) = pidfd else {
-            if let Some((cgroups, path)) = kills
+            if status == STOPPED
+                && let Some((cgroups, path)) = kills
+                && self.directory.lock(Lock::Shared)?
                 && !cgroup::processes(&cgroups, path)?.is_empty()
             {
                 return cgroup::kill(&cgroups, path);
@@ -392,12 +483,20 @@ impl Container {
         };
         let sent = calls::pidfd_send_signal(pidfd.as_fd(), number)
             .during(|| format!("cannot send signal {number} to container {:?}", self.id()));
-        let killed = kills.map_or(Ok(()), |(cgroups, path)| cgroup::kill(&cgroups, path));
+        let killed = kills.map_or(Ok(()), |(cgroups, path)| {
+            match self.directory.lock(Lock::Shared)? {
+                true => cgroup::kill(&cgroups, path),
+                false => Ok(()),
+            }
+        });
         sent.and(killed)
     }
 
     /// Sends a signal to every process of the cgroup, even if the container has stopped (as in runc).
     pub fn signal_all(&self, number: i32) -> Result<()> {
+        if self.state.pid == 0 {
+            fail!("container not running: {:?} is {CREATING}", self.id());
+        }
         let Some(path) = &self.state.cgroup else {
             // Without a cgroup, the other processes are unknown. In a pid namespace they die with the init.
             return match self.process()? {
@@ -406,6 +505,7 @@ impl Container {
             };
         };
         let cgroups = host::cgroups()?;
+        self.lock(Lock::Shared)?;
         if number == SIGKILL {
             return cgroup::kill(&cgroups, path);
         }
@@ -467,8 +567,11 @@ impl Container {
     }
 
     /// Removes a stopped container: the remaining processes in its cgroup, the cgroup, the state. Then runs the
-    /// poststop hooks.
-    pub fn remove(&self, start: Start) -> Result<()> {
+    /// poststop hooks. Returns false if another command has removed it.
+    pub fn remove(&self, start: Start) -> Result<bool> {
+        if !self.directory.lock(Lock::Exclusive)? {
+            return Ok(false);
+        }
         if let Some(path) = &self.state.cgroup {
             let cgroups = host::cgroups()?;
             if self.state.pid == 0 {
@@ -489,9 +592,9 @@ impl Container {
     }
 
     /// Removes the state, then runs the poststop hooks.
-    fn forget(&self) -> Result<()> {
+    fn forget(&self) -> Result<bool> {
         self.directory.remove()?;
         hooks::run_poststop(&self.state);
-        Ok(())
+        Ok(true)
     }
 }

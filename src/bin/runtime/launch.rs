@@ -197,7 +197,7 @@ impl Role for First<'_, '_> {
                     state::CREATED,
                 )
             }
-            Point::Commit => unfinished.directory.commit(),
+            Point::Commit => unfinished.commit(),
         }
     }
 

@@ -4,7 +4,7 @@
 use crate::cgroup::Cgroup;
 use crate::cgroup::systemd::Manager;
 use crate::commands::create::{listen_fds, protect};
-use crate::container::Container;
+use crate::container::{Container, Lock};
 use crate::context::Context;
 use crate::launch::{Role, Start, bring_up, connect_console, log_warnings, unborn};
 use crate::socket::PidfdSocket;
@@ -36,6 +36,7 @@ pub fn run(context: &Context<'_>, args: &Exec<'_>) -> Result<i32> {
             fail!("cannot exec in container {id:?}: container not running: it is {status}")
         }
     };
+    container.lock(Lock::Shared)?;
     enter(context, args, preserve_fds, &container, &init).map_err(|error| {
         // If the container is going away, that is the cause of any failure. Its first process ends last.
         let patience = match error.why() {
@@ -115,6 +116,7 @@ fn enter(
         follows: below.is_empty(),
     };
     let (pidfd, console) = one_more.start(args, &plan, init)?;
+    directory.unlock();
     log_warnings(&plan, context);
     if args.detach {
         return Ok(0);

@@ -3,7 +3,7 @@
 
 use crate::cgroup::systemd::Manager;
 use crate::cgroup::{self, Cgroup};
-use crate::container::{Container, Directory};
+use crate::container::{Container, Directory, Lock};
 use crate::hooks;
 use core::cell::Cell;
 use runtime::error::{Result, fail};
@@ -57,6 +57,13 @@ impl<'a> Unfinished<'a> {
         Ok(cgroup)
     }
 
+    /// Makes the container known to other commands.
+    pub fn commit(&self) -> Result<()> {
+        self.directory.commit()?;
+        self.directory.unlock();
+        Ok(())
+    }
+
     /// The start succeeded: keeps everything.
     pub fn keep(self) -> Container {
         Container {
@@ -65,8 +72,11 @@ impl<'a> Unfinished<'a> {
         }
     }
 
-    /// Removes everything. The container's process must have ended.
+    /// Removes everything, unless a concurrent `delete --force` has. The container's process must have ended.
     pub fn undo(self) {
+        if !matches!(self.directory.lock(Lock::Exclusive), Ok(true)) {
+            return;
+        }
         if self.hooks_ran {
             hooks::run_poststop(&self.state);
         }
