@@ -41,7 +41,8 @@ pub fn run(context: &Context<'_>, args: &Exec<'_>) -> Result<i32> {
         // If the container is going away, that is the cause of any failure. Its first process ends last.
         let patience = match error.why() {
             Why::Interrupted(_) => return error,
-            Why::Failed => 0,
+            // Killed, it has perhaps not ended yet.
+            Why::Failed => i64::from(is_dying(container.state.pid)),
             Why::Killed => 1,
         };
         match ends_within(&init, patience) {
@@ -49,6 +50,10 @@ pub fn run(context: &Context<'_>, args: &Exec<'_>) -> Result<i32> {
             false => error,
         }
     })
+}
+
+fn is_dying(pid: i32) -> bool {
+    matches!(process::stat(pid), Ok(Some(stat)) if stat.dying)
 }
 
 fn ends_within(process: &OwnedFd, seconds: i64) -> bool {
