@@ -84,7 +84,7 @@ fn no_root(what: String, errno: Errno) -> Error {
 impl Directory {
     /// Creates the directory of a new container, locked until its creation is committed or undone.
     pub fn make(root: &str, id: &str) -> Result<Self> {
-        let parent = open_root(root, true)?;
+        let mut parent = open_root(root, true)?;
         // A concurrent `delete --force` may remove the directory before it is locked.
         loop {
             match rustix::fs::mkdirat(&parent, id, Mode::from_raw_mode(0o711)) {
@@ -108,13 +108,11 @@ impl Directory {
             let directory = Self {
                 id: id.to_owned(),
                 fd: fd.during(|| format!("cannot open {root}/{id}"))?,
-                parent: parent
-                    .try_clone()
-                    .map_err(|errno| Error::from_errno("cannot duplicate a descriptor", errno))?,
+                parent,
             };
             match directory.lock(Lock::Exclusive) {
                 Ok(true) => return Ok(directory),
-                Ok(false) => {}
+                Ok(false) => parent = directory.parent,
                 Err(error) => {
                     let _ = directory.remove();
                     return Err(error);
