@@ -415,6 +415,7 @@ impl<'a> Builder<'a> {
             poststart: hooks.poststart.clone(),
             poststop: hooks.poststop.clone(),
             no_new_keyring: self.options.no_new_keyring,
+            creating: false,
             agent: security::agent(self.spec),
         }
     }

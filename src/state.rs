@@ -55,6 +55,8 @@ object! {
         poststop: Vec<Hook> = required "poststop",
         /// `--no-new-keyring`, which also applies to exec.
         no_new_keyring: bool = required "noNewKeyring",
+        /// Whether `create` has not finished yet. Only its hooks meet such a state with a pid.
+        creating: bool = "creating",
         /// The agent that receives the listener of the seccomp filter.
         agent: Option<Agent> = "agent",
     }
@@ -351,7 +353,7 @@ mod tests {
 
     #[test]
     fn every_field_of_a_state_is_kept() {
-        let full = r#"{"version":1,"ociVersion":"1.3.0","id":"box","pid":7,"startTime":9,"bundle":"/b","rootfs":"/b/r","created":"t","annotations":[["a","b"],["a","c"]],"cgroup":"/box","unit":"box.scope","poststart":[{"path":"/x","args":["x"],"env":["A=1"],"timeout":5}],"poststop":[],"noNewKeyring":true,"agent":{"path":"/s","metadata":"m"}}"#;
+        let full = r#"{"version":1,"ociVersion":"1.3.0","id":"box","pid":7,"startTime":9,"bundle":"/b","rootfs":"/b/r","created":"t","annotations":[["a","b"],["a","c"]],"cgroup":"/box","unit":"box.scope","poststart":[{"path":"/x","args":["x"],"env":["A=1"],"timeout":5}],"poststop":[],"noNewKeyring":true,"creating":true,"agent":{"path":"/s","metadata":"m"}}"#;
         let state = State::parse("state.json", full.as_bytes()).unwrap();
         assert_eq!(serde_json::to_string(&state).unwrap(), full);
     }

@@ -22,14 +22,16 @@ runtime_tests::tests![
     a_failing_prestart_hook_fails_create_and_leaves_nothing,
     a_failing_create_runtime_hook_fails_create_and_leaves_nothing,
     a_failing_create_container_hook_fails_create_and_leaves_nothing,
-    a_failing_start_container_hook_fails_start,
-    a_failing_poststart_hook_fails_start_and_stops_the_container,
+    a_failing_start_container_hook_fails_start_and_destroys_the_container,
+    a_failing_poststart_hook_fails_start_and_destroys_the_container,
     a_failing_poststop_hook_is_logged_and_the_others_still_run,
     a_failing_hook_keeps_the_next_ones_of_its_kind_from_running,
     a_missing_hook_is_an_error_that_names_it,
     a_hook_killed_by_a_signal_is_a_failure,
     a_relative_hook_path_is_refused,
-    poststop_hooks_run_after_a_failed_create,
+    poststop_hooks_run_once_everything_of_a_failed_start_is_gone,
+    a_hook_of_create_meets_the_state_that_it_was_given,
+    create_container_hooks_start_in_the_root_of_the_container,
     poststop_hooks_run_with_delete_force,
     a_background_child_of_a_hook_does_not_delay_create,
     hooks_run_with_the_callers_identity_and_not_the_processes,
@@ -108,7 +110,7 @@ fn each_kind_sees_its_status_and_the_whole_state() {
     b.start().ok();
     b.delete(&["--force"]).ok();
     for (kind, status) in KINDS.into_iter().zip([
-        "created", "created", "created", "created", "running", "stopped",
+        "creating", "creating", "creating", "created", "running", "stopped",
     ]) {
         let text = b.read(&format!("log/{kind}"));
         let state: Value =
@@ -193,10 +195,11 @@ fn helper_everywhere(b: &mut Bundle, words: &[&str], env: Value) {
 }
 
 fn hooks_get_exactly_the_given_environment() {
+    const DEFAULT: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n";
     for (env, expected) in [
         (json!(["A=1", "B=two words"]), "A=1\nB=two words\n"),
-        (Value::Null, ""),
-        (json!([]), ""),
+        (Value::Null, DEFAULT),
+        (json!([]), DEFAULT),
     ] {
         let mut b = with_log();
         b.set("/process/env", json!(["OF=the process"]));
@@ -220,7 +223,7 @@ fn hooks_get_exactly_the_given_environment() {
             let seen: String = given.map(|l| format!("{l}\n")).collect();
             // As in runc, a startContainer hook without an environment gets that of the process.
             let expected = match (kind, expected) {
-                ("startContainer", "") => "HOME=/root\nOF=the process\n",
+                ("startContainer", DEFAULT) => "HOME=/root\nOF=the process\n",
                 _ => expected,
             };
             assert_eq!(seen, expected, "{kind}");
@@ -367,22 +370,18 @@ fn a_failing_create_container_hook_fails_create_and_leaves_nothing() {
     fails_create("createContainer");
 }
 
-fn a_failing_start_container_hook_fails_start() {
+fn a_failing_start_container_hook_fails_start_and_destroys_the_container() {
     let mut b = failing("startContainer");
     b.sh("echo ran > /tmp/ran").create().ok();
     b.start().fails(&["startContainer", "23"]);
-    b.wait_for_status("stopped");
     assert!(!b.rootfs().join("tmp/ran").exists());
-    b.delete(&[]).ok();
     b.left_nothing();
 }
 
-fn a_failing_poststart_hook_fails_start_and_stops_the_container() {
+fn a_failing_poststart_hook_fails_start_and_destroys_the_container() {
     let b = failing("poststart");
     b.create().ok();
     b.start().fails(&["poststart", "23"]);
-    b.wait_for_status("stopped");
-    b.delete(&[]).ok();
     b.left_nothing();
 }
 
@@ -437,15 +436,74 @@ fn a_relative_hook_path_is_refused() {
     }
 }
 
-fn poststop_hooks_run_after_a_failed_create() {
-    let mut b = failing("createRuntime");
-    let file = b.text("log/stopped");
-    b.hook("poststop", &format!("cat > {file}"))
-        .create()
-        .fails(&["hook"]);
-    let state: Value = serde_json::from_str(&b.read("log/stopped")).unwrap();
-    assert_eq!(state["status"], "stopped");
-    b.left_nothing();
+/// Whatever fails, the poststop hooks run, and find neither the cgroup nor the state.
+fn poststop_hooks_run_once_everything_of_a_failed_start_is_gone() {
+    let fails: [(&str, fn(&mut Bundle)); 6] = [
+        ("prestart", |b| drop(b.hook("prestart", "exit 23"))),
+        ("createRuntime", |b| {
+            drop(b.hook("createRuntime", "exit 23"))
+        }),
+        ("createContainer", |b| {
+            drop(b.hook("createContainer", "exit 23"))
+        }),
+        ("startContainer", |b| {
+            drop(b.hook("startContainer", "exit 23"))
+        }),
+        ("poststart", |b| drop(b.hook("poststart", "exit 23"))),
+        // The interpreter is looked up by the exec alone.
+        ("exec", |b| {
+            fs::write(b.rootfs().join("script"), "#!/missing\n").unwrap();
+            let mode = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(b.rootfs().join("script"), mode).unwrap();
+            b.args(&["/script"]);
+        }),
+    ];
+    for (kind, fail) in fails {
+        let mut b = with_log();
+        b.waits();
+        fail(&mut b);
+        let (file, left) = (b.text("log/stopped"), b.text("log/left"));
+        let (id, state) = (b.id.clone(), b.state_dir().join(&b.id));
+        let state = state.display();
+        b.hook(
+            "poststop",
+            &format!("cat > {file}; ls -d {state} $(find /sys/fs/cgroup -name {id}) 2> /dev/null > {left}; true"),
+        );
+        b.run().fails(&[]);
+        let said: Value =
+            serde_json::from_str(&b.read("log/stopped")).unwrap_or_else(|e| panic!("{kind}: {e}"));
+        assert_eq!(said["status"], "stopped", "{kind}");
+        let left = b.read("log/left");
+        assert_eq!(left.matches(&b.id).count(), 0, "{kind}: {left}");
+        b.left_nothing();
+    }
+}
+
+fn a_hook_of_create_meets_the_state_that_it_was_given() {
+    for kind in ["prestart", "createRuntime"] {
+        let mut b = with_log();
+        let (given, asked) = (b.text("log/given"), b.text("log/asked"));
+        let runtime = runtime_tests::host::runtime();
+        let (runtime, root, id) = (runtime.display(), b.state_dir(), b.id.clone());
+        let root = root.display();
+        let ask = format!("cat > {given}; {runtime} --root {root} state {id} > {asked}");
+        b.hook(kind, &ask);
+        b.waits().create().ok();
+        let [given, asked] = ["log/given", "log/asked"]
+            .map(|file| serde_json::from_str::<Value>(&b.read(file)).unwrap());
+        assert_eq!(given["status"], "creating", "{kind}");
+        assert_eq!(given["pid"], b.pid(), "{kind}");
+        assert_eq!(given, asked, "{kind}");
+    }
+}
+
+fn create_container_hooks_start_in_the_root_of_the_container() {
+    let mut b = with_log();
+    let file = b.text("log/seen");
+    fs::write(b.rootfs().join("only-here"), "").unwrap();
+    b.hook("createContainer", &format!("ls only-here > {file}"));
+    b.run_ok();
+    assert_eq!(b.read("log/seen"), "only-here\n");
 }
 
 fn poststop_hooks_run_with_delete_force() {

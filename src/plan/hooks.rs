@@ -13,6 +13,9 @@ use core::ffi::CStr;
 use syscalls::calls::Arg;
 use syscalls::step::{self, Point, Step};
 
+/// The environment of a hook that has none: its shell finds programs.
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// The hooks that the parent runs.
 #[derive(Default)]
 pub struct Hooks {
@@ -43,34 +46,49 @@ impl Builder<'_> {
     /// The hooks before the root is entered: the parent runs prestart and createRuntime, the child runs
     /// createContainer.
     pub fn hooks_before_root(&mut self) -> Result<()> {
-        let hooks = &self.spec.hooks;
-        if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
+        if self.runs_hooks_before_root() {
             self.steps.push(Step::Meet(Point::Hooks));
         }
+        let hooks = &self.spec.hooks;
         if !hooks.create_container.is_empty() {
-            let hooks = self.child_hooks(c"createContainer", &hooks.create_container, None)?;
+            let hooks = &hooks.create_container;
+            let hooks = self.child_hooks(c"createContainer", hooks, None, state::CREATING)?;
             self.steps.push(Step::Hooks(hooks));
         }
         Ok(())
     }
 
+    /// Whether any hook runs before the root is entered.
+    pub fn runs_hooks_before_root(&self) -> bool {
+        let hooks = &self.spec.hooks;
+        [
+            &hooks.prestart,
+            &hooks.create_runtime,
+            &hooks.create_container,
+        ]
+        .iter()
+        .any(|hooks| !hooks.is_empty())
+    }
+
     /// Prepares hooks that the child runs, with the pid as its pid namespace sees it. `env` is the default for
-    /// hooks without an environment.
+    /// hooks without an environment; without it they get `PATH`. `status` is the status in the state.
     pub fn child_hooks(
         &self,
         kind: &'static CStr,
         hooks: &[SpecHook<'_>],
         env: Option<&'static [Arg<'static>]>,
+        status: &str,
     ) -> Result<step::Hooks<'static>> {
         let mut ready = Vec::new();
         for (n, hook) in hooks.iter().enumerate() {
             let field = format!("hooks.{}[{n}]", kind.to_str().unwrap_or_default());
+            let without_env = hook.env.is_empty();
             let hook = checked_hook(&field, hook)?;
             ready.push(syscalls::hook::Hook {
                 path: leak_text(&hook.path, &field)?,
                 argv: arguments(&hook.args, &field)?,
                 envp: match env {
-                    Some(env) if hook.env.is_empty() => env,
+                    Some(env) if without_env => env,
                     _ => arguments(&hook.env, &field)?,
                 },
                 timeout: hook.timeout,
@@ -79,19 +97,19 @@ impl Builder<'_> {
         Ok(step::Hooks {
             kind,
             hooks: leak(ready),
-            state: self.state_around_pid()?,
+            state: self.state_around_pid(status)?,
         })
     }
 
     /// The state as JSON, in two parts. The pid goes between them.
-    fn state_around_pid(&self) -> Result<[&'static [u8]; 2]> {
+    fn state_around_pid(&self, status: &str) -> Result<[&'static [u8]; 2]> {
         let annotations = owned_pairs(&self.spec.annotations);
         let root = self.spec.root.as_ref().map_or("", |root| &root.path);
         let state = state::OciState {
             oci_version: state::OCI_VERSION,
             id: self.options.id,
             pid: 0,
-            status: state::CREATED,
+            status,
             bundle: self.options.bundle,
             rootfs: &absolute(self.options.bundle, root),
             created: self.options.created,
@@ -107,7 +125,7 @@ impl Builder<'_> {
     }
 }
 
-/// Checks that the path of a hook is absolute and its timeout is valid.
+/// Checks that the path of a hook is absolute and its timeout is valid. A hook without an environment gets `PATH`.
 fn checked_hook(field: &str, hook: &SpecHook<'_>) -> Result<Hook> {
     if !hook.path.starts_with('/') {
         fail!(
@@ -129,10 +147,14 @@ fn checked_hook(field: &str, hook: &SpecHook<'_>) -> Result<Hook> {
     if args.is_empty() {
         args.push(hook.path.as_ref().to_owned());
     }
+    let mut env = own(&hook.env);
+    if env.is_empty() {
+        env.push(PATH.to_owned());
+    }
     Ok(Hook {
         path: hook.path.as_ref().to_owned(),
         args,
-        env: own(&hook.env),
+        env,
         timeout,
     })
 }

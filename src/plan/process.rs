@@ -6,6 +6,7 @@ use super::{Builder, arguments, identity, leak, leak_text, notify_socket};
 use crate::error::{Result, fail};
 use crate::facts::join;
 use crate::spec::Process;
+use crate::state;
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::format;
@@ -148,7 +149,8 @@ impl Builder<'_> {
         if self.starts && !hooks.is_empty() {
             // startContainer hooks run with the identity and under the filter of the process.
             self.last.extend(late.take());
-            let hooks = self.child_hooks(c"startContainer", hooks, Some(execute.envp))?;
+            let hooks =
+                self.child_hooks(c"startContainer", hooks, Some(execute.envp), state::CREATED)?;
             self.last.push(LastStep::Hooks(hooks));
         }
         // A death after `Ready` looks like the end of the program, so only the filter may come between `Ready`

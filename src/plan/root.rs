@@ -97,11 +97,7 @@ impl Builder<'_> {
     /// Whether the root is attached at its own path until it is entered, not over `/`. Hooks look for it there.
     /// A child that copies trees of the host needs an uncovered `/`.
     fn root_in_place(&self) -> bool {
-        let hooks = &self.spec.hooks;
-        self.child_sees_the_host()
-            || !(hooks.prestart.is_empty()
-                && hooks.create_runtime.is_empty()
-                && hooks.create_container.is_empty())
+        self.child_sees_the_host() || self.runs_hooks_before_root()
     }
 
     /// Plans the root of a container without a new mount namespace. Mounts and a read-only root are left out with

@@ -58,6 +58,16 @@ calls! {
     setsid shutdown signalfd4 ioprio_set set_mempolicy socket statx symlinkat too_long umount2 unshare write hook hook_timeout hook_status hook_signal hook_stopped
 }
 
+impl Call {
+    /// Whether a hook failed, not a step.
+    pub fn is_of_a_hook(self) -> bool {
+        matches!(
+            self,
+            Call::hook | Call::hook_status | Call::hook_signal | Call::hook_timeout
+        )
+    }
+}
+
 /// A failed call and its errno.
 #[derive(Clone, Copy, Debug)]
 pub struct Fault {

@@ -21,7 +21,7 @@ pub enum Point {
     Cgroup,
     /// The parent copies trees in the child's mount namespace and sends them over.
     Trees,
-    /// The parent runs the prestart and createRuntime hooks.
+    /// The parent records the pid, and runs the prestart and createRuntime hooks.
     Hooks,
     /// The parent has recorded the container, which now outlives the parent.
     Commit,

@@ -126,7 +126,8 @@ impl Reports {
         calls::exit(1)
     }
 
-    fn run_hooks(&mut self, hooks: &Hooks<'_>) -> Walked {
+    /// The hooks start in `cwd`, if there is one.
+    fn run_hooks(&mut self, hooks: &Hooks<'_>, cwd: Option<BorrowedFd<'_>>) -> Walked {
         // The pid in the container's pid namespace (runtime.md, State).
         let mut pid = Text::<16>::new();
         let _ = write!(pid, "{}", rustix::process::getpid().as_raw_nonzero());
@@ -134,7 +135,7 @@ impl Reports {
         for (n, hook) in hooks.hooks.iter().enumerate() {
             let mut output = Text::<400>::new();
             let state = [before, pid.bytes(), after];
-            if let Err(fault) = crate::hook::run(hook, &state, None, None, &mut output) {
+            if let Err(fault) = crate::hook::run(hook, &state, cwd, None, &mut output) {
                 let (kind, path) = (Lossy(hooks.kind), Lossy(hook.path));
                 let _ = write!(self.output, "{kind} hook #{n}: {path}\0");
                 self.output.push(output.bytes());
@@ -183,7 +184,10 @@ impl<'a> Child<'a> {
                 value,
                 ..
             } => self.write_procfs(*procfs, path, value),
-            Step::Hooks(hooks) => self.reports.run_hooks(hooks),
+            Step::Hooks(hooks) => {
+                let root = self.root.as_ref().map(AsFd::as_fd);
+                self.reports.run_hooks(hooks, root)
+            }
             Step::Mask { path, null, empty } => self.mask(path, *null, *empty),
             Step::Readonly(path) => self.readonly(path),
             Step::Console(console) => self.console(console),

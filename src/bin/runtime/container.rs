@@ -412,6 +412,7 @@ impl Container {
         Ok(
             match process::alive(self.state.pid, self.state.start_time)? {
                 None => (STOPPED, None),
+                Some(pidfd) if self.state.creating => (CREATING, Some(pidfd)),
                 Some(pidfd) if self.directory.is_waiting()? => (CREATED, Some(pidfd)),
                 Some(pidfd) => (RUNNING, Some(pidfd)),
             },

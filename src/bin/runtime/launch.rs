@@ -187,17 +187,23 @@ impl Role for First<'_, '_> {
                 trees::hand_over(plan, child.pid, child.pidfd.as_fd(), child.channel.as_fd())
             }
             Point::Hooks => {
-                unfinished.hooks_ran = true;
+                // A hook may ask for the state, which has the pid from here on.
+                let creating = State {
+                    creating: true,
+                    ..unfinished.state.clone()
+                };
+                unfinished.directory.write(&creating)?;
+                unfinished.directory.prepare(&unfinished.state)?;
+                unfinished.poststop_is_due = true;
                 let (hooks, state) = (&plan.hooks, &unfinished.state);
-                hooks::run("prestart", &hooks.prestart, state, state::CREATED)?;
-                hooks::run(
-                    "createRuntime",
-                    &hooks.create_runtime,
-                    state,
-                    state::CREATED,
-                )
+                hooks::run("prestart", &hooks.prestart, state, state::CREATING)?;
+                let kind = "createRuntime";
+                hooks::run(kind, &hooks.create_runtime, state, state::CREATING)
             }
-            Point::Commit => unfinished.commit(),
+            Point::Commit => {
+                unfinished.poststop_is_due = true;
+                unfinished.commit()
+            }
         }
     }
 

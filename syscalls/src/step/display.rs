@@ -103,9 +103,7 @@ impl Step<'_> {
             Step::Meet(Point::Mappings) => f.write_str("wait for the id mappings"),
             Step::Meet(Point::Cgroup) => f.write_str("wait for the cgroup"),
             Step::Meet(Point::Trees) => f.write_str("wait for the trees that are bound"),
-            Step::Meet(Point::Hooks) => {
-                f.write_str("wait for the prestart and createRuntime hooks")
-            }
+            Step::Meet(Point::Hooks) => f.write_str("wait while the runtime runs its hooks"),
             Step::Meet(Point::Commit) => f.write_str("wait for the state to be written"),
             Step::Dumpable => f.write_str("become visible to the user who maps the ids"),
             Step::ContainerRoot => f.write_str("become root in the user namespace"),

@@ -66,7 +66,7 @@ impl Last {
             LastStep::Seccomp(filter) => self.load(filter),
             LastStep::Become(identity) => identity::become_user(identity),
             LastStep::Set(setting) => settings::set(setting),
-            LastStep::Hooks(hooks) => self.reports.run_hooks(hooks),
+            LastStep::Hooks(hooks) => self.reports.run_hooks(hooks, None),
             LastStep::Ready => self.reports.send(Kind::Ready, 0),
             LastStep::Execute(program) => Err(exec_first(program)),
         }

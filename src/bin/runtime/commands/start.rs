@@ -49,13 +49,18 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
                 seccomp_agent::deliver(pidfd.as_fd(), report.errno, state.pid, state, CREATED)?;
                 go_on(socket.as_fd())?;
             }
-            _ => failed = Some(failure(&report, &text, None)),
+            _ => failed = Some((failure(&report, &text, None), report.call)),
         }
     }
-    if let Some(error) = failed {
-        // The child is about to exit. Engines expect to be able to delete a container whose start has failed.
+    if let Some((error, call)) = failed {
+        // The child is about to exit.
         container.kill_and_wait()?;
         wait_until_reaped(state.pid);
+        // A failing hook destroys the container (runtime.md, Lifecycle). Without a hook engines expect to be able to
+        // delete a container whose start has failed.
+        if call.is_of_a_hook() {
+            container.remove(context.start)?;
+        }
         return Err(error);
     }
     if !ready {
@@ -65,8 +70,10 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
     // Hooks may call this program.
     directory.unlock();
     if let Err(error) = hooks::run("poststart", &state.poststart, state, RUNNING) {
-        // A failed hook stops the container (runtime.md, Lifecycle). `delete` removes it later.
+        // Destroyed as well (runtime.md, Lifecycle).
         container.kill_and_wait()?;
+        wait_until_reaped(state.pid);
+        container.remove(context.start)?;
         return Err(error);
     }
     if let Some(service) = service {

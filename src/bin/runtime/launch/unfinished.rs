@@ -20,7 +20,8 @@ pub struct Unfinished<'a> {
     pub manager: Option<&'a Manager>,
     pub cgroup: bool,
     pub unit: Option<&'a Unit>,
-    pub hooks_ran: bool,
+    /// A hook of `create` may have run, or `create` has finished.
+    pub poststop_is_due: bool,
 }
 
 impl<'a> Unfinished<'a> {
@@ -37,7 +38,7 @@ impl<'a> Unfinished<'a> {
             manager,
             cgroup: false,
             unit: None,
-            hooks_ran: false,
+            poststop_is_due: false,
         }
     }
 
@@ -72,13 +73,11 @@ impl<'a> Unfinished<'a> {
         }
     }
 
-    /// Removes everything, unless a concurrent `delete --force` has. The container's process must have ended.
+    /// Removes everything, unless a concurrent `delete --force` has, then runs the poststop hooks. The container's process must
+    /// have ended.
     pub fn undo(self) {
         if !matches!(self.directory.lock(Lock::Exclusive), Ok(true)) {
             return;
-        }
-        if self.hooks_ran {
-            hooks::run_poststop(&self.state);
         }
         if let Some(path) = self.state.cgroup.as_deref().filter(|_| self.cgroup) {
             let _ = cgroup::kill(&self.facts.cgroups, path);
@@ -88,6 +87,9 @@ impl<'a> Unfinished<'a> {
             let _ = cgroup::remove(&self.facts.cgroups, path);
         }
         let _ = self.directory.remove();
+        if self.poststop_is_due {
+            hooks::run_poststop(&self.state);
+        }
     }
 }
 

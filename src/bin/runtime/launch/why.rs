@@ -24,7 +24,7 @@ pub fn failure(report: &Report, text: &Text<1016>, steps: Option<usize>) -> Erro
         Some(steps) => format!(" (step {} of {steps})", report.step + 1),
         None => String::new(),
     };
-    if let Call::hook | Call::hook_status | Call::hook_signal | Call::hook_timeout = report.call {
+    if report.call.is_of_a_hook() {
         let call = report.call;
         // The name of the hook comes before its output.
         let (hook, output) = output.split_once('\0').unwrap_or((output, ""));
