@@ -1,6 +1,8 @@
 //! One container: its directory with the stored state, its status, and the operations on it as a whole: signal, kill,
 //! freeze, remove. Every command uses this module.
 
+mod lock;
+
 use crate::cgroup;
 use crate::cgroup::systemd::Manager;
 use crate::files;
@@ -21,10 +23,12 @@ use runtime::facts::Cgroups;
 use runtime::state::{CREATED, CREATING, PAUSED, RUNNING, STOPPED, State, check_id};
 use rustix::event::Timespec;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use syscalls::Start;
 use syscalls::calls::{self, SIGKILL};
+
+pub use lock::Lock;
 
 const STATE: &str = "state.json";
 const CONFIG: &str = "config.json";
@@ -32,14 +36,6 @@ const NEXT: &str = "state.json.next";
 /// The socket on which the child waits for `start`, and the file that it keeps locked while it waits.
 pub const START: &str = "start";
 const WAITING: &str = "waiting";
-
-/// Who else may use the container while this command does. Whoever creates, pauses or removes it is alone; signals go by pidfd
-/// and need no lock.
-#[derive(Clone, Copy)]
-pub enum Lock {
-    Shared,
-    Exclusive,
-}
 
 /// A container's directory.
 pub struct Directory {
@@ -163,42 +159,6 @@ impl Directory {
         }
         // A heap, because each standard sort adds 5 KB of code.
         Ok(BinaryHeap::from(ids).into_sorted_vec())
-    }
-
-    /// Locks the container against other commands, until `unlock` or the end of this process. Returns false if it has been
-    /// removed: its id, and the path of its cgroup, may belong to a new container by now.
-    pub fn lock(&self, how: Lock) -> Result<bool> {
-        let what = || format!("cannot lock container {:?}", self.id);
-        let how = match how {
-            Lock::Shared => FlockOperation::NonBlockingLockShared,
-            Lock::Exclusive => FlockOperation::NonBlockingLockExclusive,
-        };
-        let mut left = 1000 * PATIENCE.tv_sec;
-        while let Err(errno) = rustix::fs::flock(&self.fd, how) {
-            match errno {
-                Errno::WOULDBLOCK if left > 0 => left -= 1,
-                Errno::WOULDBLOCK => fail!(
-                    "{}: for {} s another command has been creating it, executing a process in it, or removing it",
-                    what(),
-                    PATIENCE.tv_sec
-                ),
-                Errno::INTR => {}
-                _ => return Err(Error::from_errno(what(), errno)),
-            }
-            cgroup::sleep(1_000_000);
-        }
-        let ours = rustix::fs::fstat(&self.fd).during(what)?;
-        match rustix::fs::statat(&self.parent, self.id.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => Ok(false),
-            now => now
-                .during(what)
-                .map(|now| (now.st_dev, now.st_ino) == (ours.st_dev, ours.st_ino)),
-        }
-    }
-
-    /// A child that has inherited the descriptor keeps no lock.
-    pub fn unlock(&self) {
-        let _ = rustix::fs::flock(&self.fd, FlockOperation::NonBlockingUnlock);
     }
 
     pub fn fd(&self) -> BorrowedFd<'_> {
@@ -373,7 +333,15 @@ impl Container {
             })
         };
         let mut state = read()?;
-        let unborn = state.as_ref().is_none_or(|state| state.pid == 0);
+        let unborn = state
+            .as_ref()
+            .is_none_or(|state| state.pid == 0 || state.creating);
+        if let Some(state) = state.as_ref().filter(|state| state.creating)
+            && let Some(pidfd) = process::alive(state.pid, state.start_time)?
+        {
+            // A hook in the container may hang; then `create` ends with it.
+            process::kill(pidfd.as_fd());
+        }
         let how = if unborn {
             Lock::Exclusive
         } else {
@@ -482,6 +450,8 @@ impl Container {
         };
         let sent = calls::pidfd_send_signal(pidfd.as_fd(), number)
             .during(|| format!("cannot send signal {number} to container {:?}", self.id()));
+        // While `create` runs, it has the lock, and there is no other process.
+        let kills = kills.filter(|_| status != CREATING);
         let killed = kills.map_or(Ok(()), |(cgroups, path)| {
             match self.directory.lock(Lock::Shared)? {
                 true => cgroup::kill(&cgroups, path),
@@ -493,8 +463,8 @@ impl Container {
 
     /// Sends a signal to every process of the cgroup, even if the container has stopped (as in runc).
     pub fn signal_all(&self, number: i32) -> Result<()> {
-        if self.state.pid == 0 {
-            fail!("container not running: {:?} is {CREATING}", self.id());
+        if self.state.pid == 0 || self.state.creating {
+            return self.signal(number);
         }
         let Some(path) = &self.state.cgroup else {
             // Without a cgroup, the other processes are unknown. In a pid namespace they die with the init.
