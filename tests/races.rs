@@ -256,7 +256,7 @@ fn race_all(make: fn() -> Bundle, verbs: &[Verb], times: usize) {
             let from = ground(pair[round % 2]);
             // Up to three milliseconds, in steps that do not repeat soon.
             let delay = Duration::from_micros((round as u64 * 733 + n as u64 * 97) % 3000);
-            let order = match round / 2 % 2 {
+            let order = match (round / 2 + n) % 2 {
                 0 => pair,
                 _ => [pair[1], pair[0]],
             };
@@ -288,7 +288,7 @@ fn times(sample: usize) -> usize {
 }
 
 fn every_pair_of_commands_may_race_on_one_id() {
-    race_all(Bundle::new, &VERBS, times(4));
+    race_all(Bundle::new, &VERBS, times(2));
 }
 
 fn every_pair_of_commands_may_race_without_a_pid_namespace() {
@@ -297,7 +297,7 @@ fn every_pair_of_commands_may_race_without_a_pid_namespace() {
         b.without_namespace("pid");
         b
     };
-    race_all(make, &VERBS, times(2));
+    race_all(make, &VERBS, times(1));
 }
 
 fn every_pair_of_commands_may_race_on_cgroup_v2() {
@@ -319,7 +319,7 @@ fn every_pair_of_commands_may_race_on_cgroup_v2() {
             Delete,
             DeleteForce,
         ],
-        times(2),
+        times(1),
     );
 }
 
