@@ -225,9 +225,6 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
     b.starts = true;
     b.refuse_what_is_missing()?;
     let cgroup = b.cgroup()?;
-    if let Some(resources) = &spec.linux.resources {
-        b.warnings.extend(limits::ignored(&resources.memory));
-    }
     let joins = b.joins()?;
     let time = b.time()?;
     let mappings = b.mappings()?;

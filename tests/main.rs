@@ -36,6 +36,7 @@ mod hooks;
 mod interrupts;
 mod lifecycle;
 mod limits_systemd;
+mod load;
 mod manage;
 mod mounts;
 mod namespaces;
@@ -46,6 +47,7 @@ mod podman;
 mod podman_systemd;
 mod process;
 mod program;
+mod races;
 mod relay;
 mod resources;
 mod rootless;
@@ -110,6 +112,8 @@ const AREAS: &[fn() -> Vec<Trial>] = &[
     faults::tests,
     faults_commands::tests,
     faults_limits::tests,
+    load::tests,
+    races::tests,
     engines::tests,
     containerd::tests,
     docker::tests,

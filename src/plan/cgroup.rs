@@ -22,7 +22,10 @@ impl Builder<'_> {
     pub fn cgroup(&mut self) -> Result<Option<limits::Cgroup>> {
         let (spec, id) = (self.spec, self.options.id);
         let limits = match &spec.linux.resources {
-            Some(resources) => Limits::new(self.facts, resources)?,
+            Some(resources) => {
+                self.warnings.extend(limits::ignored(&resources.memory));
+                Limits::new(self.facts, resources)?
+            }
             None => Limits::default(),
         };
         let path = spec.linux.cgroups_path.as_deref();

@@ -431,7 +431,7 @@ fn open_below(directory: BorrowedFd<'_>, name: &str) -> Result<Option<OwnedFd>> 
     }
 }
 
-fn sleep(nanoseconds: i64) {
+pub fn sleep(nanoseconds: i64) {
     let _ = rustix::thread::nanosleep(&rustix::time::Timespec {
         tv_sec: 0,
         tv_nsec: nanoseconds,

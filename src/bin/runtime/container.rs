@@ -1,6 +1,8 @@
 //! One container: its directory with the stored state, its status, and the operations on it as a whole: signal, kill,
 //! freeze, remove. Every command uses this module.
 
+mod lock;
+
 use crate::cgroup;
 use crate::cgroup::systemd::Manager;
 use crate::files;
@@ -25,6 +27,8 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use syscalls::Start;
 use syscalls::calls::{self, SIGKILL};
+
+pub use lock::Lock;
 
 const STATE: &str = "state.json";
 const CONFIG: &str = "config.json";
@@ -78,29 +82,43 @@ fn no_root(what: String, errno: Errno) -> Error {
 }
 
 impl Directory {
-    /// Creates the directory of a new container.
+    /// Creates the directory of a new container, locked until its creation is committed or undone.
     pub fn make(root: &str, id: &str) -> Result<Self> {
-        let parent = open_root(root, true)?;
-        match rustix::fs::mkdirat(&parent, id, Mode::from_raw_mode(0o711)) {
-            Ok(()) => {}
-            Err(Errno::EXIST) => {
-                fail!("container with id exists: {id} (see runtime list, or choose another id)")
+        let mut parent = open_root(root, true)?;
+        // A concurrent `delete --force` may remove the directory before it is locked.
+        loop {
+            match rustix::fs::mkdirat(&parent, id, Mode::from_raw_mode(0o711)) {
+                Ok(()) => {}
+                Err(Errno::EXIST) => {
+                    fail!("container with id exists: {id} (see runtime list, or choose another id)")
+                }
+                Err(errno) => {
+                    return Err(Error::from_errno(
+                        format!("cannot make the directory {root}/{id}"),
+                        errno,
+                    ));
+                }
             }
-            Err(errno) => {
-                return Err(Error::from_errno(
-                    format!("cannot make the directory {root}/{id}"),
-                    errno,
-                ));
+            let fd = match open_directory(parent.as_fd(), id) {
+                Err(Errno::NOENT) => continue,
+                fd => fd.inspect_err(|_| {
+                    let _ = rustix::fs::unlinkat(&parent, id, AtFlags::REMOVEDIR);
+                }),
+            };
+            let directory = Self {
+                id: id.to_owned(),
+                fd: fd.during(|| format!("cannot open {root}/{id}"))?,
+                parent,
+            };
+            match directory.lock(Lock::Exclusive) {
+                Ok(true) => return Ok(directory),
+                Ok(false) => parent = directory.parent,
+                Err(error) => {
+                    let _ = directory.remove();
+                    return Err(error);
+                }
             }
         }
-        let fd = open_directory(parent.as_fd(), id).inspect_err(|_| {
-            let _ = rustix::fs::unlinkat(&parent, id, AtFlags::REMOVEDIR);
-        });
-        Ok(Self {
-            id: id.to_owned(),
-            fd: fd.during(|| format!("cannot open {root}/{id}"))?,
-            parent,
-        })
     }
 
     /// Opens the directory of a container. Returns `None` if there is no such container.
@@ -296,12 +314,17 @@ const PATIENCE: Timespec = Timespec {
     tv_nsec: 0,
 };
 
+/// Engines match on the wording.
+fn no_container(id: &str) -> Error {
+    Error::new(format!("container {id:?} does not exist"))
+}
+
 impl Container {
     /// Opens a container that must exist. Engines match on the wording of the error.
     pub fn open(root: &str, id: &str) -> Result<Self> {
         check_id(id)?;
         let Some(directory) = Directory::find(root, id)? else {
-            fail!("container {id:?} does not exist");
+            return Err(no_container(id));
         };
         match directory.read()? {
             Some(state) => Ok(Self { directory, state }),
@@ -319,20 +342,52 @@ impl Container {
         Ok(directory.read()?.map(|state| Self { directory, state }))
     }
 
-    /// Opens a container for `delete --force`. Returns `None` if it does not exist. A container without a state has
-    /// nothing else, so its directory is removed here.
+    /// Opens a container for `delete --force`, after a creation that is under way. Returns `None` if it does not exist. A
+    /// container without a state has nothing else, so its directory is removed here.
     pub fn find(root: &str, id: &str) -> Result<Option<Self>> {
         check_id(id)?;
         let Some(directory) = Directory::find(root, id)? else {
             return Ok(None);
         };
-        match directory.read().map_err(|error| {
-            Error::new(format!(
-                "{error}; nothing was changed, since only this file says which processes and cgroups are the container's"
-            ))
-        })? {
+        let read = || {
+            directory.read().map_err(|error| {
+                Error::new(format!(
+                    "{error}; nothing was changed, since only this file says which processes and cgroups are the container's"
+                ))
+            })
+        };
+        let mut state = read()?;
+        let unborn = state
+            .as_ref()
+            .is_none_or(|state| state.pid == 0 || state.creating);
+        if let Some(state) = state.as_ref().filter(|state| state.creating)
+            && let Some(pidfd) = process::alive(state.pid, state.start_time)?
+        {
+            // A hook in the container may hang; then `create` ends with it.
+            process::kill(pidfd.as_fd());
+        }
+        let how = if unborn {
+            Lock::Exclusive
+        } else {
+            Lock::Shared
+        };
+        if !directory.lock(how)? {
+            return Ok(None);
+        }
+        if unborn {
+            state = read()?;
+        }
+        match state {
             Some(state) => Ok(Some(Self { directory, state })),
             None => directory.remove().map(|()| None),
+        }
+    }
+
+    /// Locks the container, which must still exist.
+    pub fn lock(&self, how: Lock) -> Result<()> {
+        match self.directory.lock(how)? {
+            true => Ok(()),
+            false => Err(no_container(self.id())),
         }
     }
 
@@ -407,7 +462,9 @@ impl Container {
             .map(|place| Ok::<_, Error>((host::cgroups()?, place)))
             .transpose()?;
         let Some(pidfd) = pidfd else {
-            if let Some((cgroups, place)) = kills
+            if status == STOPPED
+                && let Some((cgroups, place)) = kills
+                && self.directory.lock(Lock::Shared)?
                 && !cgroup::processes(&cgroups, &place)?.is_empty()
             {
                 return cgroup::kill(&cgroups, &place);
@@ -416,12 +473,22 @@ impl Container {
         };
         let sent = calls::pidfd_send_signal(pidfd.as_fd(), number)
             .during(|| format!("cannot send signal {number} to container {:?}", self.id()));
-        let killed = kills.map_or(Ok(()), |(cgroups, place)| cgroup::kill(&cgroups, &place));
+        // While `create` runs, it has the lock, and there is no other process.
+        let kills = kills.filter(|_| status != CREATING);
+        let killed = kills.map_or(Ok(()), |(cgroups, place)| {
+            match self.directory.lock(Lock::Shared)? {
+                true => cgroup::kill(&cgroups, &place),
+                false => Ok(()),
+            }
+        });
         sent.and(killed)
     }
 
     /// Sends a signal to every process of the cgroup, even if the container has stopped (as in runc).
     pub fn signal_all(&self, number: i32) -> Result<()> {
+        if self.state.pid == 0 || self.state.creating {
+            return self.signal(number);
+        }
         let Some(place) = self.state.place() else {
             // Without a cgroup, the other processes are unknown. In a pid namespace they die with the init.
             return match self.process()? {
@@ -430,6 +497,7 @@ impl Container {
             };
         };
         let cgroups = host::cgroups()?;
+        self.lock(Lock::Shared)?;
         if number == SIGKILL {
             return cgroup::kill(&cgroups, &place);
         }
@@ -491,8 +559,11 @@ impl Container {
     }
 
     /// Removes a stopped container: the remaining processes in its cgroup, the cgroup, the state. Then runs the
-    /// poststop hooks.
-    pub fn remove(&self, start: Start) -> Result<()> {
+    /// poststop hooks. Returns false if another command has removed it.
+    pub fn remove(&self, start: Start) -> Result<bool> {
+        if !self.directory.lock(Lock::Exclusive)? {
+            return Ok(false);
+        }
         if let Some(place) = &self.state.place() {
             let cgroups = host::cgroups()?;
             if self.state.pid == 0 {
@@ -513,9 +584,9 @@ impl Container {
     }
 
     /// Removes the state, then runs the poststop hooks.
-    fn forget(&self) -> Result<()> {
+    fn forget(&self) -> Result<bool> {
         self.directory.remove()?;
         hooks::run_poststop(&self.state);
-        Ok(())
+        Ok(true)
     }
 }

@@ -214,7 +214,7 @@ impl Role for First<'_, '_> {
             Point::Hooks => unfinished.run_hooks(&plan.hooks),
             Point::Commit => {
                 unfinished.poststop_is_due = true;
-                unfinished.directory.commit()
+                unfinished.commit()
             }
         }
     }

@@ -1,6 +1,6 @@
 //! `start`: releases the waiting child, and reports whether its exec succeeded.
 
-use crate::container::Container;
+use crate::container::{Container, Lock};
 use crate::context::Context;
 use crate::launch::{failure, go_on, start_address};
 use crate::sd_notify::Ready;
@@ -20,6 +20,7 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
         (RUNNING, _) => fail!("cannot start container {id:?}: it is already running"),
         (status, _) => fail!("cannot start container {id:?}: it is {status}"),
     };
+    container.lock(Lock::Shared)?;
     // It would start once it is resumed, long after we have given up waiting.
     if container.status(&host::cgroups()?)? == PAUSED {
         fail!("cannot start container {id:?}: it is paused (runtime resume {id})");
@@ -61,6 +62,8 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
             None => error,
         });
     }
+    // Hooks may call this program.
+    directory.unlock();
     if let Err(error) = hooks::run("poststart", &state.poststart, state, RUNNING) {
         // Destroyed as well (runtime.md, Lifecycle).
         container.kill_and_wait()?;

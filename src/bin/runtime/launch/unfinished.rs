@@ -4,7 +4,7 @@
 use super::net_devices::NetDevices;
 use crate::cgroup::systemd::Manager;
 use crate::cgroup::{self, Cgroup};
-use crate::container::{Container, Directory};
+use crate::container::{Container, Directory, Lock};
 use crate::hooks;
 use core::cell::Cell;
 use runtime::error::{Result, fail};
@@ -81,6 +81,13 @@ impl<'a> Unfinished<'a> {
         )
     }
 
+    /// Makes the container known to other commands.
+    pub fn commit(&self) -> Result<()> {
+        self.directory.commit()?;
+        self.directory.unlock();
+        Ok(())
+    }
+
     /// The start succeeded: keeps everything.
     pub fn keep(self) -> Container {
         Container {
@@ -89,10 +96,14 @@ impl<'a> Unfinished<'a> {
         }
     }
 
-    /// Removes everything, then runs the poststop hooks. The container's process must have ended.
+    /// Removes everything, unless a concurrent `delete --force` has, then runs the poststop hooks. The container's
+    /// process must have ended.
     pub fn undo(mut self) {
         if let Some(devices) = self.net_devices.take() {
             devices.undo();
+        }
+        if !matches!(self.directory.lock(Lock::Exclusive), Ok(true)) {
+            return;
         }
         if let Some(place) = self.state.place().filter(|_| self.cgroup) {
             let _ = cgroup::kill(&self.facts.cgroups, &place);
