@@ -6,7 +6,7 @@ use crate::launch::{failure, go_on, start_address};
 use crate::sd_notify::Ready;
 use crate::{cgroup, hooks, host, process, seccomp_agent, socket};
 use runtime::error::{During, Error, Result, fail};
-use runtime::state::{CREATED, PAUSED, RUNNING, STOPPED};
+use runtime::state::{CREATED, PAUSED, RUNNING, STOPPED, State};
 use rustix::event::Timespec;
 use rustix::fd::AsFd;
 use syscalls::report::{Kind, Report, Text};
@@ -64,13 +64,7 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
     }
     if !ready || !process::has_executed(state.pid, Some(state.start_time))? {
         still_created()?;
-        let error = Error::new(alloc::format!(
-            "cannot start container {id:?}: its init exited before the program was executed"
-        ));
-        return Err(match &state.cgroup {
-            Some(path) => cgroup::reached::with_memory_limit(&host::cgroups()?, path, error),
-            None => error,
-        });
+        return Err(ended_early(id, state));
     }
     if let Err(error) = hooks::run("poststart", &state.poststart, state, RUNNING) {
         // Destroyed as well (runtime.md, Lifecycle).
@@ -83,6 +77,17 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
         service.wait(pidfd.as_fd(), state.pid)?;
     }
     Ok(0)
+}
+
+/// The error for a process that has ended before its program, with the memory limit that it may have reached.
+fn ended_early(id: &str, state: &State) -> Error {
+    let error = Error::new(alloc::format!(
+        "cannot start container {id:?}: its init exited before the program was executed"
+    ));
+    match (&state.cgroup, host::cgroups()) {
+        (Some(path), Ok(cgroups)) => cgroup::reached::with_memory_limit(&cgroups, path, error),
+        _ => error,
+    }
 }
 
 /// Waits briefly until an engine has reaped the process. Engines should know of its exit before this command reports
