@@ -14,6 +14,7 @@ pub mod dbus;
 pub mod error;
 pub mod facts;
 pub mod limits;
+pub mod netlink;
 pub mod plan;
 #[cfg(all(test, not(miri)))]
 mod rooms;

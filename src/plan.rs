@@ -10,6 +10,7 @@ mod identity;
 mod mounts;
 pub mod names;
 mod namespaces;
+mod net_devices;
 pub mod notify_socket;
 mod options;
 mod process;
@@ -35,6 +36,7 @@ use alloc::vec::Vec;
 use core::ffi::CStr;
 use hooks::Hooks;
 use namespaces::{Kind, Namespaces, names_of};
+pub use net_devices::NetDevice;
 pub use security::{compiled, with_profile, word};
 use syscalls::calls::Arg;
 use syscalls::slots::Slot;
@@ -61,8 +63,8 @@ pub struct Options<'a> {
     pub cgroups: &'a Driver,
     /// The time of creation (RFC 3339).
     pub created: &'a str,
-    /// A service manager waits for the readiness message of the container.
-    pub notify: bool,
+    /// The directory of the socket for the readiness message, if a service manager waits for it: absolute.
+    pub notify: Option<&'a str>,
 }
 
 /// A descriptor that launch opens and puts into a slot.
@@ -90,6 +92,8 @@ pub enum What {
     Tree {
         tree: Tree<'static>,
         idmap: Option<Idmap>,
+        /// The container's root, if the path starts there. The lookup does not leave it.
+        root: Option<&'static CStr>,
     },
     /// A namespace to join.
     Namespace { path: &'static CStr },
@@ -134,13 +138,16 @@ pub struct Plan {
     pub joins: Vec<Join<'static>>,
     pub time: Option<&'static CStr>,
     pub mappings: Option<Mappings>,
+    /// The network devices that move into the container.
+    pub net_devices: Vec<NetDevice>,
     pub steps: Vec<Step<'static>>,
     pub close: Close,
     pub last_steps: Vec<LastStep<'static>>,
     pub slots: u16,
-    /// The slots that launch fills itself, besides `opens` and `close`.
+    /// The slot that launch fills itself, besides `opens` and `close`.
     pub console: Option<Slot>,
-    pub notify: Option<Slot>,
+    /// The container gets the directory with the readiness socket, which launch makes.
+    pub notify: bool,
     /// The container's own cgroup, if any.
     pub cgroup: Option<limits::Cgroup>,
     pub oom_score_adj: Option<i32>,
@@ -155,10 +162,7 @@ pub struct Plan {
 type IsRequested = fn(&Linux<'_>) -> bool;
 
 /// The fields of the spec that are not implemented. A request is an error, not ignored.
-const MISSING: [(&str, IsRequested); 2] = [
-    ("intelRdt", |linux| linux.intel_rdt.is_some()),
-    ("netDevices", |linux| !linux.net_devices.is_empty()),
-];
+const MISSING: [(&str, IsRequested); 1] = [("intelRdt", |linux| linux.intel_rdt.is_some())];
 
 /// Whether this field of `linux` is implemented.
 pub fn supports(field: &str) -> bool {
@@ -188,8 +192,8 @@ struct Builder<'a> {
     rootfs: String,
     /// The plan is for the container's first process, not for exec.
     starts: bool,
-    /// The slot of the directory with the readiness socket.
-    notify: Option<Slot>,
+    /// The container gets the directory with the readiness socket.
+    notify: bool,
 }
 
 impl Plan {
@@ -234,8 +238,9 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
     b.namespace_steps();
     b.session()?;
     b.names()?;
+    let net_devices = b.net_devices()?;
     b.root(cgroup.as_ref().map(|cgroup| cgroup.path.as_str()))?;
-    b.notify_socket();
+    b.notify_socket()?;
     b.working_directory_made()?;
     b.hooks_before_root()?;
     b.sysctls()?;
@@ -256,6 +261,7 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
         joins,
         time,
         mappings,
+        net_devices,
         steps: b.steps,
         close,
         last_steps: b.last,
@@ -320,12 +326,13 @@ pub fn plan_exec(
         joins,
         time: None,
         mappings: None,
+        net_devices: Vec::new(),
         steps: b.steps,
         close,
         last_steps: b.last,
         slots: b.slots,
         console,
-        notify: None,
+        notify: false,
         cgroup: None,
         oom_score_adj: oom_score_adj(spec)?,
         affinity: affinity(spec.process.as_ref())?,
@@ -358,7 +365,7 @@ impl<'a> Builder<'a> {
             read_only: Vec::new(),
             rootfs: String::new(),
             starts: false,
-            notify: None,
+            notify: false,
         }
     }
 

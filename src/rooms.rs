@@ -9,7 +9,8 @@ use std::vec::Vec;
 
 /// From the bottom up: a module may import those before it.
 const LIBRARY: &[&str] = &[
-    "error", "cli", "signal", "dbus", "stats", "facts", "spec", "state", "limits", "plan",
+    "error", "cli", "signal", "dbus", "netlink", "stats", "facts", "spec", "state", "limits",
+    "plan",
 ];
 const PROGRAM: &[&str] = &[
     "files",
@@ -17,6 +18,7 @@ const PROGRAM: &[&str] = &[
     "context",
     "signal",
     "socket",
+    "netlink",
     "process",
     "program",
     "host",

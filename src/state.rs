@@ -19,6 +19,8 @@ pub use oci_version;
 
 /// The version of the format of `State`.
 pub const VERSION: u32 = 1;
+/// The highest pid on 64-bit kernels (proc_sys_kernel(5), pid_max).
+const PID_MAX: i32 = 1 << 22;
 /// The version of the runtime-spec that this program implements.
 pub const OCI_VERSION: &str = oci_version!();
 /// The statuses of the OCI state, as every engine parses them.
@@ -95,7 +97,26 @@ fn as_map<S: serde::Serializer>(pairs: &&[(String, String)], to: S) -> Result<S:
 impl State {
     /// Parses a stored state. Errors refer to it as `file`.
     pub fn parse(file: &str, json: &[u8]) -> Result<Self> {
-        crate::spec::json::read(file, json)
+        let state: Self = crate::spec::json::read(file, json)?;
+        state.check(file).map(|()| state)
+    }
+
+    /// Refuses values that this program never writes. The wrong process or cgroup would be taken for the container's.
+    fn check(&self, file: &str) -> Result<()> {
+        if !(0..=PID_MAX).contains(&self.pid) {
+            fail!("{file}: pid: expected 0 to {PID_MAX}, found {}", self.pid);
+        }
+        let plain =
+            |path: &String| path.starts_with('/') && !path.split('/').any(|name| name == "..");
+        for (field, path) in [
+            ("bundle", Some(&self.bundle)),
+            ("cgroup", self.cgroup.as_ref()),
+        ] {
+            if let Some(path) = path.filter(|path| !plain(path)) {
+                fail!("{file}: {field}: expected an absolute path, found {path:?}");
+            }
+        }
+        check_id(&self.id)
     }
 
     pub fn oci_state<'a>(&'a self, status: &'a str) -> OciState<'a> {
@@ -250,6 +271,41 @@ mod tests {
                 .version,
             9
         );
+    }
+
+    #[test]
+    fn a_state_that_was_never_written_is_refused() {
+        for (good, bad, text) in [
+            (
+                "\"pid\":7",
+                "\"pid\":-1",
+                "pid: expected 0 to 4194304, found -1",
+            ),
+            (
+                "\"pid\":7",
+                "\"pid\":2147483647",
+                "pid: expected 0 to 4194304, found 2147483647",
+            ),
+            (
+                "\"bundle\":\"/b\"",
+                "\"bundle\":\"b\"",
+                "bundle: expected an absolute path, found \"b\"",
+            ),
+            (
+                "\"pid\":7",
+                "\"cgroup\":\"x\",\"pid\":7",
+                "cgroup: expected an absolute path, found \"x\"",
+            ),
+            (
+                "\"pid\":7",
+                "\"cgroup\":\"/a/../b\",\"pid\":7",
+                "cgroup: expected an absolute path, found \"/a/../b\"",
+            ),
+        ] {
+            let json = OLD.replace(good, bad);
+            let error = State::parse("state.json", json.as_bytes()).err().unwrap();
+            assert_eq!(error.to_string(), format!("state.json: {text}"));
+        }
     }
 
     #[test]

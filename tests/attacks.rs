@@ -1,6 +1,7 @@
 //! Attacks on the runtime by what it runs, by a bundle's root, and by whoever shares a namespace with it.
 //! Each must have no effect outside the container; racers run for a bounded number of starts.
 
+use crate::attacks_userns::Whose;
 use runtime_tests::{Bundle, Cmd, Running, host, json, wait_for};
 use rustix::fs::{Mode, OFlags};
 use std::fs::{self, File};
@@ -370,17 +371,21 @@ fn without_pivot_root_the_old_root_is_unreachable() {
 
 fn a_nested_user_namespace_cannot_mount_a_proc_without_the_masks() {
     // The kernel allows it where a whole proc is visible; the host's own must not be, not even behind the moved root.
-    for flags in [&[][..], &["--no-pivot"]] {
-        let mut b = Bundle::new();
+    let everybodys = [None, Some(Whose::Root), Some(Whose::User)];
+    let cases = everybodys.map(|whose| [(whose, &[][..]), (whose, &["--no-pivot"])]);
+    for (whose, flags) in cases.into_iter().flatten() {
+        let mut b = whose.map_or_else(Bundle::new, Whose::bundle);
         b.capabilities(&[]).args(&["helper", "nested-proc", "/tmp"]);
         b.set(
             "/linux/maskedPaths",
             json!(["/proc/timer_list", "/proc/keys", "/proc/acpi", "/proc/scsi"]),
         );
         b.set("/linux/readonlyPaths", json!(["/proc/sys", "/proc/irq"]));
-        // Where the host has one procfs over another, both.
+        // Where the host has one procfs over another, or something else over one, all.
         let stacked = "mount -t proc proc /proc && exec \"$@\"";
-        for launcher in [&[][..], &["unshare", "--mount", "sh", "-c", stacked, "sh"]] {
+        let covered = "mount -t proc proc /mnt && mount -t tmpfs t /mnt && mount -t proc proc /mnt && exec \"$@\"";
+        for script in ["exec \"$@\"", stacked, covered] {
+            let launcher = ["unshare", "--mount", "sh", "-c", script, "sh"];
             let run = b.launch("run", flags).through(launcher).output();
             run.ends(1).prints("unshare: ok\nmount: EPERM\n");
             b.left_nothing();

@@ -1,6 +1,7 @@
 //! `exec` as engines and people call it: one more process in a container, by flags or by a file.
 //! What it gets is compared with what the container's first process has, and with what the specification says.
 
+use crate::attacks_userns::{BOTH, Whose};
 use crate::exec_identity::{CAPABILITIES, THREE, sets};
 use crate::exec_joins::shares_every_namespace;
 use runtime_tests::{Bundle, Cmd, Output, Running, Value, host, json, wait_for};
@@ -323,10 +324,11 @@ fn a_config_changed_after_create_has_no_effect() {
 }
 
 fn a_scanner_sees_nothing_of_us_before_the_execve() {
-    for user_namespace in [false, true] {
-        let mut b = Bundle::new();
-        if user_namespace {
-            b.user_namespace();
+    for whose in [None, Some(Whose::Root), Some(Whose::User)] {
+        let mut b = whose.map_or_else(Bundle::new, Whose::bundle);
+        if whose.is_some() {
+            // These count in the container's user namespace alone.
+            b.capabilities(&["CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"]);
         }
         b.args(&["helper", "scan", "/bin/busybox", "/bin/helper"]);
         let (input, hold) = std::io::pipe().unwrap();
@@ -356,9 +358,17 @@ fn hash(path: &std::path::Path) -> u64 {
 }
 
 fn the_binary_cannot_be_overwritten_through_exec() {
-    let mut b = Bundle::new();
+    attack_through_exec(Bundle::new(), 0);
+    // Where the binary belongs to the root of the container's user namespace.
+    for whose in BOTH {
+        attack_through_exec(whose.bundle(), whose.uid());
+    }
+}
+
+fn attack_through_exec(mut b: Bundle, owner: u32) {
     let copy = b.file("copy");
     host::copy(host::runtime(), &copy);
+    std::os::unix::fs::chown(&copy, Some(owner), Some(owner)).unwrap();
     let before = hash(&copy);
     let size = fs::metadata(&copy).unwrap().len().to_string();
     b.capabilities(&["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_KILL"])

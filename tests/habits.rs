@@ -190,9 +190,30 @@ fn a_link_in_the_image_cannot_bind_files_of_the_host() {
     std::os::unix::fs::symlink(b.file("secret"), b.rootfs().join("link")).unwrap();
     let link = b.rootfs().join("link");
     b.bind(&link, "/tmp/here", &[]).sh("cat /tmp/here/file");
-    b.run()
-        .fails(&["mounts[", "].source", "/link", "no such file or directory"]);
-    b.left_nothing();
+    let refused = |b: &Bundle| {
+        let words = ["mounts[", "].source", "/link", "no such file or directory"];
+        b.run().fails(&words);
+        b.left_nothing();
+    };
+    refused(&b);
+    // Nor where the bind is id-mapped, which launch opens.
+    let n = b.config["mounts"].as_array().unwrap().len() - 1;
+    let map = json!([{"containerID": 0, "hostID": 0, "size": 1000}]);
+    for field in ["uidMappings", "gidMappings"] {
+        b.set(&format!("/mounts/{n}/{field}"), map.clone());
+    }
+    refused(&b);
+    b.user_namespace();
+    refused(&b);
+    // However the two paths are spelled.
+    for root in ["rootfs/", "./rootfs", ".//rootfs/."] {
+        b.set("/root/path", json!(root));
+        refused(&b);
+    }
+    fs::remove_file(&link).unwrap();
+    fs::create_dir(&link).unwrap();
+    fs::write(link.join("file"), "of the image").unwrap();
+    b.run_ok().prints("of the image");
 }
 
 fn a_destination_may_be_a_path_on_the_host() {

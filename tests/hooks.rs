@@ -1,6 +1,7 @@
 //! The six kinds of hooks: order, namespaces, state on stdin, environment, timeout, and the effect of a failure.
 //! The hooks here append their observations to a file outside the bundle.
 
+use crate::attacks_userns::BOTH;
 use runtime_tests::{Bundle, Output, Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -48,7 +49,10 @@ const KINDS: [&str; 6] = [
 
 /// A bundle with a `/log` directory at the same path on the host and in the container.
 fn with_log() -> Bundle {
-    let mut b = Bundle::new();
+    with_log_in(Bundle::new())
+}
+
+fn with_log_in(mut b: Bundle) -> Bundle {
     fs::create_dir(b.file("log")).unwrap();
     fs::set_permissions(b.file("log"), fs::Permissions::from_mode(0o777)).unwrap();
     let log = b.file("log");
@@ -195,13 +199,19 @@ fn helper_everywhere(b: &mut Bundle, words: &[&str], env: Value) {
 }
 
 fn hooks_get_exactly_the_given_environment() {
+    exactly_the_given_environment(Bundle::new);
+    BOTH.iter()
+        .for_each(|whose| exactly_the_given_environment(|| whose.bundle()));
+}
+
+fn exactly_the_given_environment(bundle: impl Fn() -> Bundle) {
     const DEFAULT: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n";
     for (env, expected) in [
         (json!(["A=1", "B=two words"]), "A=1\nB=two words\n"),
         (Value::Null, DEFAULT),
         (json!([]), DEFAULT),
     ] {
-        let mut b = with_log();
+        let mut b = with_log_in(bundle());
         b.set("/process/env", json!(["OF=the process"]));
         helper_everywhere(&mut b, &["env"], env);
         b.launch("run", &[])
@@ -267,7 +277,13 @@ fn a_hook_without_arguments_gets_its_path_as_argv_0() {
 }
 
 fn hooks_have_only_the_standard_descriptors() {
-    let mut b = with_log();
+    only_the_standard_descriptors(Bundle::new());
+    BOTH.iter()
+        .for_each(|whose| only_the_standard_descriptors(whose.bundle()));
+}
+
+fn only_the_standard_descriptors(b: Bundle) {
+    let mut b = with_log_in(b);
     helper_everywhere(&mut b, &["fds"], json!(["PATH=/bin"]));
     b.sh("exec sleep 1000");
     let helper = runtime_tests::host::helper().to_str().unwrap();
@@ -438,18 +454,17 @@ fn a_relative_hook_path_is_refused() {
 
 /// Whatever fails, the poststop hooks run, and find neither the cgroup nor the state.
 fn poststop_hooks_run_once_everything_of_a_failed_start_is_gone() {
-    let fails: [(&str, fn(&mut Bundle)); 6] = [
-        ("prestart", |b| drop(b.hook("prestart", "exit 23"))),
-        ("createRuntime", |b| {
-            drop(b.hook("createRuntime", "exit 23"))
-        }),
+    type Spoil = fn(&mut Bundle);
+    let fails: [(&str, Spoil); 6] = [
+        ("prestart", |b| _ = b.hook("prestart", "exit 23")),
+        ("createRuntime", |b| _ = b.hook("createRuntime", "exit 23")),
         ("createContainer", |b| {
-            drop(b.hook("createContainer", "exit 23"))
+            _ = b.hook("createContainer", "exit 23")
         }),
         ("startContainer", |b| {
-            drop(b.hook("startContainer", "exit 23"))
+            _ = b.hook("startContainer", "exit 23")
         }),
-        ("poststart", |b| drop(b.hook("poststart", "exit 23"))),
+        ("poststart", |b| _ = b.hook("poststart", "exit 23")),
         // The interpreter is looked up by the exec alone.
         ("exec", |b| {
             fs::write(b.rootfs().join("script"), "#!/missing\n").unwrap();

@@ -6,6 +6,7 @@ mod answers;
 mod apparmor_systemd;
 mod attacks;
 mod attacks_paths;
+mod attacks_userns;
 mod binds;
 mod callers;
 mod cgroup;
@@ -37,6 +38,7 @@ mod limits_systemd;
 mod manage;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod notify;
 mod peers;
 mod podman;
@@ -71,6 +73,7 @@ fn tests() -> Vec<Trial> {
         program::tests(),
         notify::tests(),
         namespaces::tests(),
+        net_devices::tests(),
         mounts::tests(),
         binds::tests(),
         devices::tests(),
@@ -103,6 +106,7 @@ fn tests() -> Vec<Trial> {
         answers::tests(),
         attacks::tests(),
         attacks_paths::tests(),
+        attacks_userns::tests(),
         faults::tests(),
         faults_commands::tests(),
         faults_limits::tests(),
@@ -124,13 +128,12 @@ fn tests() -> Vec<Trial> {
     ]
     .map(Vec::into_iter);
     let mut tests: Vec<_> = areas[0].by_ref().collect();
-    loop {
-        let before = tests.len();
+    let mut before = 0;
+    while before < tests.len() {
+        before = tests.len();
         tests.extend(areas.iter_mut().filter_map(Iterator::next));
-        if tests.len() == before {
-            return tests;
-        }
     }
+    tests
 }
 
 /// Keeps the tests whose names begin with one of the words in `only`. A word that matches no test is an error.

@@ -1,6 +1,7 @@
 //! What is mounted in the container and how: types, options, propagation, bind targets, the root itself.
 //! The truth is the container's own /proc/self/mountinfo.
 
+use crate::attacks_userns::BOTH;
 use runtime_tests::{Bundle, Output, json};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -306,8 +307,13 @@ fn an_option_that_a_mount_cannot_honour_is_refused_by_its_place() {
 }
 
 fn a_mount_with_long_options_has_its_flags() {
+    has_the_flags_of_long_options(Bundle::new());
+    BOTH.iter()
+        .for_each(|whose| has_the_flags_of_long_options(whose.bundle()));
+}
+
+fn has_the_flags_of_long_options(mut b: Bundle) {
     // Longer than one value of fsconfig(2) may be: several directories whose names are long.
-    let mut b = Bundle::new();
     let lower: Vec<String> = (0..4)
         .map(|n| {
             let path = b.file(&format!("{}{n}", "d".repeat(100)));

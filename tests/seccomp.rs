@@ -61,15 +61,18 @@ fn the_filter_is_active_with_and_without_no_new_privileges_and_capabilities() {
     let capabilities = ["CAP_SYS_ADMIN", "CAP_KILL"];
     for no_new_privileges in [Value::Null, json!(false), json!(true)] {
         for names in [&[][..], &capabilities] {
-            for uid in [0, 1000] {
+            for (uid, in_user_namespace) in [(0, false), (1000, false), (0, true), (1000, true)] {
                 let mut b = Bundle::new();
+                if in_user_namespace {
+                    b.user_namespace();
+                }
                 b.set("/linux/seccomp", docker())
                     .set("/process/user", json!({"uid": uid, "gid": uid}));
                 b.capabilities(names)
                     .set("/process/noNewPrivileges", no_new_privileges.clone());
                 let run = b.args(&["cat", "/proc/self/status"]).run_ok();
                 let case = format!(
-                    "noNewPrivileges {no_new_privileges}, capabilities {names:?}, uid {uid}"
+                    "noNewPrivileges {no_new_privileges}, capabilities {names:?}, uid {uid}, user namespace: {in_user_namespace}"
                 );
                 assert_eq!(run.field("Seccomp:"), "2", "{case}");
                 let expected = if no_new_privileges == true { "1" } else { "0" };

@@ -2,6 +2,7 @@
 //! one.
 //! The test holds the master of a pty, as a user's terminal or an engine does.
 
+use crate::attacks_userns::{BOTH, Whose};
 use runtime_tests::terminal::{ConsoleSocket, Terminal};
 use runtime_tests::{Bundle, json};
 use std::fs;
@@ -267,21 +268,20 @@ fn a_console_socket_that_nobody_listens_on_is_an_error_that_names_it() {
 }
 
 fn without_a_terminal_the_caller_gets_no_injected_input() {
-    let mut b = Bundle::new();
-    b.capabilities(&[]).args(&["helper", "tiocsti"]);
-    let (mut terminal, running) = under_terminal(&b);
-    let text = terminal.read_all().replace('\r', "");
-    running.wait().ends(1);
-    // EIO: the kernel has disabled TIOCSTI altogether. Either way nothing was injected.
-    assert!(
-        ["tiocsti: EPERM\n", "tiocsti: EIO\n", "tiocsti: ENOTTY\n"].contains(&text.as_str()),
-        "{text:?}"
-    );
-    // Every kernel shows the guard itself: the caller's terminal is not the container's controlling terminal.
-    let mut b = Bundle::new();
-    let (mut terminal, running) = under_terminal(b.args(&["helper", "ctty"]));
-    assert_eq!(terminal.read_all().replace('\r', ""), "ctty: ENXIO\n");
-    running.wait().ends(1);
+    let [root, user] = BOTH.map(Whose::bundle);
+    for mut b in [Bundle::new(), root, user] {
+        b.capabilities(&[]).args(&["helper", "tiocsti"]);
+        let (mut terminal, running) = under_terminal(&b);
+        let text = terminal.read_all().replace('\r', "");
+        running.wait().ends(1);
+        // EIO: the kernel has disabled TIOCSTI altogether. Either way nothing was injected.
+        let answers = ["tiocsti: EPERM\n", "tiocsti: EIO\n", "tiocsti: ENOTTY\n"];
+        assert!(answers.contains(&text.as_str()), "{text:?}");
+        // Every kernel shows the guard itself: the caller's terminal is not the container's controlling terminal.
+        let (mut terminal, running) = under_terminal(b.args(&["helper", "ctty"]));
+        assert_eq!(terminal.read_all().replace('\r', ""), "ctty: ENXIO\n");
+        running.wait().ends(1);
+    }
 }
 
 fn without_a_terminal_the_process_has_no_controlling_terminal() {

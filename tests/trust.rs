@@ -10,7 +10,10 @@ runtime_tests::tests![
     state_without_descriptors_fails_instead_of_saying_stopped,
     delete_with_force_keeps_a_container_whose_state_it_cannot_read,
     delete_with_force_keeps_a_container_whose_state_is_truncated_or_garbage,
+    every_command_fails_for_a_state_it_cannot_read,
     a_state_of_another_version_is_still_read,
+    a_state_that_no_runtime_wrote_is_refused_and_kept,
+    list_says_which_container_it_could_not_read,
     a_cgroup_with_somebody_elses_processes_below_is_refused_and_untouched,
     a_cgroup_with_an_empty_cgroup_below_is_refused_and_stays,
     delete_of_a_container_left_half_made_touches_nothing_below_its_cgroup,
@@ -107,6 +110,127 @@ fn delete_with_force_keeps_a_container_whose_state_is_truncated_or_garbage() {
     assert_eq!(b.status(), "running");
     b.delete(&["--force"]).ok();
     b.left_nothing();
+}
+
+fn a_state_that_no_runtime_wrote_is_refused_and_kept() {
+    let b = running();
+    let path = b.state_dir().join(&b.id).join("state.json");
+    let good = fs::read_to_string(&path).unwrap();
+    let pid = format!("\"pid\":{}", b.pid());
+    for (from, to) in [
+        (pid.as_str(), "\"pid\":-1"),
+        (&pid, "\"pid\":2147483647"),
+        ("\"cgroup\":\"/", "\"cgroup\":\""),
+        ("\"bundle\":\"/", "\"bundle\":\""),
+        (&b.id, "another"),
+    ] {
+        let spoiled = good.replace(from, to);
+        assert_ne!(spoiled, good, "{from}");
+        fs::write(&path, &spoiled).unwrap();
+        for flags in [&[][..], &["--force"]] {
+            b.delete(flags).fails(&["cannot read the state"]);
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), spoiled);
+    }
+    // A FIFO is not waited for.
+    fs::remove_file(&path).unwrap();
+    let fifo = rustix::fs::FileType::Fifo;
+    let mode = rustix::fs::Mode::RUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, mode, 0).unwrap();
+    for words in [
+        &["state", &b.id][..],
+        &["delete", "--force", &b.id],
+        &["list"],
+    ] {
+        b.call(words)
+            .deadline(20)
+            .output()
+            .fails(&["cannot read the state"]);
+    }
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, &good).unwrap();
+    assert_eq!(b.status(), "running");
+    b.delete(&["--force"]).ok();
+    b.left_nothing();
+}
+
+fn list_says_which_container_it_could_not_read() {
+    let b = running();
+    for descriptors in 3..12 {
+        let output = starved(&b, descriptors, &["list"]);
+        let listed = output.out.contains(&b.id);
+        assert_eq!(
+            output.status == 0,
+            listed,
+            "{descriptors} descriptors: {output}"
+        );
+    }
+    let bad = b.state_dir().join("bad");
+    fs::create_dir(&bad).unwrap();
+    fs::write(bad.join("state.json"), "{").unwrap();
+    let output = b.call(&["list", "-q"]).output();
+    output.ends(1).says(&["\"bad\"", "state.json"]);
+    assert_eq!(output.out, format!("{}\n", b.id));
+    fs::remove_dir_all(&bad).unwrap();
+    b.delete(&["--force"]).ok();
+}
+
+/// Every command that takes an id, except `create` and `run`.
+fn commands(id: &str) -> Vec<Vec<&str>> {
+    let before = [
+        "state",
+        "start",
+        "pause",
+        "resume",
+        "ps",
+        "delete",
+        "delete --force",
+    ];
+    let before = before.map(|words| words.split(' ').chain([id]).collect());
+    let after = [
+        vec!["kill", id, "KILL"],
+        vec!["kill", "--all", id, "KILL"],
+        vec!["exec", id, "true"],
+        vec!["exec", "--detach", id, "true"],
+        vec!["update", "--pids-limit", "77", id],
+        vec!["events", "--stats", id],
+        vec!["checkpoint", id],
+    ];
+    before.into_iter().chain(after).collect()
+}
+
+fn every_command_fails_for_a_state_it_cannot_read() {
+    let mut user = Bundle::new();
+    user.ordinary().waits();
+    user.launch("run", &["--detach"]).ok();
+    for b in [running(), user] {
+        let path = b.state_dir().join(&b.id).join("state.json");
+        let good = fs::read_to_string(&path).unwrap();
+        let status = || b.state()["status"].clone();
+        for spoiled in [&good[..good.len() / 2], "[]", "{\"pid\": -1}"] {
+            for words in commands(&b.id) {
+                fs::write(&path, spoiled).unwrap();
+                let output = b.call(&words).deadline(20).output();
+                assert_ne!(output.status, 0, "{spoiled}: {output}");
+                output.says(&["state"]);
+                assert_eq!(fs::read_to_string(&path).unwrap(), spoiled, "{output}");
+                fs::write(&path, &good).unwrap();
+                assert_eq!(status(), "running", "{output}");
+            }
+        }
+        // Nor may a file that it may not open be taken for one that is not there.
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("state.json", &path).unwrap();
+        for words in commands(&b.id) {
+            let output = b.call(&words).deadline(20).output();
+            assert_ne!(output.status, 0, "{output}");
+        }
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, &good).unwrap();
+        assert_eq!(status(), "running");
+        b.delete(&["--force"]).ok();
+        b.left_nothing();
+    }
 }
 
 fn a_state_of_another_version_is_still_read() {

@@ -51,6 +51,13 @@ impl Plan {
                 lines.push(format!("map {kind} {map}{helper}"));
             }
         }
+        for device in &self.net_devices {
+            let name = &device.name;
+            lines.push(match &device.new_name {
+                Some(new) => format!("move the network device {name} into the container as {new}"),
+                None => format!("move the network device {name} into the container"),
+            });
+        }
         if let Some(value) = self.oom_score_adj {
             lines.push(format!("set oom_score_adj {value}"));
         }

@@ -338,8 +338,7 @@ impl Builder<'_> {
     ) -> Result<Slot> {
         let slot = self.slot();
         let path = tree.path.to_str().unwrap_or_default();
-        let inside = path.strip_prefix(self.rootfs.as_str());
-        let inside = inside.filter(|rest| rest.starts_with('/') && rest.len() > 1);
+        let inside = below(path, &self.rootfs);
         let by_child = |field: String, tree, in_root| {
             let field = field.leak();
             let open = step::Open::Tree {
@@ -349,16 +348,20 @@ impl Builder<'_> {
             };
             Step::Open(slot, open)
         };
-        let by_launch = |field, idmap, when| Open {
+        let when = match self.namespaces.has(Kind::User) {
+            true => When::Child,
+            false => When::First,
+        };
+        let by_launch = |field, tree, idmap, root| Open {
             slot,
             field,
-            what: What::Tree { tree, idmap },
+            what: What::Tree { tree, idmap, root },
             when,
         };
         match (inside, idmap) {
             // A path in the root may be on a mount of an earlier step.
             (Some(rest), None) => {
-                let path = leak_text(rest, &field)?;
+                let path = leak_text(&rest, &field)?;
                 self.steps
                     .push(by_child(field, Tree { path, ..tree }, true));
             }
@@ -367,18 +370,21 @@ impl Builder<'_> {
                     "config.json: {field}: an id-mapped mount needs CAP_SYS_ADMIN over the file system"
                 )
             }
+            (Some(rest), idmap) => {
+                let path = leak_text(&rest, &field)?;
+                let root = Some(leak_text(&self.rootfs, &field)?);
+                self.opens
+                    .push(by_launch(field, Tree { path, ..tree }, idmap, root));
+            }
             // Launch lacks the privilege to copy trees. The child copies them first, before a mount of the
             // container covers a source.
             (_, None) if !self.facts.may_mount => self.copies.push(by_child(field, tree, false)),
-            (_, idmap) if self.namespaces.has(Kind::User) => {
-                self.opens.push(by_launch(field, idmap, When::Child));
-            }
             // A copy at its own step keeps the order of the spec in /proc/self/mountinfo, which lists mounts in
             // the order of their creation.
             (_, None) if self.child_sees_the_host() && !early => {
                 self.steps.push(by_child(field, tree, false));
             }
-            (_, idmap) => self.opens.push(by_launch(field, idmap, When::First)),
+            (_, idmap) => self.opens.push(by_launch(field, tree, idmap, None)),
         }
         Ok(slot)
     }
@@ -387,6 +393,23 @@ impl Builder<'_> {
     pub fn child_sees_the_host(&self) -> bool {
         !self.namespaces.has(Kind::User) && !self.facts.in_user_namespace
     }
+}
+
+/// The path below `above`, as seen from there, however the two are spelled.
+fn below(path: &str, above: &str) -> Option<String> {
+    let mut rest = names(path);
+    let mut above = names(above).peekable();
+    above.peek()?;
+    if !above.all(|name| rest.next() == Some(name)) {
+        return None;
+    }
+    let rest: String = rest.flat_map(|name| ["/", name]).collect();
+    (!rest.is_empty()).then_some(rest)
+}
+
+fn names(path: &str) -> impl Iterator<Item = &str> {
+    let names = path.split('/');
+    names.filter(|name| !matches!(*name, "" | "."))
 }
 
 pub fn mount_point(destination: &str) -> &str {

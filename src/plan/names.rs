@@ -43,6 +43,6 @@ pub fn memory_policies() -> [Vec<&'static str>; 2] {
     ]
 }
 
-fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {
+pub(super) fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {
     BinaryHeap::from_iter(names).into_sorted_vec()
 }

@@ -202,7 +202,7 @@ impl Builder<'_> {
                 envp.insert(envp.len() - 1, Arg::new(leak_text(&entry, "LISTEN_FDS")?));
             }
         }
-        if self.notify.is_some() {
+        if self.notify {
             envp.insert(
                 envp.len() - 1,
                 Arg::new(leak_text(notify_socket::VARIABLE, "NOTIFY_SOCKET")?),

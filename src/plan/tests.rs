@@ -107,7 +107,7 @@ fn plan_of(config: &str, facts: &Facts) -> Result<Plan> {
         console_size: None,
         cgroups: &Driver::Cgroupfs,
         created: "2026-11-28T00:00:00.000000000Z",
-        notify: false,
+        notify: None,
     };
     plan(&spec, facts, &options)
 }

@@ -9,8 +9,8 @@ use crate::arch::syscall;
 use core::ffi::CStr;
 use linux_raw_sys::general::{
     __NR_clock_gettime, __NR_close_range, __NR_exit_group, __NR_fcntl, __NR_ioctl, __NR_keyctl,
-    __NR_mount_setattr, AT_EMPTY_PATH, AT_RECURSIVE, CLOCK_REALTIME, F_OFD_GETLK, F_OFD_SETLK,
-    F_UNLCK, F_WRLCK, mount_attr,
+    __NR_mount_setattr, __NR_setsockopt, AT_EMPTY_PATH, AT_RECURSIVE, CLOCK_REALTIME, F_OFD_GETLK,
+    F_OFD_SETLK, F_UNLCK, F_WRLCK, mount_attr,
 };
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::{Errno, Result};
@@ -249,6 +249,26 @@ pub fn loopback_up(socket: BorrowedFd<'_>) -> Result<()> {
                 &raw const request as usize,
                 0,
                 0,
+                0,
+            ],
+        )
+    })?;
+    Ok(())
+}
+
+/// Turns on an option of a netlink socket (SOL_NETLINK, setsockopt(2)).
+pub fn set_netlink_option(socket: BorrowedFd<'_>, option: u32) -> Result<()> {
+    let on = 1i32;
+    // SAFETY: the kernel reads a number of the given size.
+    check(unsafe {
+        syscall(
+            __NR_setsockopt,
+            [
+                socket.as_raw_fd() as usize,
+                linux_raw_sys::net::SOL_NETLINK as usize,
+                option as usize,
+                &raw const on as usize,
+                size_of::<i32>(),
                 0,
             ],
         )

@@ -19,6 +19,8 @@ pub enum Point {
     Mappings,
     /// The parent moves the child into the v1 cgroups.
     Cgroup,
+    /// The parent moves network devices into the child's network namespace.
+    NetDevices,
     /// The parent copies trees in the child's mount namespace and sends them over.
     Trees,
     /// The parent records the pid, and runs the prestart and createRuntime hooks.

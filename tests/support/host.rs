@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The runtime under test: `$RUNTIME`, or the release binary at its place relative to this test binary.
+/// The runtime under test: `$RUNTIME`, or the release binary at its place relative to this test binary. If its path has
+/// spaces, a copy in the scratch directory.
 pub fn runtime() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
@@ -18,12 +19,19 @@ pub fn runtime() -> &'static Path {
             },
             PathBuf::from,
         );
-        path.canonicalize().unwrap_or_else(|e| {
+        let path = path.canonicalize().unwrap_or_else(|e| {
             panic!(
                 "{}: {e} (build it with cargo build --release)",
                 path.display()
             )
-        })
+        });
+        // Scripts and engines' configurations take the path as one word.
+        if !path.to_string_lossy().contains(char::is_whitespace) {
+            return path;
+        }
+        let plain = scratch().join("runtime");
+        copy(&path, &plain);
+        plain
     })
 }
 

@@ -1,6 +1,7 @@
 //! A pseudoterminal whose master the test holds, and the socket on which an engine receives a container's console.
 //! Both wait with a time limit, so that a silent terminal is a failure and not a hang.
 
+use crate::harness::patience;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -17,10 +18,10 @@ pub struct Terminal {
     pub text: String,
 }
 
-/// Whether `fd` becomes readable within a minute.
+/// Whether `fd` becomes readable in time. Each byte that arrives starts the wait anew.
 fn readable(fd: BorrowedFd<'_>) -> bool {
     let timeout = Timespec {
-        tv_sec: 60,
+        tv_sec: patience().as_secs() as i64,
         tv_nsec: 0,
     };
     poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)).is_ok_and(|n| n > 0)
@@ -70,7 +71,8 @@ impl Terminal {
     fn more(&mut self) -> bool {
         assert!(
             readable(self.master.as_fd()),
-            "the terminal stayed silent for a minute after {:?}",
+            "the terminal stayed silent for {:?} after {:?}",
+            patience(),
             self.text
         );
         let mut buffer = [0; 65536];

@@ -189,15 +189,19 @@ impl Directory {
     /// The state. `None` if it was never written, in which case nothing else was created either.
     fn read(&self) -> Result<Option<State>> {
         let what = || format!("cannot read the state of container {:?}", self.id);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // A FIFO would block.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&self.fd, STATE, flags, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(None),
             file => file.during(what)?,
         };
         let bytes = files::read_open(&file).during(what)?;
-        State::parse(STATE, &bytes)
-            .map(Some)
-            .map_err(|error| Error::new(format!("{}: {error}", what())))
+        let state = State::parse(STATE, &bytes)
+            .map_err(|error| Error::new(format!("{}: {error}", what())))?;
+        if state.id != self.id {
+            fail!("{}: {STATE}: id: it is of container {:?}", what(), state.id);
+        }
+        Ok(Some(state))
     }
 
     /// Keeps a copy of config.json as of the creation of the container (runtime.md, Create).
@@ -305,6 +309,14 @@ impl Container {
                 "container {id:?} does not exist: it is being created or removed, or its creation did not finish"
             ),
         }
+    }
+
+    /// Opens a container that `list` has found. Returns `None` if it is gone, or has no state yet.
+    pub fn listed(root: &str, id: &str) -> Result<Option<Self>> {
+        let Some(directory) = Directory::find(root, id)? else {
+            return Ok(None);
+        };
+        Ok(directory.read()?.map(|state| Self { directory, state }))
     }
 
     /// Opens a container for `delete --force`. Returns `None` if it does not exist. A container without a state has

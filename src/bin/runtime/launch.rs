@@ -1,6 +1,7 @@
 //! Turns a plan into a container: opens the descriptors that the steps need, writes the state, makes the
 //! cgroup, clones once, serves the meeting points of the child, and undoes everything on failure.
 
+mod net_devices;
 mod trees;
 mod unfinished;
 mod why;
@@ -34,6 +35,7 @@ use syscalls::slots::{Slot, Slots};
 use syscalls::spawn::{Among, Spawn, Spawned, spawn};
 use syscalls::step::{LastStep, Open, Point, Setting, Step};
 
+use net_devices::NetDevices;
 pub use unfinished::{Unfinished, enter};
 use why::{died, no_tree};
 pub use why::{failure, unborn};
@@ -71,10 +73,12 @@ pub fn launch(
 ) -> Result<Launched> {
     let slots = Slots::new(usize::from(plan.slots) + 1);
     trees::open_first(plan, &slots)?;
+    let net_devices = NetDevices::find(&plan.net_devices)?;
     let console = connect_console(plan, &slots, request.console_socket)?;
     let stop = signal::hold()?;
     let directory = Directory::make(request.root, &plan.state.id)?;
     let mut unfinished = Unfinished::new(directory, plan.state.clone(), facts, manager);
+    unfinished.net_devices = net_devices;
     match first_process(plan, request, slots, stop.as_fd(), &mut unfinished) {
         Ok((pidfd, ready)) => Ok(Launched {
             container: unfinished.keep(),
@@ -100,8 +104,8 @@ fn first_process<'a>(
     // The state comes first, so that `delete` finds everything that is made after it.
     unfinished.directory.write(&unfinished.state)?;
     let mut ready = None;
-    if let (Some(slot), Some(manager)) = (plan.notify, request.notify_socket) {
-        slots.fill(slot, sd_notify::prepare(unfinished.directory.fd())?);
+    if let (true, Some(manager)) = (plan.notify, request.notify_socket) {
+        sd_notify::prepare(unfinished.directory.fd())?;
         if plan.close.listener.is_none() {
             ready = Ready::listen(unfinished.directory.fd(), manager)?;
         }
@@ -134,21 +138,10 @@ fn first_process<'a>(
         unfinished,
     };
     let begun = bring_up(start, slots, &mut first);
-    begun.map(|pidfd| (pidfd, ready)).map_err(|error| {
-        let limited = plan.cgroup.as_ref().filter(|planned| {
-            planned
-                .limits
-                .values
-                .iter()
-                .any(|limit| limit.controller() == "memory")
-        });
-        match limited {
-            Some(planned) => {
-                cgroup::reached::with_memory_limit(&unfinished.facts.cgroups, &planned.path, error)
-            }
-            None => error,
-        }
-    })
+    let cgroups = &unfinished.facts.cgroups;
+    begun
+        .map(|pidfd| (pidfd, ready))
+        .map_err(|error| cgroup::reached::of_plan(cgroups, plan, error))
 }
 
 /// The first process of a container.
@@ -198,6 +191,10 @@ impl Role for First<'_, '_> {
                 unfinished.cgroup |= unfinished.unit.is_some();
                 entered
             }
+            Point::NetDevices => match &mut unfinished.net_devices {
+                Some(devices) => devices.go(child.pid),
+                None => Ok(()),
+            },
             Point::Trees => {
                 trees::hand_over(plan, child.pid, child.pidfd.as_fd(), child.channel.as_fd())
             }

@@ -18,6 +18,7 @@ mod jail;
 mod launch;
 mod log;
 mod mappings;
+mod netlink;
 mod oom;
 mod process;
 mod program;

@@ -6,43 +6,29 @@ use crate::{log, signal};
 use alloc::format;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
-use linux_raw_sys::general::{
-    MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MS_PRIVATE,
-};
 use runtime::error::{During, Error, Reason, Result};
 use runtime::plan::notify_socket::DIRECTORY;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode};
 use rustix::io::{Errno, IoSlice};
-use rustix::mount::OpenTreeFlags;
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
     SocketFlags, SocketType,
 };
 use rustix::pipe::PipeFlags;
-use syscalls::calls::{self, MountAttr};
+use syscalls::calls;
 
 /// The socket in the container's state directory.
 pub const SOCKET: &CStr = c"notify/notify.sock";
 
-/// Creates the directory for the socket. Returns the container's view of it, which is read-only.
-pub fn prepare(directory: BorrowedFd<'_>) -> Result<OwnedFd> {
+/// Creates the directory for the socket.
+pub fn prepare(directory: BorrowedFd<'_>) -> Result<()> {
     let what = || "cannot prepare the directory of the notify socket".into();
     let mode = Mode::from_raw_mode(0o755);
     rustix::fs::mkdirat(directory, DIRECTORY, mode).during(what)?;
     // Set explicitly, because of the umask.
-    rustix::fs::chmodat(directory, DIRECTORY, mode, AtFlags::empty()).during(what)?;
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let view = rustix::mount::open_tree(directory, DIRECTORY, flags).during(what)?;
-    let set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-    let attr = MountAttr {
-        set: set.into(),
-        propagation: MS_PRIVATE.into(),
-        ..MountAttr::NONE
-    };
-    calls::mount_setattr(view.as_fd(), false, attr, None).during(what)?;
-    Ok(view)
+    rustix::fs::chmodat(directory, DIRECTORY, mode, AtFlags::empty()).during(what)
 }
 
 /// The socket for the container, and the connection to the service manager.

@@ -124,7 +124,7 @@ refused! {
     masked_path_relative("/linux/maskedPaths", ["relative"]) r#"linux.maskedPaths[0]: expected an absolute path, found "relative""#;
     readonly_paths_of_another_type("/linux/readonlyPaths", "/proc") r#"linux.readonlyPaths: expected a list of strings, found "/proc""#;
     intel_rdt("/linux/intelRdt", {}) "linux.intelRdt: not supported yet";
-    net_devices("/linux/netDevices", { "eth0": {} }) "linux.netDevices: not supported yet";
+    net_devices_without_a_namespace("/linux/netDevices", { "eth0": {} }) r#"linux.netDevices: needs a namespace of type "network" in linux.namespaces"#;
     personality_unknown("/linux/personality", { "domain": "BSD" }) r#"linux.personality.domain: expected LINUX or LINUX32, found "BSD""#;
     memory_policy_with_other_nodes("/linux/memoryPolicy", { "mode": "MPOL_BIND", "nodes": "x" }) r#"linux.memoryPolicy.nodes: expected a list of nodes such as "0-3,7", found "x""#;
 
@@ -190,4 +190,64 @@ fn a_host_name_has_at_most_64_characters() {
         error_of(&spec, &facts(Cgroups::V2)),
         "config.json: hostname: expected at most 64 characters, found 65"
     );
+}
+
+/// One case of linux.netDevices with a network namespace: the value and its error.
+#[track_caller]
+fn net_devices_refused(devices: Value, text: &str) {
+    let mut spec = with("/linux/netDevices", devices);
+    let namespaces = spec["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.push(json!({ "type": "network" }));
+    let error = error_of(&spec, &facts(Cgroups::V2));
+    assert_eq!(error, format!("config.json: linux.netDevices{text}"));
+}
+
+#[test]
+fn names_that_the_kernel_refuses_are_refused() {
+    let expected = "expected the name of a network device, found";
+    for name in [
+        "a234567890123456",
+        "a/b",
+        "a b",
+        "a\tb",
+        "a:b",
+        ".",
+        "..",
+        "",
+        "eth%d",
+        "a\0",
+    ] {
+        let text = format!(": {expected} {name:?}");
+        net_devices_refused(json!({ name: {} }), &text);
+    }
+    // An empty new name is none.
+    for name in [
+        "a234567890123456",
+        "a/b",
+        "a b",
+        ".",
+        "..",
+        "%d",
+        "%s",
+        "a%da",
+        "a%d%d",
+        "a2345678901234%d",
+    ] {
+        let text = format!(".eth0.name: {expected} {name:?}");
+        net_devices_refused(json!({ "eth0": { "name": name } }), &text);
+    }
+}
+
+#[test]
+fn two_network_devices_of_one_name_are_refused() {
+    let text = r#".b.name: there already is a network device "a""#;
+    net_devices_refused(json!({ "a": {}, "b": { "name": "a" } }), text);
+    let config = r#"{ "eth0": {}, "eth0": { "name": "x" } }"#;
+    let spec = with("/linux/netDevices", json!({ "here": {} }));
+    let spec = spec.to_string().replace(r#"{"here":{}}"#, config);
+    let spec = spec.replace(r#""namespaces":["#, r#""namespaces":[{"type":"network"},"#);
+    let error = plan_of(&spec, &facts(Cgroups::V2)).err().unwrap();
+    let text =
+        r#"config.json: linux.netDevices.eth0.name: there already is a network device "eth0""#;
+    assert_eq!(error.to_string(), text);
 }

@@ -102,6 +102,7 @@ impl Step<'_> {
         match self {
             Step::Meet(Point::Mappings) => f.write_str("wait for the id mappings"),
             Step::Meet(Point::Cgroup) => f.write_str("wait for the cgroup"),
+            Step::Meet(Point::NetDevices) => f.write_str("wait for the network devices"),
             Step::Meet(Point::Trees) => f.write_str("wait for the trees that are bound"),
             Step::Meet(Point::Hooks) => f.write_str("wait while the runtime runs its hooks"),
             Step::Meet(Point::Commit) => f.write_str("wait for the state to be written"),

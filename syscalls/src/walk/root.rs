@@ -8,8 +8,8 @@ use crate::report::{At, Call, Fault};
 use crate::slots::Slot;
 use crate::step::FsOption;
 use core::ffi::CStr;
-use linux_raw_sys::general::MOUNT_ATTR_RDONLY;
-use rustix::fd::AsFd;
+use linux_raw_sys::general::{MOUNT_ATTR_RDONLY, PROC_SUPER_MAGIC, SYSFS_MAGIC};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, UnmountFlags};
@@ -99,18 +99,9 @@ impl Child<'_> {
     /// `--no-pivot`: moves the root over `/`, where only chroot(2) enters it. Detaches the host's procfs and
     /// sysfs first, so that none remains behind the new root.
     pub fn move_root(&self, hidden: &[&CStr], in_place: bool) -> Walked {
+        let mut cover = None;
         for hidden in hidden.iter().rev() {
-            let fd = match rustix::fs::open(*hidden, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-            {
-                // Its parent mount is already detached.
-                Err(Errno::NOENT | Errno::NOTDIR) => continue,
-                fd => fd.at(Call::openat2)?,
-            };
-            if rustix::mount::unmount(*hidden, UnmountFlags::DETACH).is_err() {
-                // The mount is locked in this user namespace: cover it with an empty directory.
-                let cover = new_mount(c"tmpfs", None, &[], None, u64::from(MOUNT_ATTR_RDONLY))?;
-                attach(cover.as_fd(), fd.as_fd())?;
-            }
+            self.hide(hidden, &mut cover)?;
         }
         if in_place {
             let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
@@ -121,6 +112,40 @@ impl Child<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Detaches every mount on this path. A mount that is locked in this user namespace is covered with an empty
+    /// directory instead. The list has a path once for each of its mounts, and the cover must stay.
+    fn hide(&self, path: &CStr, cover: &mut Option<OwnedFd>) -> Walked {
+        loop {
+            let fd = match rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+                // Its parent mount is already detached.
+                Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+                fd => fd.at(Call::openat2)?,
+            };
+            if let Some(cover) = cover
+                && paths::stat(cover.as_fd())?.st_dev == paths::stat(fd.as_fd())?.st_dev
+            {
+                return Ok(());
+            }
+            if rustix::mount::unmount(path, UnmountFlags::DETACH).is_ok() {
+                continue;
+            }
+            let magic = rustix::fs::fstatfs(&fd).at(Call::fstatfs)?.f_type;
+            if ![PROC_SUPER_MAGIC, SYSFS_MAGIC]
+                .iter()
+                .any(|m| magic == (*m).into())
+            {
+                return Ok(());
+            }
+            let new = match cover {
+                Some(first) => copy(first.as_fd(), false)?,
+                None => new_mount(c"tmpfs", None, &[], None, u64::from(MOUNT_ATTR_RDONLY))?,
+            };
+            attach(new.as_fd(), fd.as_fd())?;
+            cover.get_or_insert(new);
+            return Ok(());
+        }
     }
 
     pub fn chroot(&mut self) -> Walked {

@@ -6,6 +6,7 @@ use runtime::cli::{self, Globals, Request};
 use runtime::dbus::{self, Body, Head, Object, Reader};
 use runtime::facts::{Cgroups, Facts, pseudo_mounts};
 use runtime::limits::{Current, Driver, Limits, devices, systemd};
+use runtime::netlink::{Address, Answer, Link, Request, Route};
 use runtime::plan::{self, Options};
 use runtime::spec::{Process, Resources, Seccomp, Spec, template::default_spec};
 use runtime::state::{self, Stat, State};
@@ -19,7 +20,7 @@ pub struct Target {
     pub check: fn(&[u8], &mut Rng),
 }
 
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     Target {
         name: "config",
         input: |random| input::json(random, &CONFIGS),
@@ -44,6 +45,11 @@ pub const TARGETS: [Target; 6] = [
         name: "dbus",
         input: message,
         check: dbus,
+    },
+    Target {
+        name: "netlink",
+        input: datagram,
+        check: netlink,
     },
     Target {
         name: "cli",
@@ -338,6 +344,40 @@ fn dbus(bytes: &[u8], _: &mut Rng) {
     assert!(message.body.len() <= rest.len());
     let mut reader = Reader::new(&message.body);
     while reader.text().is_some() || reader.number().is_some() || reader.signature().is_some() {}
+}
+
+/// An answer of the kernel: some messages of links, addresses and routes, and an end.
+fn datagram(random: &mut Rng) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..random.usize(1..5) {
+        let header: Vec<u8> = (0..random.usize(..24)).map(|_| random.u8(..)).collect();
+        let kind = [2, 3, 16, 20, 24][random.usize(..5)];
+        let mut request = Request::get(kind, &header);
+        for _ in 0..random.usize(..8) {
+            let value: Vec<u8> = (0..random.usize(..20)).map(|_| random.u8(..)).collect();
+            request = request.attribute(random.u16(..32), &value);
+        }
+        let mut message = request.encode(1).expect("a short message");
+        message[7] = random.u8(..4);
+        bytes.extend(message);
+    }
+    for _ in 0..random.usize(..3) {
+        input::scramble(random, &mut bytes);
+    }
+    bytes
+}
+
+/// What is read can be sent again.
+fn netlink(bytes: &[u8], _: &mut Rng) {
+    let mut answer = Answer::new(1);
+    let _ = answer.read(bytes);
+    let _ = answer.decode(Link::parse);
+    for address in answer.decode(Address::parse).unwrap_or_default() {
+        assert!(address.add(1).encode(1).is_some(), "{}", address.text());
+    }
+    for route in answer.decode(Route::parse).unwrap_or_default() {
+        assert!(route.add(1).encode(1).is_some(), "{}", route.text());
+    }
 }
 
 /// The commands and flags of the help texts.

@@ -53,7 +53,7 @@ pub fn run(context: &Context<'_>, args: &Checkpoint<'_>) -> Result<i32> {
             None => &Driver::Disabled,
         },
         created: &log::now(),
-        notify: false,
+        notify: None,
     };
     let plan = plan(&spec, &facts, &options)?;
     if plan.console.is_some() {

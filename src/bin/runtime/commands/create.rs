@@ -9,8 +9,9 @@ use alloc::format;
 use alloc::string::String;
 use runtime::cli::{Create, Launch, Run};
 use runtime::error::{During, Error, Result, fail};
-use runtime::facts::Facts;
+use runtime::facts::{Facts, join};
 use runtime::limits::Driver;
+use runtime::plan::notify_socket;
 use runtime::plan::{Options, Plan, plan};
 use runtime::spec::Spec;
 use rustix::fd::{AsFd, OwnedFd};
@@ -115,6 +116,9 @@ pub fn planned(
         None if context.globals.cgroup_manager == Some("disabled") => Driver::Disabled,
         None => Driver::Cgroupfs,
     };
+    let notify = context.notify_socket();
+    let notify = notify.map(|_| notify_directory(context.root, id));
+    let notify = notify.transpose()?;
     let options = Options {
         id,
         bundle: &bundle,
@@ -127,7 +131,7 @@ pub fn planned(
         console_size: (mode == Mode::Foreground).then(console::size).flatten(),
         cgroups: &cgroups,
         created: &log::now(),
-        notify: context.notify_socket().is_some(),
+        notify: notify.as_deref(),
     };
     let plan = plan(&spec, &facts, &options)?;
     let console_socket = args.console_socket;
@@ -211,6 +215,17 @@ fn open_bundle(bundle: &str) -> Result<(String, OwnedFd)> {
     let path = files::path_of(directory.as_fd())
         .during(|| format!("cannot find the path of the bundle {bundle}"))?;
     Ok((path, directory))
+}
+
+/// The path of the directory with the notify socket, in the state directory that launch will make.
+fn notify_directory(root: &str, id: &str) -> Result<String> {
+    let name = notify_socket::DIRECTORY.to_str().unwrap_or_default();
+    let path = join(&join(root, id), name);
+    if root.starts_with('/') {
+        return Ok(path);
+    }
+    let (here, _) = open_bundle(".")?;
+    Ok(join(&here, &path))
 }
 
 fn no_config(bundle: &str, error: Error) -> Error {

@@ -97,7 +97,7 @@ fn enter(
         cgroups: &cgroups,
         // Only the state of a new container has a time of creation.
         created: "",
-        notify: false,
+        notify: None,
     };
     let below = &args.cgroup;
     let cgroup = match &state.cgroup {

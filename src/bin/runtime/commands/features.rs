@@ -125,7 +125,7 @@ pub fn run() -> Result<i32> {
             mount_extensions: MountExtensions {
                 idmap: enabled(true),
             },
-            net_devices: enabled(supports("netDevices")),
+            net_devices: enabled(true),
             memory_policy: MemoryPolicy { modes, flags },
         },
         annotations: Annotations {

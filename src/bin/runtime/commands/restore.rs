@@ -62,6 +62,9 @@ pub fn run(context: &Context<'_>, args: &Restore<'_>) -> Result<i32> {
     if !plan.hooks.prestart.is_empty() || !plan.hooks.create_runtime.is_empty() {
         return cannot("hooks.prestart and hooks.createRuntime cannot be run at the right time");
     }
+    if !plan.net_devices.is_empty() {
+        return cannot("linux.netDevices cannot be moved at the right time");
+    }
     if plan.joins.iter().any(|join| join.name == "cgroup") {
         return cannot("criu cannot join a cgroup namespace");
     }

@@ -34,14 +34,24 @@ struct Row<'a> {
 pub fn list(context: &Context<'_>, args: &List<'_>) -> Result<i32> {
     let mut containers: Vec<(State, &'static str, String)> = Vec::new();
     let cgroups = host::cgroups()?;
+    let mut unreadable = None;
     for id in Directory::list(context.root)? {
-        // Containers that disappear meanwhile or cannot be read are skipped.
-        let Ok(container) = Container::open(context.root, &id) else {
-            continue;
+        // A container may disappear meanwhile. One that cannot be read is an error, after the others are listed.
+        let status = |container: Container| {
+            let status = container.status(&cgroups)?;
+            Ok::<_, Error>((container.state, status, owner(context.root, &id)))
         };
-        let status = container.status(&cgroups)?;
-        containers.push((container.state, status, owner(context.root, &id)));
+        match Container::listed(context.root, &id).and_then(|c| c.map(status).transpose()) {
+            Ok(row) => containers.extend(row),
+            Err(error) => unreadable = unreadable.or(Some(error)),
+        }
     }
+    print_list(args, &containers)?;
+    unreadable.map_or(Ok(0), Err)
+}
+
+/// Prints the containers in the format that `list` was asked for.
+fn print_list(args: &List<'_>, containers: &[(State, &'static str, String)]) -> Result<i32> {
     if args.quiet {
         return print(
             &containers
@@ -61,7 +71,7 @@ pub fn list(context: &Context<'_>, args: &List<'_>) -> Result<i32> {
         let rows = serde_json::to_string(&rows).map_err(|e| Error::new(e.to_string()))?;
         return print(&(rows + "\n"));
     }
-    print(&table(&containers))
+    print(&table(containers))
 }
 
 /// Columns as wide as their widest entry.

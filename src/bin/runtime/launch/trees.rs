@@ -94,8 +94,14 @@ fn opened(open: &Open) -> Result<OwnedFd> {
             rustix::fs::openat(CWD, *path, flags, Mode::empty())
                 .during(|| format!("config.json: {}: cannot open {}", open.field, Lossy(path)))
         }
-        What::Tree { tree, .. } => {
-            syscalls::open_tree(tree, None).map_err(|fault| no_tree(&open.field, tree, fault))
+        What::Tree { tree, root, .. } => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let root = root.map(|path| rustix::fs::openat(CWD, path, flags, Mode::empty()));
+            let root = root
+                .transpose()
+                .during(|| "config.json: root.path".into())?;
+            syscalls::open_tree(tree, root.as_ref().map(AsFd::as_fd))
+                .map_err(|fault| no_tree(&open.field, tree, fault))
         }
     }
 }

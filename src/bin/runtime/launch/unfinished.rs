@@ -1,6 +1,7 @@
 //! Tracks what a start has made: the container's directory, and its cgroup or systemd unit. On failure, all of
 //! it is removed.
 
+use super::net_devices::NetDevices;
 use crate::cgroup::systemd::Manager;
 use crate::cgroup::{self, Cgroup};
 use crate::container::{Container, Directory};
@@ -22,6 +23,7 @@ pub struct Unfinished<'a> {
     pub unit: Option<&'a Unit>,
     /// A hook of `create` may have run, or `create` has finished.
     pub poststop_is_due: bool,
+    pub net_devices: Option<NetDevices<'a>>,
 }
 
 impl<'a> Unfinished<'a> {
@@ -39,6 +41,7 @@ impl<'a> Unfinished<'a> {
             cgroup: false,
             unit: None,
             poststop_is_due: false,
+            net_devices: None,
         }
     }
 
@@ -67,7 +70,10 @@ impl<'a> Unfinished<'a> {
     }
 
     /// Removes everything, then runs the poststop hooks. The container's process must have ended.
-    pub fn undo(self) {
+    pub fn undo(mut self) {
+        if let Some(devices) = self.net_devices.take() {
+            devices.undo();
+        }
         if let Some(path) = self.state.cgroup.as_deref().filter(|_| self.cgroup) {
             let _ = cgroup::kill(&self.facts.cgroups, path);
             if let (Some(manager), Some(unit)) = (self.manager, self.unit) {
