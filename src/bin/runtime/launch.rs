@@ -138,23 +138,10 @@ fn first_process<'a>(
         unfinished,
     };
     let begun = bring_up(start, slots, &mut first);
-    begun.map(|pidfd| (pidfd, ready)).map_err(|error| {
-        let limited = plan.cgroup.as_ref().filter(|planned| {
-            planned
-                .limits
-                .values
-                .iter()
-                .any(|limit| limit.controller() == "memory")
-        });
-        match limited {
-            Some(planned) => cgroup::reached::with_memory_limit(
-                &unfinished.facts.cgroups,
-                &planned.place(),
-                error,
-            ),
-            None => error,
-        }
-    })
+    let cgroups = &unfinished.facts.cgroups;
+    begun
+        .map(|pidfd| (pidfd, ready))
+        .map_err(|error| cgroup::reached::of_plan(cgroups, plan, error))
 }
 
 /// The first process of a container.

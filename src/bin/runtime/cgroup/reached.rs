@@ -5,7 +5,24 @@ use alloc::format;
 use alloc::string::String;
 use runtime::error::Error;
 use runtime::facts::{CGROUPS, Cgroups, Location, join};
+use runtime::plan::Plan;
 use rustix::fs::CWD;
+
+/// The error of a start, with the memory limit of the plan if it was reached.
+pub fn of_plan(cgroups: &Cgroups, plan: &Plan, error: Error) -> Error {
+    match &plan.cgroup {
+        Some(planned)
+            if planned
+                .limits
+                .values
+                .iter()
+                .any(|l| l.controller() == "memory") =>
+        {
+            with_memory_limit(cgroups, &planned.place(), error)
+        }
+        _ => error,
+    }
+}
 
 /// Adds the memory limit of the cgroup to an error, if the cgroup has reached it.
 pub fn with_memory_limit(cgroups: &Cgroups, place: &Location, error: Error) -> Error {

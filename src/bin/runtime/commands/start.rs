@@ -54,13 +54,7 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
     }
     if !ready || !process::has_executed(state.pid, Some(state.start_time))? {
         still_created()?;
-        let error = Error::new(alloc::format!(
-            "cannot start container {id:?}: its init exited before the program was executed"
-        ));
-        return Err(match &state.place() {
-            Some(place) => cgroup::reached::with_memory_limit(&host::cgroups()?, place, error),
-            None => error,
-        });
+        return Err(ended_early(id, state));
     }
     // Hooks may call this program.
     directory.unlock();
@@ -98,6 +92,17 @@ fn release(
         }
     }
     Ok((ready, failed))
+}
+
+/// The error for a process that has ended before its program, with the memory limit that it may have reached.
+fn ended_early(id: &str, state: &State) -> Error {
+    let error = Error::new(alloc::format!(
+        "cannot start container {id:?}: its init exited before the program was executed"
+    ));
+    match (&state.place(), host::cgroups()) {
+        (Some(place), Ok(cgroups)) => cgroup::reached::with_memory_limit(&cgroups, place, error),
+        _ => error,
+    }
 }
 
 /// Waits briefly until an engine has reaped the process. Engines should know of its exit before this command reports
