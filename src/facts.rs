@@ -38,6 +38,8 @@ pub struct Facts {
     /// SELinux is enabled. Probed only if the spec sets a label.
     pub selinux: bool,
     pub cgroups: Cgroups,
+    /// The caller's cgroup. Probed only if the container's path starts there.
+    pub caller: Option<Caller>,
 }
 
 impl Facts {
@@ -57,6 +59,105 @@ pub enum Cgroups {
     V1(Vec<Hierarchy>),
 }
 
+/// A cgroup: its path below the mount point of each hierarchy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Location {
+    /// Absolute, without `.` or `..`. Empty for the root.
+    pub path: String,
+    /// The paths in the hierarchies that have another one, by the hierarchy's name.
+    pub apart: Vec<(String, String)>,
+}
+
+impl Location {
+    /// The same path in every hierarchy.
+    pub fn at(path: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            apart: Vec::new(),
+        }
+    }
+
+    /// The path in this hierarchy.
+    pub fn path_in(&self, hierarchy: &Hierarchy) -> &str {
+        let name = hierarchy.name();
+        let apart = self.apart.iter().find(|(apart, _)| *apart == name);
+        apart.map_or(&self.path, |(_, path)| path)
+    }
+
+    /// The cgroup at `path` below this one.
+    pub fn below(&self, path: &str) -> Self {
+        let below = |at: &String| format!("{at}{path}");
+        Self {
+            path: below(&self.path),
+            apart: self
+                .apart
+                .iter()
+                .map(|(name, at)| (name.clone(), below(at)))
+                .collect(),
+        }
+    }
+}
+
+/// The caller's cgroup.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    pub place: Location,
+    /// A mount point that does not show the caller's cgroup. `place` has its root instead.
+    pub hidden: Option<String>,
+}
+
+impl Caller {
+    /// Finds the caller's cgroup from /proc/self/cgroup and /proc/self/mountinfo (cgroups(7)). A mount may show a part
+    /// of a hierarchy only, as in a container, and a cgroup namespace names what lies outside of it by `/..`.
+    pub fn find(cgroups: &Cgroups, own: &str, mountinfo: &str) -> Self {
+        let mut caller = Self::default();
+        let hierarchies = match cgroups {
+            Cgroups::V2 => cgroups.v2().into_iter().collect(),
+            Cgroups::V1(hierarchies) => hierarchies.clone(),
+        };
+        for (n, hierarchy) in hierarchies.iter().enumerate() {
+            let shown = path_of_caller(hierarchy, own)
+                .and_then(|path| path.strip_prefix(root_of_mount(hierarchy, mountinfo)?.as_str()))
+                .filter(|path| path.is_empty() || path.starts_with('/'))
+                .filter(|path| !path.split('/').any(|name| name == ".."));
+            if shown.is_none() && caller.hidden.is_none() {
+                caller.hidden = Some(hierarchy.mountpoint.clone());
+            }
+            let path = shown.unwrap_or_default();
+            if n == 0 {
+                path.clone_into(&mut caller.place.path);
+            } else if caller.place.path != path {
+                caller.place.apart.push((hierarchy.name(), path.to_owned()));
+            }
+        }
+        caller
+    }
+}
+
+/// The caller's path in the hierarchy, in a /proc/self/cgroup. Empty for the root.
+fn path_of_caller<'o>(hierarchy: &Hierarchy, own: &'o str) -> Option<&'o str> {
+    own.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next()?, fields.next()?);
+        let is_it = match hierarchy.controllers.first() {
+            Some(first) => controllers.split(',').any(|name| name == first),
+            None => controllers.is_empty(),
+        };
+        is_it.then(|| path.trim_end_matches('/'))
+    })
+}
+
+/// The cgroup that is mounted at the hierarchy's mount point. Empty for the root.
+fn root_of_mount(hierarchy: &Hierarchy, mountinfo: &str) -> Option<String> {
+    // The last mount at a mount point is the visible one.
+    let mount = mountinfo.lines().rev().find_map(|line| {
+        let mut fields = line.split(' ').skip(3);
+        let (root, at) = (fields.next()?, fields.next()?);
+        (at == hierarchy.mountpoint).then_some(root)
+    })?;
+    Some(unescaped(mount).trim_end_matches('/').to_owned())
+}
+
 /// One mounted hierarchy.
 #[derive(Debug, PartialEq, Eq, Clone)]
 pub struct Hierarchy {
@@ -73,6 +174,16 @@ impl Hierarchy {
     pub fn has(&self, controller: &str) -> bool {
         self.controllers.iter().any(|c| c == controller)
     }
+
+    /// The controllers, separated by commas. Empty for cgroup2.
+    pub fn name(&self) -> String {
+        self.controllers.join(",")
+    }
+
+    /// The directory of a cgroup.
+    pub fn directory(&self, place: &Location) -> String {
+        join(&self.mountpoint, place.path_in(self))
+    }
 }
 
 impl Cgroups {
@@ -81,19 +192,27 @@ impl Cgroups {
         matches!(self, Cgroups::V1(hierarchies) if hierarchies.iter().any(|h| !h.is_v2()))
     }
 
+    /// The cgroup2 hierarchy.
+    pub fn v2(&self) -> Option<Hierarchy> {
+        match self {
+            Cgroups::V2 => Some(Hierarchy {
+                mountpoint: CGROUPS.to_owned(),
+                controllers: Vec::new(),
+            }),
+            Cgroups::V1(hierarchies) => hierarchies.iter().find(|h| h.is_v2()).cloned(),
+        }
+    }
+
     /// The hierarchies in a mountinfo (proc(5)), each once, for a host that does not have cgroup2 alone.
     pub fn of_mountinfo(mountinfo: &str) -> Self {
         Cgroups::V1(hierarchies(mountinfo))
     }
 
-    /// The directories of the cgroup at `path`: one on v2, one per hierarchy on v1.
-    pub fn directories(&self, path: &str) -> Vec<String> {
+    /// The directories of the cgroup: one on v2, one per hierarchy on v1.
+    pub fn directories(&self, place: &Location) -> Vec<String> {
         match self {
-            Cgroups::V2 => [join(CGROUPS, path)].into(),
-            Cgroups::V1(hierarchies) => hierarchies
-                .iter()
-                .map(|h| join(&h.mountpoint, path))
-                .collect(),
+            Cgroups::V2 => [join(CGROUPS, &place.path)].into(),
+            Cgroups::V1(hierarchies) => hierarchies.iter().map(|h| h.directory(place)).collect(),
         }
     }
 }
@@ -221,7 +340,9 @@ not a line
         let line = |n| format!("1 1 0:1 / /sys/fs/cgroup/{n} rw - cgroup cgroup rw,name={n}\n");
         let mountinfo: String = (0..15_000).map(line).collect();
         assert_eq!(
-            Cgroups::of_mountinfo(&mountinfo).directories("/a").len(),
+            Cgroups::of_mountinfo(&mountinfo)
+                .directories(&Location::at("/a"))
+                .len(),
             1024
         );
     }
@@ -236,15 +357,78 @@ not a line
 
     #[test]
     fn a_cgroup_has_a_directory_in_each_hierarchy() {
-        assert_eq!(Cgroups::V2.directories("/a/b"), ["/sys/fs/cgroup/a/b"]);
         assert_eq!(
-            Cgroups::of_mountinfo(HYBRID).directories("/a"),
+            Cgroups::V2.directories(&Location::at("/a/b")),
+            ["/sys/fs/cgroup/a/b"]
+        );
+        assert_eq!(
+            Cgroups::of_mountinfo(HYBRID).directories(&Location::at("/a")),
             [
                 "/sys/fs/cgroup/unified/a",
                 "/sys/fs/cgroup/cpu,cpuacct/a",
                 "/sys/fs/cgroup/systemd/a"
             ]
         );
+    }
+
+    /// The caller's location, and the mount point that hides it.
+    fn caller(mountinfo: &str, own: &str) -> (String, Option<String>) {
+        let cgroups = match mountinfo.contains(" /sys/fs/cgroup rw - cgroup2") {
+            true => Cgroups::V2,
+            false => Cgroups::of_mountinfo(mountinfo),
+        };
+        let caller = Caller::find(&cgroups, own, mountinfo);
+        let directories = cgroups.directories(&caller.place.below("/x"));
+        (directories.join(" "), caller.hidden)
+    }
+
+    #[test]
+    fn the_caller_may_be_elsewhere_in_each_hierarchy() {
+        let own = "7:name=systemd:/s\n4:cpu,cpuacct:/a:b/c\n0::/\n";
+        assert_eq!(
+            caller(HYBRID, own),
+            (
+                "/sys/fs/cgroup/unified/x /sys/fs/cgroup/cpu,cpuacct/a:b/c/x /sys/fs/cgroup/systemd/s/x"
+                    .to_owned(),
+                None
+            )
+        );
+        let own = "4:cpu,cpuacct:/a\n0::/a\n";
+        assert_eq!(
+            caller(HYBRID, own).1.unwrap(),
+            "/sys/fs/cgroup/systemd",
+            "a hierarchy without a line"
+        );
+    }
+
+    /// The mounted part of cgroup v2, the caller's line, and where its child is, or the reason why it is at the root.
+    #[test]
+    fn a_mount_may_show_a_part_of_the_hierarchy() {
+        for (root, own, child, hidden) in [
+            ("/", "0::/", "/x", false),
+            ("/", "0::/a/b", "/a/b/x", false),
+            ("/docker/abc", "0::/docker/abc", "/x", false),
+            ("/docker/abc", "0::/docker/abc/init", "/init/x", false),
+            ("/docker/a\\040b", "0::/docker/a b/c", "/c/x", false),
+            ("/docker/abc", "0::/docker/abcd", "/x", true),
+            ("/docker/abc", "0::/", "/x", true),
+            ("/", "0::/../..", "/x", true),
+            ("/", "0::/../other", "/x", true),
+            ("/../..", "0::/", "/x", true),
+            ("/..", "0::/../a", "/a/x", false),
+            ("/", "3:memory:/a", "/x", true),
+            ("/", "", "/x", true),
+        ] {
+            let mountinfo = format!(
+                "1 1 0:1 /covered /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n1 1 0:1 {root} /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
+            );
+            let expected = hidden.then(|| "/sys/fs/cgroup".to_owned());
+            assert_eq!(
+                caller(&mountinfo, own),
+                (format!("/sys/fs/cgroup{child}"), expected),
+                "{root} {own}"
+            );
+        }
     }
 
     #[test]

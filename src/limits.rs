@@ -10,8 +10,8 @@ mod v1;
 mod v2;
 
 use crate::error::{Error, Result, fail};
-use crate::facts::{Cgroups, Facts};
-use crate::spec::{Cpu, Resources, WeightDevice};
+use crate::facts::{Cgroups, Facts, Location};
+use crate::spec::{Cpu, Memory, Resources, WeightDevice};
 use alloc::borrow::{Cow, ToOwned};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -33,13 +33,23 @@ pub enum Driver {
 /// The container's cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cgroup {
-    /// The path below the mount point of each hierarchy: absolute, without `.` or `..`.
+    /// The existing cgroup below which it is made: the root, unless config.json has no absolute path.
+    pub base: Location,
+    /// The path below `base`: begins with `/`, without `.` or `..`.
     pub path: String,
+    /// config.json has a path, so the cgroup is required.
+    pub named: bool,
     /// The scope, if systemd creates the cgroup.
     pub unit: Option<Unit>,
     /// The uid on the host that becomes the owner of the cgroup.
     pub owner: Option<u32>,
     pub limits: Limits,
+}
+
+impl Cgroup {
+    pub fn place(&self) -> Location {
+        self.base.below(&self.path)
+    }
 }
 
 /// The limits of a cgroup, in the order in which they are written.
@@ -90,12 +100,29 @@ impl Limits {
     }
 }
 
+/// A warning for each limit of kernel memory, which runc ignores as well (config-linux.md, Memory: not recommended).
+pub fn ignored(memory: &Memory) -> impl Iterator<Item = String> {
+    let limits = [("kernel", memory.kernel), ("kernelTCP", memory.kernel_tcp)];
+    let given = limits
+        .into_iter()
+        .filter(|(_, n)| n.is_some_and(|n| n != 0));
+    given.map(|(field, _)| {
+        format!("linux.resources.memory.{field}: left out: the kernel has no such limit any more")
+    })
+}
+
 /// Completes the path in errors of this module, which name fields below `linux.resources`.
 pub fn of_config(error: Error) -> Error {
     Error::new(format!("config.json: linux.resources.{error}"))
 }
 
-/// The path below each hierarchy's mount point: absolute, without `.` or `..`.
+/// Whether the cgroup's path starts at the caller's cgroup, so that the caller's limits hold for the container.
+/// config-linux.md lets the runtime choose where a relative path starts.
+pub fn starts_at_caller(cgroups_path: Option<&str>) -> bool {
+    cgroups_path.is_none_or(|path| !path.starts_with('/'))
+}
+
+/// The path: begins with `/`, without `.` or `..`.
 pub fn path(cgroups_path: Option<&str>, id: &str) -> Result<String> {
     let Some(path) = cgroups_path else {
         return Ok(format!("/{id}"));

@@ -22,8 +22,7 @@ mod tests;
 
 use crate::error::{Result, fail};
 use crate::facts::{Facts, join};
-use crate::limits::systemd::Unit;
-use crate::limits::{self, Driver, Limits};
+use crate::limits::{self, Driver};
 use crate::spec::{Linux, Spec};
 use crate::state::{self, State};
 use affinity::{Affinity, affinity};
@@ -226,7 +225,6 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
     b.starts = true;
     b.refuse_what_is_missing()?;
     let cgroup = b.cgroup()?;
-    b.kernel_memory();
     let joins = b.joins()?;
     let time = b.time()?;
     let mappings = b.mappings()?;
@@ -240,7 +238,7 @@ pub fn plan(spec: &Spec<'_>, facts: &Facts, options: &Options<'_>) -> Result<Pla
     b.session()?;
     b.names()?;
     let net_devices = b.net_devices()?;
-    b.root(cgroup.as_ref().map(|cgroup| cgroup.path.as_str()))?;
+    b.root(cgroup.as_ref().map(limits::Cgroup::place).as_ref())?;
     b.notify_socket()?;
     b.working_directory_made()?;
     b.hooks_before_root()?;
@@ -384,47 +382,9 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Warns about limits of kernel memory, which runc ignores as well (config-linux.md, Memory: not recommended).
-    fn kernel_memory(&mut self) {
-        let Some(resources) = &self.spec.linux.resources else {
-            return;
-        };
-        let memory = &resources.memory;
-        for (field, limit) in [("kernel", memory.kernel), ("kernelTCP", memory.kernel_tcp)] {
-            if limit.is_some_and(|n| n != 0) {
-                self.warnings.push(format!(
-                    "linux.resources.memory.{field}: left out: the kernel has no such limit any more"
-                ));
-            }
-        }
-    }
-
-    /// The container's cgroup, unless the driver makes none.
-    fn cgroup(&self) -> Result<Option<limits::Cgroup>> {
-        let (spec, id) = (self.spec, self.options.id);
-        let path = spec.linux.cgroups_path.as_deref();
-        let (path, unit) = match self.options.cgroups {
-            Driver::Disabled => (None, None),
-            Driver::Cgroupfs => (Some(limits::path(path, id)?), None),
-            Driver::Systemd(root) => {
-                let unit = Unit::new(root, path, id, &spec.annotations)?;
-                (Some(unit.path()?), Some(unit))
-            }
-        };
-        let limits = match &spec.linux.resources {
-            Some(resources) => Limits::new(self.facts, resources)?,
-            None => Limits::default(),
-        };
-        Ok(path.map(|path| limits::Cgroup {
-            path,
-            unit,
-            owner: self.cgroup_owner(),
-            limits,
-        }))
-    }
-
     /// The state of the container.
     fn state(&self, cgroup: Option<&limits::Cgroup>, hooks: &Hooks) -> State {
+        let place = cgroup.map(limits::Cgroup::place);
         State {
             version: state::VERSION,
             oci_version: state::OCI_VERSION.to_owned(),
@@ -435,7 +395,8 @@ impl<'a> Builder<'a> {
             rootfs: self.rootfs.clone(),
             created: self.options.created.to_owned(),
             annotations: owned_pairs(&self.spec.annotations),
-            cgroup: cgroup.map(|cgroup| cgroup.path.clone()),
+            cgroup: place.as_ref().map(|place| place.path.clone()),
+            apart: place.map(|place| place.apart).unwrap_or_default(),
             unit: cgroup
                 .and_then(|cgroup| cgroup.unit.as_ref())
                 .map(|unit| unit.name.clone()),

@@ -2,6 +2,7 @@
 //! the container is created, running or stopped is determined from the kernel each time.
 
 use crate::error::{Result, fail};
+use crate::facts::Location;
 use crate::spec::object;
 use alloc::format;
 use alloc::string::String;
@@ -51,6 +52,8 @@ object! {
         annotations: Vec<(String, String)> = required "annotations",
         /// The path of the cgroup below the mount point of each hierarchy. `None` without a cgroup.
         cgroup: Option<String> = "cgroup",
+        /// Its paths in the v1 hierarchies that have another one, by the hierarchy's name.
+        apart: Vec<(String, String)> = "apart",
         /// The scope, if systemd created the cgroup.
         unit: Option<String> = "unit",
         poststart: Vec<Hook> = required "poststart",
@@ -116,7 +119,17 @@ impl State {
                 fail!("{file}: {field}: expected an absolute path, found {path:?}");
             }
         }
+        if let Some((_, path)) = self.apart.iter().find(|(_, path)| !plain(path)) {
+            fail!("{file}: apart: expected an absolute path, found {path:?}");
+        }
         check_id(&self.id)
+    }
+
+    /// The container's cgroup, if it has one.
+    pub fn place(&self) -> Option<Location> {
+        let path = self.cgroup.clone()?;
+        let apart = self.apart.clone();
+        Some(Location { path, apart })
     }
 
     pub fn oci_state<'a>(&'a self, status: &'a str) -> OciState<'a> {
@@ -415,7 +428,7 @@ mod tests {
 
     #[test]
     fn every_field_of_a_state_is_kept() {
-        let full = r#"{"version":1,"ociVersion":"1.3.0","id":"box","pid":7,"startTime":9,"bundle":"/b","rootfs":"/b/r","created":"t","annotations":[["a","b"],["a","c"]],"cgroup":"/box","unit":"box.scope","poststart":[{"path":"/x","args":["x"],"env":["A=1"],"timeout":5}],"poststop":[],"noNewKeyring":true,"creating":true,"agent":{"path":"/s","metadata":"m"}}"#;
+        let full = r#"{"version":1,"ociVersion":"1.3.0","id":"box","pid":7,"startTime":9,"bundle":"/b","rootfs":"/b/r","created":"t","annotations":[["a","b"],["a","c"]],"cgroup":"/box","apart":[["memory","/m/box"]],"unit":"box.scope","poststart":[{"path":"/x","args":["x"],"env":["A=1"],"timeout":5}],"poststop":[],"noNewKeyring":true,"creating":true,"agent":{"path":"/s","metadata":"m"}}"#;
         let state = State::parse("state.json", full.as_bytes()).unwrap();
         assert_eq!(serde_json::to_string(&state).unwrap(), full);
     }

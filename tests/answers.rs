@@ -12,7 +12,8 @@ runtime_tests::tests![
     features_have_what_the_specification_names,
     features_are_refused_where_they_are_said_not_to_be_there,
     features_have_every_word_of_the_runc_on_this_machine,
-    labels_of_modules_that_are_not_there_are_refused
+    labels_of_modules_that_are_not_there_are_refused,
+    kill_sends_the_stop_signal_of_the_image_by_default,
 ];
 
 /// The one object in a log that Podman unmarshals as a whole.
@@ -323,4 +324,20 @@ fn labels_of_modules_that_are_not_there_are_refused() {
             .says(&["SELinux", "a:b:c:d"]);
     }
     assert_eq!(b.status(), "running");
+}
+
+fn kill_sends_the_stop_signal_of_the_image_by_default() {
+    let name = "org.opencontainers.image.stopSignal";
+    let mut b = Bundle::new();
+    b.args(&["helper", "signals"]);
+    for (text, number) in [("SIGUSR1", 10), ("2", 2), ("", 15)] {
+        let running = b.set("/annotations", json!({ name: text })).up();
+        b.call(&["kill", &b.id]).ok();
+        running.wait().ends(40 + number);
+    }
+    let running = b.set("/annotations", json!({ name: "NOPE" })).up();
+    let words = [name, "unknown signal \"NOPE\""];
+    b.call(&["kill", &b.id]).output().fails(&words);
+    b.kill("HUP").ok();
+    running.wait().ends(40 + 1);
 }

@@ -62,7 +62,7 @@ fn own(call: usize) -> i32 {
         "connect" => ECONNREFUSED,
         "statx" | "newfstatat" | "faccessat" | "faccessat2" | "execve" => EACCES,
         "poll" | "ppoll" | "lseek" | "waitid" | "fstat" => EINVAL,
-        "close_range" | "pidfd_send_signal" | "openat_tree" | "seccomp" => ENOSYS,
+        "close_range" | "pidfd_send_signal" | "seccomp" => ENOSYS,
         _ => EPERM,
     }
 }

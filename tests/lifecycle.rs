@@ -29,7 +29,6 @@ runtime_tests::tests![
     create_with_a_null_process_succeeds_and_start_then_fails,
     kill_takes_names_and_numbers,
     kill_sends_sigterm_by_default,
-    kill_sends_the_stop_signal_of_the_image_by_default,
     kill_of_an_unknown_signal_fails,
     kill_works_before_start,
     kill_of_a_stopped_container_says_not_running,
@@ -375,22 +374,6 @@ fn kill_sends_sigterm_by_default() {
     let running = b.args(&["helper", "signals"]).up();
     b.call(&["kill", &b.id]).ok();
     running.wait().ends(40 + 15);
-}
-
-fn kill_sends_the_stop_signal_of_the_image_by_default() {
-    let name = "org.opencontainers.image.stopSignal";
-    let mut b = Bundle::new();
-    b.args(&["helper", "signals"]);
-    for (text, number) in [("SIGUSR1", 10), ("2", 2), ("", 15)] {
-        let running = b.set("/annotations", json!({ name: text })).up();
-        b.call(&["kill", &b.id]).ok();
-        running.wait().ends(40 + number);
-    }
-    let running = b.set("/annotations", json!({ name: "NOPE" })).up();
-    let words = [name, "unknown signal \"NOPE\""];
-    b.call(&["kill", &b.id]).output().fails(&words);
-    b.kill("HUP").ok();
-    running.wait().ends(40 + 1);
 }
 
 fn kill_of_an_unknown_signal_fails() {

@@ -8,6 +8,7 @@ mod attacks;
 mod attacks_paths;
 mod attacks_userns;
 mod binds;
+mod caller_cgroup;
 mod callers;
 mod cgroup;
 mod checkpoint;
@@ -35,6 +36,7 @@ mod hooks;
 mod interrupts;
 mod lifecycle;
 mod limits_systemd;
+mod load;
 mod manage;
 mod mounts;
 mod namespaces;
@@ -45,6 +47,7 @@ mod podman;
 mod podman_systemd;
 mod process;
 mod program;
+mod races;
 mod relay;
 mod resources;
 mod rootless;
@@ -75,6 +78,7 @@ const AREAS: &[fn() -> Vec<Trial>] = &[
     mounts::tests,
     binds::tests,
     devices::tests,
+    caller_cgroup::tests,
     cgroup::tests,
     apparmor_systemd::tests,
     checkpoint::tests,
@@ -108,6 +112,8 @@ const AREAS: &[fn() -> Vec<Trial>] = &[
     faults::tests,
     faults_commands::tests,
     faults_limits::tests,
+    load::tests,
+    races::tests,
     engines::tests,
     containerd::tests,
     docker::tests,
@@ -130,13 +136,12 @@ const AREAS: &[fn() -> Vec<Trial>] = &[
 fn tests() -> Vec<Trial> {
     let mut areas: Vec<_> = AREAS.iter().map(|tests| tests().into_iter()).collect();
     let mut tests: Vec<_> = areas[0].by_ref().collect();
-    loop {
-        let before = tests.len();
+    let mut before = 0;
+    while before < tests.len() {
+        before = tests.len();
         tests.extend(areas.iter_mut().filter_map(Iterator::next));
-        if tests.len() == before {
-            return tests;
-        }
     }
+    tests
 }
 
 /// Keeps the tests whose names begin with one of the words in `only`. A word that matches no test is an error.

@@ -11,6 +11,8 @@ runtime_tests::tests![
     resources_without_a_cgroup_are_refused,
     commands_that_need_a_cgroup_say_so,
     kill_all_without_a_cgroup_reaches_the_container,
+    a_cgroups_path_that_may_not_be_made_is_an_error,
+    a_cgroup_of_others_with_the_same_name_is_passed_over,
     a_delegated_cgroup_is_used,
     no_visible_cgroup_can_be_written
 ];
@@ -34,16 +36,41 @@ fn resources_without_a_cgroup_are_refused() {
         "Permission denied",
     ]);
     b.left_nothing();
-    // A cgroup that is in the way is something else than one that may not be made.
-    b.remove("/linux/resources").waits();
-    let cgroup = host::controller("cpu").join(&b.id);
-    fs::create_dir(&cgroup).unwrap();
-    let other = runtime_tests::Cmd::new(&b.dir, "sleep").arg("1000").spawn();
-    fs::write(cgroup.join("cgroup.procs"), other.pid().to_string()).unwrap();
-    b.run().fails(&["cgroup is not empty", "cgroupsPath"]);
-    drop(other);
-    host::remove_cgroup(&cgroup);
-    b.left_nothing();
+}
+
+fn a_cgroups_path_that_may_not_be_made_is_an_error() {
+    for path in ["/one", "one", "/one/two"] {
+        let mut b = ordinary();
+        let path = format!("{path}-{}", b.id);
+        b.set("/linux/cgroupsPath", json!(path));
+        let expected = [
+            "config.json: linux.cgroupsPath: cannot make the cgroup",
+            "Permission denied",
+        ];
+        b.run().fails(&expected);
+        b.left_nothing();
+    }
+}
+
+fn a_cgroup_of_others_with_the_same_name_is_passed_over() {
+    let mut b = ordinary();
+    b.sh("echo up; exec sleep 1000");
+    for populated in [false, true] {
+        let cgroup = host::controller("cpu").join(&b.id);
+        fs::create_dir(&cgroup).unwrap();
+        let other = runtime_tests::Cmd::new(&b.dir, "sleep").arg("1000").spawn();
+        if populated {
+            fs::write(cgroup.join("cgroup.procs"), other.pid().to_string()).unwrap();
+        }
+        let running = b.up();
+        b.call(&["kill", "--all", &b.id, "KILL"]).ok();
+        running.wait().ends(137);
+        assert!(cgroup.exists());
+        assert!(fs::exists(format!("/proc/{}/root", other.pid())).unwrap());
+        drop(other);
+        host::remove_cgroup(&cgroup);
+        b.left_nothing();
+    }
 }
 
 fn commands_that_need_a_cgroup_say_so() {

@@ -1,4 +1,4 @@
-//! The container's view of its cgroups, and the owner of its own cgroup: the container's user, if the container
+//! The container's cgroup, its view of its cgroups, and the owner of its own cgroup: the container's user, if the container
 //! has its own cgroup namespace and may write to it. Source: config-linux.md, Control groups and Cgroup
 //! ownership.
 
@@ -6,8 +6,11 @@ use super::mounts::{Entry, NOSUID_NODEV_NOEXEC, RDONLY, READ_ONLY, fs_option, pr
 use super::namespaces::Kind;
 use super::{Builder, leak, leak_text};
 use crate::error::Result;
-use crate::facts::{CGROUPS, Cgroups, Hierarchy, join};
+use crate::facts::{CGROUPS, Cgroups, Hierarchy, Location, join};
+use crate::limits::systemd::Unit;
+use crate::limits::{self, Driver, Limits};
 use alloc::borrow::ToOwned;
+use alloc::format;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 use linux_raw_sys::general::MS_SLAVE;
@@ -15,6 +18,69 @@ use syscalls::calls::MountAttr;
 use syscalls::step::{Attributes, Bind, FsOption, Mount, Node, Place, Step, Tree};
 
 impl Builder<'_> {
+    /// The container's cgroup, unless the driver makes none.
+    pub fn cgroup(&mut self) -> Result<Option<limits::Cgroup>> {
+        let (spec, id) = (self.spec, self.options.id);
+        let limits = match &spec.linux.resources {
+            Some(resources) => {
+                self.warnings.extend(limits::ignored(&resources.memory));
+                Limits::new(self.facts, resources)?
+            }
+            None => Limits::default(),
+        };
+        let path = spec.linux.cgroups_path.as_deref();
+        let mut base = Location::default();
+        let (below, unit) = match self.options.cgroups {
+            Driver::Disabled => return Ok(None),
+            Driver::Cgroupfs => {
+                let below = limits::path(path, id)?;
+                if limits::starts_at_caller(path) {
+                    base = self.base(&limits);
+                }
+                (below, None)
+            }
+            Driver::Systemd(root) => {
+                let unit = Unit::new(root, path, id, &spec.annotations)?;
+                (unit.path()?, Some(unit))
+            }
+        };
+        Ok(Some(limits::Cgroup {
+            base,
+            path: below,
+            named: path.is_some(),
+            unit,
+            owner: self.cgroup_owner(),
+            limits,
+        }))
+    }
+
+    /// The caller's cgroup, so that its limits hold for the container. If controllers are needed on cgroup v2, it is
+    /// the parent: a cgroup that has processes cannot enable controllers for its children (cgroup-v2.rst, No Internal
+    /// Process Constraint).
+    fn base(&mut self, limits: &Limits) -> Location {
+        let Some(caller) = &self.facts.caller else {
+            return Location::default();
+        };
+        if let Some(mountpoint) = &caller.hidden {
+            self.warnings.push(format!(
+                "the caller's cgroup is not visible in {mountpoint}, so the container's is at its root, where the caller's limits do not apply"
+            ));
+        }
+        let mut base = caller.place.clone();
+        let limited = limits.values.iter().any(|l| l.controller() != "cgroup");
+        if self.facts.cgroups == Cgroups::V2
+            && limited
+            && let Some(parent) = base.path.rfind('/')
+        {
+            self.warnings.push(format!(
+                "the container's cgroup is beside the caller's cgroup {}, whose limits do not apply to it: cgroup v2 allows no limits below a cgroup that has processes (linux.cgroupsPath chooses another place)",
+                base.path
+            ));
+            base.path.truncate(parent);
+        }
+        base
+    }
+
     /// The owner's uid on the host. With `None` the cgroup is not delegated. Delegation on v1 is not safe.
     pub fn cgroup_owner(&self) -> Option<u32> {
         let linux = &self.spec.linux;
@@ -40,7 +106,7 @@ impl Builder<'_> {
 
     /// Mounts the container's view of its cgroups. Without a cgroup namespace it is read-only, because it shows
     /// the host's (CVE-2023-25809).
-    pub fn cgroup_view(&mut self, mut entry: Entry<'_>, cgroup: Option<&str>) -> Result<()> {
+    pub fn cgroup_view(&mut self, mut entry: Entry<'_>, cgroup: Option<&Location>) -> Result<()> {
         entry
             .options
             .no_data(entry.field, "a mount of the cgroups")?;
@@ -79,7 +145,7 @@ impl Builder<'_> {
         &mut self,
         entry: &Entry<'_>,
         hierarchies: &[Hierarchy],
-        cgroup: Option<&str>,
+        cgroup: Option<&Location>,
     ) -> Result<()> {
         let (field, target) = (entry.field, entry.target);
         let own_namespace = self.namespaces.has(Kind::Cgroup);
@@ -101,7 +167,7 @@ impl Builder<'_> {
                 let mount = cgroup_of(entry, hierarchy, below)?;
                 self.steps.push(Step::Mount(mount));
             } else if let Some(cgroup) = cgroup {
-                let path = join(&hierarchy.mountpoint, cgroup);
+                let path = hierarchy.directory(cgroup);
                 self.bind_cgroup(entry, &path, below, Attributes::NONE)?;
             }
             if !name.contains(',') {

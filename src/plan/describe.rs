@@ -1,7 +1,6 @@
 //! Describes a plan, for `run --dry-run`, the debug log, and the golden files of the unit tests.
 
 use super::{Plan, names_of};
-use crate::limits::Cgroup;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -19,8 +18,9 @@ impl Plan {
     /// The lines without numbers.
     pub(super) fn lines(&self) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
-        if let Some(Cgroup { path, unit, .. }) = &self.cgroup {
-            lines.push(match unit {
+        if let Some(cgroup) = &self.cgroup {
+            let path = cgroup.place().path;
+            lines.push(match &cgroup.unit {
                 Some(unit) => format!(
                     "have systemd start the unit {} in the cgroup {path}",
                     unit.name

@@ -6,6 +6,7 @@ use super::namespaces::{Kind, mappings};
 use super::options::{self, Options, Recursion};
 use super::{Builder, Idmap, IdmapBy, Open, What, When, leak, leak_text};
 use crate::error::{Result, fail};
+use crate::facts::Location;
 use crate::spec::Mount as SpecMount;
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -76,7 +77,7 @@ impl Builder<'_> {
         field: &str,
         mount: &SpecMount<'_>,
         shared: bool,
-        cgroup: Option<&str>,
+        cgroup: Option<&Location>,
     ) -> Result<()> {
         let options = options::read(&mount.options, field)?;
         if !mount.destination.starts_with('/') {

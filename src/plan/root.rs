@@ -5,6 +5,7 @@ use super::mounts::{READ_ONLY, is_bind, mount_point, propagate};
 use super::namespaces::Kind;
 use super::{Builder, When, leak, leak_text, options};
 use crate::error::{Result, fail};
+use crate::facts::Location;
 use alloc::borrow::ToOwned;
 use alloc::format;
 use core::ffi::CStr;
@@ -14,7 +15,7 @@ use syscalls::step::{Attributes, Open, Place, Point, Step, Tree};
 
 impl Builder<'_> {
     /// Plans the propagation, the root, and every mount and device in it.
-    pub fn root(&mut self, cgroup: Option<&str>) -> Result<()> {
+    pub fn root(&mut self, cgroup: Option<&Location>) -> Result<()> {
         let rootfs = leak_text(&self.rootfs, "root.path")?;
         if !self.namespaces.is_new(Kind::Mount) {
             return self.root_of_others(rootfs);

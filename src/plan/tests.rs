@@ -1,6 +1,7 @@
 //! Plans and their errors, from JSON and facts: for cgroup v1, hybrid and v2, for root and for ordinary users.
 
 mod accepted;
+mod cgroup;
 mod golden;
 mod options;
 mod process;
@@ -47,6 +48,7 @@ fn facts(cgroups: Cgroups) -> Facts {
         apparmor: false,
         selinux: false,
         cgroups,
+        caller: None,
     }
 }
 
@@ -113,8 +115,16 @@ fn planned(spec: &Value, facts: &Facts) -> Result<Plan> {
 }
 
 fn plan_of(config: &str, facts: &Facts) -> Result<Plan> {
+    plan_with(config, facts, &Driver::Cgroupfs)
+}
+
+fn plan_with(config: &str, facts: &Facts, cgroups: &Driver) -> Result<Plan> {
     let spec = Spec::read(config.as_bytes())?;
-    plan(&spec, facts, &options())
+    let options = Options {
+        cgroups,
+        ..options()
+    };
+    plan(&spec, facts, &options)
 }
 
 #[track_caller]
@@ -224,7 +234,7 @@ fn the_state_is_in_the_plan_without_a_process() {
     let state = planned(&spec, &facts(Cgroups::V2)).unwrap().state;
     assert_eq!(
         serde_json::to_string(&state).unwrap(),
-        r#"{"version":1,"ociVersion":"1.3.0","id":"box","pid":0,"startTime":0,"bundle":"/srv/box","rootfs":"/srv/box/rootfs","created":"2026-11-28T00:00:00.000000000Z","annotations":[["a","b"]],"cgroup":"/box","unit":null,"poststart":[],"poststop":[{"path":"/bin/gone","args":["/bin/gone"],"env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],"timeout":null}],"noNewKeyring":false,"creating":false,"agent":null}"#
+        r#"{"version":1,"ociVersion":"1.3.0","id":"box","pid":0,"startTime":0,"bundle":"/srv/box","rootfs":"/srv/box/rootfs","created":"2026-11-28T00:00:00.000000000Z","annotations":[["a","b"]],"cgroup":"/box","apart":[],"unit":null,"poststart":[],"poststop":[{"path":"/bin/gone","args":["/bin/gone"],"env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],"timeout":null}],"noNewKeyring":false,"creating":false,"agent":null}"#
     );
 }
 

@@ -27,6 +27,8 @@ impl Bundle {
         let pts = self.config["mounts"][2]["options"].as_array_mut().unwrap();
         pts.retain(|option| option != "gid=5");
         let map = json!([{"containerID": 0, "hostID": UID, "size": 1}]);
+        // The user may not make it.
+        self.remove("/linux/cgroupsPath");
         self.namespace("user", None)
             .set("/linux/uidMappings", map.clone())
             .set("/linux/gidMappings", map)

@@ -1,6 +1,7 @@
 //! The container's cgroup: creates it at its path in every hierarchy, limits it, moves processes into it, freezes and
 //! removes it. The differences between the cgroup versions are in v1.rs and v2.rs.
 
+mod make;
 pub mod reached;
 pub mod stats;
 pub mod systemd;
@@ -13,8 +14,9 @@ use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use make::{check_usable, make_directories, remove_made};
 use runtime::error::{During, Error, Reason, Result, fail};
-use runtime::facts::{CGROUPS, Cgroups, Facts, join};
+use runtime::facts::{CGROUPS, Cgroups, Facts, Location, join};
 use runtime::limits::devices::Filter;
 use runtime::limits::{self, Current, Limit, Limits, of_config};
 use runtime::spec::Resources;
@@ -25,9 +27,7 @@ use rustix::io::Errno;
 /// A cgroup that was created. Dropping it removes the cgroup, unless the container has been started.
 pub struct Cgroup<'h> {
     cgroups: &'h Cgroups,
-    pub path: String,
-    /// The paths that exec uses instead in the v1 hierarchies of these controllers.
-    apart: Vec<(String, String)>,
+    place: Location,
     /// The v2 directory into which processes are cloned, if there is cgroup v2.
     directory: Option<OwnedFd>,
 }
@@ -35,13 +35,9 @@ pub struct Cgroup<'h> {
 impl<'h> Cgroup<'h> {
     /// An existing cgroup. `below` selects cgroups below it, in all hierarchies or in those of some controllers:
     /// `[CONTROLLER[,CONTROLLER]:]PATH`.
-    pub fn existing(cgroups: &'h Cgroups, path: &str, below: &[&str]) -> Result<Self> {
-        let mut cgroup = Self {
-            cgroups,
-            path: path.to_owned(),
-            apart: Vec::new(),
-            directory: None,
-        };
+    pub fn existing(cgroups: &'h Cgroups, place: &Location, below: &[&str]) -> Result<Self> {
+        let mut found = place.clone();
+        let mut apart = Vec::new();
         for given in below {
             let Some((controllers, name)) = given.split_once(':') else {
                 if below.len() > 1 {
@@ -49,76 +45,84 @@ impl<'h> Cgroup<'h> {
                         "--cgroup {given}: if repeated, each needs its controllers before a colon"
                     );
                 }
-                cgroup.path = format!("{path}{}", limits::clean(given, "--cgroup")?);
+                found = place.below(&limits::clean(given, "--cgroup")?);
                 continue;
             };
             let Cgroups::V1(hierarchies) = cgroups else {
                 fail!("--cgroup {given}: cgroup v2 has a single hierarchy: omit the controllers");
             };
             for controller in controllers.split(',') {
-                if !hierarchies.iter().any(|h| h.has(controller)) {
+                let Some(hierarchy) = hierarchies.iter().find(|h| h.has(controller)) else {
                     fail!("--cgroup {given}: no hierarchy has the controller {controller:?}");
-                }
-                if cgroup.apart.iter().any(|(known, _)| known == controller) {
+                };
+                if apart.iter().any(|(known, _)| *known == controller) {
                     fail!("--cgroup {given}: the controller {controller:?} is given twice");
                 }
-                let below = format!("{path}{}", limits::clean(name, "--cgroup")?);
-                cgroup.apart.push((controller.to_owned(), below));
+                let below = limits::clean(name, "--cgroup")?;
+                let path = format!("{}{below}", place.path_in(hierarchy));
+                apart.push((controller, (hierarchy.name(), path)));
             }
         }
-        cgroup.directory = birthplace(cgroups, &cgroup.path)?;
-        Ok(cgroup)
+        // The first that is found counts.
+        found
+            .apart
+            .splice(..0, apart.into_iter().map(|(_, path)| path));
+        Ok(Self {
+            cgroups,
+            directory: birthplace(cgroups, &found)?,
+            place: found,
+        })
     }
 
     /// Creates the planned cgroup and sets its limits. After a failure nothing of it is left, and an existing cgroup
     /// of others is unchanged.
     ///
-    /// Returns `None` if the caller is not the host's root, may not create the cgroup, and needs no limit.
+    /// Returns `None` if the caller is not the host's root, may not create the cgroup, and needs none: config.json
+    /// has neither a path nor a limit.
     pub fn make(facts: &'h Facts, planned: &limits::Cgroup) -> Result<Option<Self>> {
         let values = &planned.limits.values;
         let mut made = Vec::new();
-        match Self::build(&facts.cgroups, &planned.path, values, &mut made) {
-            Ok(cgroup) => Ok(Some(cgroup)),
-            Err(error) if made.is_empty() && error.is_denied() && !facts.is_root() => {
-                match values.first() {
-                    None => Ok(None),
-                    Some(limit) => Err(of_config(Error::new(format!(
-                        "{}: needs a cgroup: {error}",
-                        limit.field
-                    )))),
-                }
-            }
-            Err(error) => {
-                for directory in made {
-                    let _ = remove_directory(&directory);
-                }
-                Err(error)
-            }
+        let error = match Self::build(facts, planned, values, &mut made) {
+            Ok(cgroup) => return Ok(Some(cgroup)),
+            Err(error) => error,
+        };
+        let denied = error.is_denied() && !facts.is_root();
+        let needs = made.is_empty().then(|| values.first()).flatten();
+        remove_made(&made);
+        match needs {
+            _ if !denied => Err(error),
+            Some(limit) => Err(of_config(Error::new(format!(
+                "{}: needs a cgroup: {error}",
+                limit.field
+            )))),
+            None if !values.is_empty() => Err(error),
+            None if planned.named => Err(Error::new(format!(
+                "config.json: linux.cgroupsPath: {error}"
+            ))),
+            None => Ok(None),
         }
     }
 
     /// A cgroup that systemd will create. The v1 directories are created here, because systemd does not create them
     /// in every hierarchy, and some are opened before there is a process to create the scope with.
-    pub fn of_scope(cgroups: &'h Cgroups, path: &str) -> Result<Self> {
+    pub fn of_scope(facts: &'h Facts, planned: &limits::Cgroup) -> Result<Self> {
         let mut made = Vec::new();
-        match cgroups {
+        match &facts.cgroups {
             Cgroups::V2 => {
-                let directory = join(CGROUPS, path);
+                let place = planned.place();
+                let directory = join(CGROUPS, &place.path);
                 if rustix::fs::access(directory.as_str(), Access::EXISTS).is_ok() {
                     check_usable(&directory)?;
                 }
                 Ok(Self {
-                    cgroups,
-                    path: path.to_owned(),
-                    apart: Vec::new(),
+                    cgroups: &facts.cgroups,
+                    place,
                     directory: None,
                 })
             }
-            Cgroups::V1(_) => Self::build(cgroups, path, &[], &mut made).inspect_err(|_| {
-                for directory in &made {
-                    let _ = remove_directory(directory);
-                }
-            }),
+            Cgroups::V1(_) => {
+                Self::build(facts, planned, &[], &mut made).inspect_err(|_| remove_made(&made))
+            }
         }
     }
 
@@ -127,13 +131,13 @@ impl<'h> Cgroup<'h> {
     pub fn settle(&self, pid: i32, planned: &limits::Cgroup) -> Result<()> {
         let values = &planned.limits.values;
         match self.cgroups {
-            Cgroups::V2 => v2::limit(&self.path, values)?,
+            Cgroups::V2 => v2::limit(&self.place.path, values)?,
             Cgroups::V1(hierarchies) => {
                 self.join(pid)?;
-                v1::limit(hierarchies, &self.path, values)?;
+                v1::limit(hierarchies, &self.place, values)?;
             }
         }
-        let there = Self::existing(self.cgroups, &self.path, &[])?;
+        let there = Self::existing(self.cgroups, &self.place, &[])?;
         if let Some(owner) = planned.owner {
             there.delegate(owner)?;
         }
@@ -142,21 +146,30 @@ impl<'h> Cgroup<'h> {
 
     /// `made` receives the directories that were created.
     fn build(
-        cgroups: &'h Cgroups,
-        path: &str,
+        facts: &'h Facts,
+        planned: &limits::Cgroup,
         limits: &[Limit],
         made: &mut Vec<String>,
     ) -> Result<Self> {
+        let (cgroups, place) = (&facts.cgroups, planned.place());
+        let mut make = |base: String| make_directories(&base, &planned.path, facts.is_root(), made);
         match cgroups {
-            Cgroups::V2 => v2::make(path, limits, made)?,
-            Cgroups::V1(hierarchies) => v1::make(hierarchies, path, limits, made)?,
+            Cgroups::V2 => {
+                make(join(CGROUPS, &planned.base.path))?;
+                v2::limit(&place.path, limits)?;
+            }
+            Cgroups::V1(hierarchies) => {
+                for hierarchy in hierarchies {
+                    make(hierarchy.directory(&planned.base))?;
+                    v1::fill(hierarchy, &place)?;
+                }
+                v1::limit(hierarchies, &place, limits)?;
+            }
         }
-        let directory = birthplace(cgroups, path)?;
         Ok(Self {
             cgroups,
-            path: path.to_owned(),
-            apart: Vec::new(),
-            directory,
+            directory: birthplace(cgroups, &place)?,
+            place,
         })
     }
 
@@ -173,7 +186,7 @@ impl<'h> Cgroup<'h> {
     pub fn filter_devices(&self, limits: &Limits) -> Result<()> {
         match (self.cgroups, &limits.devices, &self.directory) {
             (Cgroups::V1(hierarchies), Some(Filter::Lines(lines)), _) => {
-                v1::directory(hierarchies, "devices", &self.path)
+                v1::directory(hierarchies, "devices", &self.place)
                     .and_then(|directory| v1::write_devices(&directory, lines))
             }
             (Cgroups::V2, Some(Filter::Program(program)), Some(directory)) => {
@@ -188,7 +201,7 @@ impl<'h> Cgroup<'h> {
     /// none.
     pub fn refusal(&self) -> Option<Error> {
         match self.cgroups {
-            Cgroups::V2 => v2::refusal(&self.path),
+            Cgroups::V2 => v2::refusal(&self.place.path),
             Cgroups::V1(_) => None,
         }
     }
@@ -196,7 +209,7 @@ impl<'h> Cgroup<'h> {
     /// Makes this uid the owner of a v2 cgroup. On v1 that would not be safe.
     pub fn delegate(&self, owner: u32) -> Result<()> {
         match self.cgroups {
-            Cgroups::V2 => v2::delegate(&self.path, owner),
+            Cgroups::V2 => v2::delegate(&self.place.path, owner),
             Cgroups::V1(_) => Ok(()),
         }
     }
@@ -205,10 +218,7 @@ impl<'h> Cgroup<'h> {
     pub fn join(&self, pid: i32) -> Result<()> {
         match self.cgroups {
             Cgroups::V2 => Ok(()),
-            Cgroups::V1(hierarchies) => v1::join(hierarchies, pid, |hierarchy| {
-                let apart = self.apart.iter().find(|(name, _)| hierarchy.has(name));
-                apart.map_or(&self.path, |(_, path)| path)
-            }),
+            Cgroups::V1(hierarchies) => v1::join(hierarchies, pid, &self.place),
         }
     }
 
@@ -219,8 +229,10 @@ impl<'h> Cgroup<'h> {
         let text = crate::files::read(CWD, format!("/proc/{pid}/cgroup").as_str())?;
         let text = String::from_utf8_lossy(&text);
         let path = text.lines().find_map(|line| line.strip_prefix("0::"));
-        if let Some(path) = path.filter(|path| below(path, &self.path)) {
-            self.directory = birthplace(self.cgroups, path)?;
+        if let Some(v2) = self.cgroups.v2()
+            && let Some(path) = path.filter(|path| below(path, self.place.path_in(&v2)))
+        {
+            self.directory = Some(open(&join(&v2.mountpoint, path))?);
         }
         Ok(())
     }
@@ -233,17 +245,9 @@ fn below(path: &str, above: &str) -> bool {
 }
 
 /// The v2 directory into which processes are cloned, if there is cgroup v2.
-fn birthplace(cgroups: &Cgroups, path: &str) -> Result<Option<OwnedFd>> {
-    let mountpoint = match cgroups {
-        Cgroups::V2 => Some(CGROUPS),
-        Cgroups::V1(hierarchies) => hierarchies
-            .iter()
-            .find(|h| h.is_v2())
-            .map(|h| h.mountpoint.as_str()),
-    };
-    mountpoint
-        .map(|mountpoint| open(&join(mountpoint, path)))
-        .transpose()
+fn birthplace(cgroups: &Cgroups, place: &Location) -> Result<Option<OwnedFd>> {
+    let v2 = cgroups.v2();
+    v2.map(|v2| open(&v2.directory(place))).transpose()
 }
 
 fn open(directory: &str) -> Result<OwnedFd> {
@@ -258,13 +262,13 @@ fn open(directory: &str) -> Result<OwnedFd> {
 /// `unit` is the scope, so that systemd learns the new limits.
 pub fn update(
     cgroups: &Cgroups,
-    path: &str,
+    place: &Location,
     resources: &Resources<'_>,
     unit: Option<(&systemd::Manager, &str)>,
 ) -> Result<()> {
     let directory = |controller: &str| match cgroups {
-        Cgroups::V2 => Ok(join(CGROUPS, path)),
-        Cgroups::V1(hierarchies) => v1::directory(hierarchies, controller, path),
+        Cgroups::V2 => Ok(join(CGROUPS, &place.path)),
+        Cgroups::V1(hierarchies) => v1::directory(hierarchies, controller, place),
     };
     let read = |file: &str| {
         let directory = directory(file.split('.').next().unwrap_or_default()).ok()?;
@@ -274,7 +278,7 @@ pub fn update(
     let root = rustix::process::geteuid().is_root() && !host::in_user_namespace()?;
     let limits = Limits::fitted(cgroups, root, resources, &Current(Some(&read)))?;
     if *cgroups == Cgroups::V2 {
-        v2::enable(path, &limits.values)?;
+        v2::enable(&place.path, &limits.values)?;
     }
     let undo = write::replace(&limits.values, directory)?;
     // systemd rounds the values it sets, so ours are written again afterwards.
@@ -285,7 +289,7 @@ pub fn update(
             .inspect_err(|_| undo.undo())?;
     }
     match (cgroups, &limits.devices) {
-        (Cgroups::V2, Some(Filter::Program(program))) => v2::replace_devices(path, program),
+        (Cgroups::V2, Some(Filter::Program(program))) => v2::replace_devices(&place.path, program),
         (Cgroups::V1(_), Some(Filter::Lines(lines))) => {
             directory("devices").and_then(|directory| v1::replace_devices(&directory, lines))
         }
@@ -301,18 +305,18 @@ const PATIENCE: u32 = 10;
 
 /// Stops every process of the cgroup where it is, or lets them go on; back when that is so. `check` is asked again and again
 /// meanwhile, and may end the waiting.
-pub fn freeze(cgroups: &Cgroups, path: &str, frozen: bool, check: Check<'_>) -> Result<()> {
+pub fn freeze(cgroups: &Cgroups, place: &Location, frozen: bool, check: Check<'_>) -> Result<()> {
     match cgroups {
-        Cgroups::V2 => v2::freeze(path, frozen, check),
-        Cgroups::V1(hierarchies) => v1::freeze(hierarchies, path, frozen, check),
+        Cgroups::V2 => v2::freeze(&place.path, frozen, check),
+        Cgroups::V1(hierarchies) => v1::freeze(hierarchies, place, frozen, check),
     }
 }
 
 /// Whether the cgroup is frozen. A cgroup that no longer exists is not.
-pub fn is_frozen(cgroups: &Cgroups, path: &str) -> Result<bool> {
+pub fn is_frozen(cgroups: &Cgroups, place: &Location) -> Result<bool> {
     let frozen = match cgroups {
-        Cgroups::V2 => v2::is_frozen(path),
-        Cgroups::V1(hierarchies) => v1::is_frozen(hierarchies, path),
+        Cgroups::V2 => v2::is_frozen(&place.path),
+        Cgroups::V1(hierarchies) => v1::is_frozen(hierarchies, place),
     };
     match frozen {
         Err(error) if matches!(error.errno(), Some(Errno::NOENT | Errno::NODEV)) => Ok(false),
@@ -321,88 +325,29 @@ pub fn is_frozen(cgroups: &Cgroups, path: &str) -> Result<bool> {
 }
 
 /// Thaws on v1, where a frozen process does not die of SIGKILL. On v2 it does.
-pub fn thaw(cgroups: &Cgroups, path: &str) {
+pub fn thaw(cgroups: &Cgroups, place: &Location) {
     if let Cgroups::V1(hierarchies) = cgroups {
-        v1::thaw(hierarchies, path);
+        v1::thaw(hierarchies, place);
     }
-}
-
-/// Creates a directory and its missing parents below `mountpoint`. `made` receives the paths that were created.
-fn make_directories(mountpoint: &str, path: &str, made: &mut Vec<String>) -> Result<()> {
-    let directory = join(mountpoint, path);
-    let make = |at: &str| rustix::fs::mkdirat(CWD, at, Mode::from_raw_mode(0o755));
-    let failed = |at: &str, errno| {
-        Err(Error::from_errno(
-            format!("cannot make the cgroup {at}"),
-            errno,
-        ))
-    };
-    match make(&directory) {
-        Ok(()) => {
-            made.push(directory);
-            return Ok(());
-        }
-        Err(Errno::EXIST) => {
-            check_usable(&directory)?;
-            made.push(directory);
-            return Ok(());
-        }
-        Err(Errno::NOENT) => {}
-        Err(errno) => return failed(&directory, errno),
-    }
-    let mut at = mountpoint.to_owned();
-    for name in path.split('/').filter(|name| !name.is_empty()) {
-        at = join(&at, name);
-        match make(&at) {
-            Ok(()) if at == directory => made.push(directory.clone()),
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return failed(&at, errno),
-        }
-    }
-    Ok(())
 }
 
 fn parent(directory: &str) -> &str {
     directory.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 
-/// Checks that an existing cgroup is empty, so that no one else's processes are limited, killed or removed with the
-/// container: no process in it or below, no cgroup below, not frozen.
-fn check_usable(directory: &str) -> Result<()> {
-    let opened = open(directory)?;
-    let below = subdirectories(opened.as_fd())?;
-    if !below.is_empty() || !members(opened.as_fd())?.is_empty() {
-        let what = match below.first() {
-            Some(name) => format!("holds the cgroup {name:?}"),
-            None => "has processes".to_owned(),
-        };
-        fail!(
-            "the container's cgroup is not empty: {directory} {what}; another one may use the same linux.cgroupsPath"
-        );
-    }
-    // A process in a frozen cgroup would wait for someone to thaw it.
-    for (file, frozen) in [("freezer.state", "FROZEN"), ("cgroup.freeze", "1")] {
-        let path = join(directory, file);
-        if crate::files::read(CWD, &path).is_ok_and(|text| text.trim_ascii() == frozen.as_bytes()) {
-            fail!("the container's cgroup unexpectedly frozen (see {path})");
-        }
-    }
-    Ok(())
-}
-
 /// Removes the cgroup at `path` from every hierarchy. The kernel may still be reaping its last processes, so this
 /// retries for a while, then reports the remaining ones.
-pub fn remove(cgroups: &Cgroups, path: &str) -> Result<()> {
+pub fn remove(cgroups: &Cgroups, place: &Location) -> Result<()> {
     cgroups
-        .directories(path)
+        .directories(place)
         .iter()
         .try_for_each(|directory| remove_directory(directory))
 }
 
 /// Like `remove`, for a container that never had a process. Hooks may have stayed in the cgroup itself, but any
 /// cgroup below it belongs to someone else and is not touched.
-pub fn remove_unborn(cgroups: &Cgroups, path: &str) -> Result<()> {
-    for directory in cgroups.directories(path) {
+pub fn remove_unborn(cgroups: &Cgroups, place: &Location) -> Result<()> {
+    for directory in cgroups.directories(place) {
         let opened = match open(&directory) {
             Err(error) if error.errno() == Some(Errno::NOENT) => continue,
             opened => opened?,
@@ -486,7 +431,7 @@ fn open_below(directory: BorrowedFd<'_>, name: &str) -> Result<Option<OwnedFd>> 
     }
 }
 
-fn sleep(nanoseconds: i64) {
+pub fn sleep(nanoseconds: i64) {
     let _ = rustix::thread::nanosleep(&rustix::time::Timespec {
         tv_sec: 0,
         tv_nsec: nanoseconds,
@@ -539,9 +484,9 @@ fn members(directory: BorrowedFd<'_>) -> Result<Vec<i32>> {
 }
 
 /// The processes in the cgroup and below it, each once. None if the cgroup no longer exists.
-pub fn processes(cgroups: &Cgroups, path: &str) -> Result<Vec<i32>> {
+pub fn processes(cgroups: &Cgroups, place: &Location) -> Result<Vec<i32>> {
     let mut pids = Vec::new();
-    let Some(directory) = cgroups.directories(path).into_iter().next() else {
+    let Some(directory) = cgroups.directories(place).into_iter().next() else {
         return Ok(pids);
     };
     let mut todo = Vec::new();
@@ -560,11 +505,11 @@ pub fn processes(cgroups: &Cgroups, path: &str) -> Result<Vec<i32>> {
 
 /// Sends SIGKILL to all processes in the cgroup, atomically if the kernel supports it (cgroup.kill, 5.14). An empty
 /// or missing cgroup is not an error.
-pub fn kill(cgroups: &Cgroups, path: &str) -> Result<()> {
+pub fn kill(cgroups: &Cgroups, place: &Location) -> Result<()> {
     use syscalls::calls::SIGKILL;
     let hierarchies = match cgroups {
         Cgroups::V2 => {
-            let file = join(&join(CGROUPS, path), "cgroup.kill");
+            let file = join(&join(CGROUPS, &place.path), "cgroup.kill");
             return match crate::files::write(CWD, file.as_str(), b"1") {
                 Ok(()) | Err(Errno::NOENT | Errno::NODEV) => Ok(()),
                 Err(errno) => Err(Error::from_errno(format!("cannot write {file}"), errno)),
@@ -572,11 +517,11 @@ pub fn kill(cgroups: &Cgroups, path: &str) -> Result<()> {
         }
         Cgroups::V1(hierarchies) => hierarchies,
     };
-    let mut pids = processes(cgroups, path)?;
+    let mut pids = processes(cgroups, place)?;
     if pids.len() > 1 {
         // Frozen, none of them can fork away from us meanwhile.
-        let _ = v1::freeze(hierarchies, path, true, &|| Ok(()));
-        pids = processes(cgroups, path)?;
+        let _ = v1::freeze(hierarchies, place, true, &|| Ok(()));
+        pids = processes(cgroups, place)?;
     }
     let mut failed = None;
     for pid in &pids {
@@ -586,12 +531,12 @@ pub fn kill(cgroups: &Cgroups, path: &str) -> Result<()> {
         }
     }
     if !pids.is_empty() {
-        v1::thaw(hierarchies, path);
+        v1::thaw(hierarchies, place);
     }
     match failed {
         None => Ok(()),
         Some((pid, errno)) => Err(Error::from_errno(
-            format!("cannot kill process {pid} of the cgroup {path}"),
+            format!("cannot kill process {pid} of the cgroup {}", place.path),
             errno,
         )),
     }

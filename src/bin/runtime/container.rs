@@ -1,6 +1,8 @@
 //! One container: its directory with the stored state, its status, and the operations on it as a whole: signal, kill,
 //! freeze, remove. Every command uses this module.
 
+mod lock;
+
 use crate::cgroup;
 use crate::cgroup::systemd::Manager;
 use crate::files;
@@ -17,7 +19,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use runtime::error::{During, Error, Reason, Result, fail};
-use runtime::facts::Cgroups;
+use runtime::facts::{Cgroups, Location};
 use runtime::state::{CREATED, CREATING, PAUSED, RUNNING, STOPPED, State, check_id};
 use rustix::event::Timespec;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,6 +27,8 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use syscalls::Start;
 use syscalls::calls::{self, SIGKILL};
+
+pub use lock::Lock;
 
 const STATE: &str = "state.json";
 const CONFIG: &str = "config.json";
@@ -78,29 +82,43 @@ fn no_root(what: String, errno: Errno) -> Error {
 }
 
 impl Directory {
-    /// Creates the directory of a new container.
+    /// Creates the directory of a new container, locked until its creation is committed or undone.
     pub fn make(root: &str, id: &str) -> Result<Self> {
-        let parent = open_root(root, true)?;
-        match rustix::fs::mkdirat(&parent, id, Mode::from_raw_mode(0o711)) {
-            Ok(()) => {}
-            Err(Errno::EXIST) => {
-                fail!("container with id exists: {id} (see runtime list, or choose another id)")
+        let mut parent = open_root(root, true)?;
+        // A concurrent `delete --force` may remove the directory before it is locked.
+        loop {
+            match rustix::fs::mkdirat(&parent, id, Mode::from_raw_mode(0o711)) {
+                Ok(()) => {}
+                Err(Errno::EXIST) => {
+                    fail!("container with id exists: {id} (see runtime list, or choose another id)")
+                }
+                Err(errno) => {
+                    return Err(Error::from_errno(
+                        format!("cannot make the directory {root}/{id}"),
+                        errno,
+                    ));
+                }
             }
-            Err(errno) => {
-                return Err(Error::from_errno(
-                    format!("cannot make the directory {root}/{id}"),
-                    errno,
-                ));
+            let fd = match open_directory(parent.as_fd(), id) {
+                Err(Errno::NOENT) => continue,
+                fd => fd.inspect_err(|_| {
+                    let _ = rustix::fs::unlinkat(&parent, id, AtFlags::REMOVEDIR);
+                }),
+            };
+            let directory = Self {
+                id: id.to_owned(),
+                fd: fd.during(|| format!("cannot open {root}/{id}"))?,
+                parent,
+            };
+            match directory.lock(Lock::Exclusive) {
+                Ok(true) => return Ok(directory),
+                Ok(false) => parent = directory.parent,
+                Err(error) => {
+                    let _ = directory.remove();
+                    return Err(error);
+                }
             }
         }
-        let fd = open_directory(parent.as_fd(), id).inspect_err(|_| {
-            let _ = rustix::fs::unlinkat(&parent, id, AtFlags::REMOVEDIR);
-        });
-        Ok(Self {
-            id: id.to_owned(),
-            fd: fd.during(|| format!("cannot open {root}/{id}"))?,
-            parent,
-        })
     }
 
     /// Opens the directory of a container. Returns `None` if there is no such container.
@@ -296,12 +314,17 @@ const PATIENCE: Timespec = Timespec {
     tv_nsec: 0,
 };
 
+/// Engines match on the wording.
+fn no_container(id: &str) -> Error {
+    Error::new(format!("container {id:?} does not exist"))
+}
+
 impl Container {
     /// Opens a container that must exist. Engines match on the wording of the error.
     pub fn open(root: &str, id: &str) -> Result<Self> {
         check_id(id)?;
         let Some(directory) = Directory::find(root, id)? else {
-            fail!("container {id:?} does not exist");
+            return Err(no_container(id));
         };
         match directory.read()? {
             Some(state) => Ok(Self { directory, state }),
@@ -319,20 +342,52 @@ impl Container {
         Ok(directory.read()?.map(|state| Self { directory, state }))
     }
 
-    /// Opens a container for `delete --force`. Returns `None` if it does not exist. A container without a state has
-    /// nothing else, so its directory is removed here.
+    /// Opens a container for `delete --force`, after a creation that is under way. Returns `None` if it does not exist. A
+    /// container without a state has nothing else, so its directory is removed here.
     pub fn find(root: &str, id: &str) -> Result<Option<Self>> {
         check_id(id)?;
         let Some(directory) = Directory::find(root, id)? else {
             return Ok(None);
         };
-        match directory.read().map_err(|error| {
-            Error::new(format!(
-                "{error}; nothing was changed, since only this file says which processes and cgroups are the container's"
-            ))
-        })? {
+        let read = || {
+            directory.read().map_err(|error| {
+                Error::new(format!(
+                    "{error}; nothing was changed, since only this file says which processes and cgroups are the container's"
+                ))
+            })
+        };
+        let mut state = read()?;
+        let unborn = state
+            .as_ref()
+            .is_none_or(|state| state.pid == 0 || state.creating);
+        if let Some(state) = state.as_ref().filter(|state| state.creating)
+            && let Some(pidfd) = process::alive(state.pid, state.start_time)?
+        {
+            // A hook in the container may hang; then `create` ends with it.
+            process::kill(pidfd.as_fd());
+        }
+        let how = if unborn {
+            Lock::Exclusive
+        } else {
+            Lock::Shared
+        };
+        if !directory.lock(how)? {
+            return Ok(None);
+        }
+        if unborn {
+            state = read()?;
+        }
+        match state {
             Some(state) => Ok(Some(Self { directory, state })),
             None => directory.remove().map(|()| None),
+        }
+    }
+
+    /// Locks the container, which must still exist.
+    pub fn lock(&self, how: Lock) -> Result<()> {
+        match self.directory.lock(how)? {
+            true => Ok(()),
+            false => Err(no_container(self.id())),
         }
     }
 
@@ -358,16 +413,16 @@ impl Container {
 
     /// The status including `paused`, which only the cgroup knows.
     pub fn status(&self, cgroups: &Cgroups) -> Result<&'static str> {
-        Ok(match (self.process()?.0, &self.state.cgroup) {
-            (RUNNING | CREATED, Some(path)) if cgroup::is_frozen(cgroups, path)? => PAUSED,
+        Ok(match (self.process()?.0, self.state.place()) {
+            (RUNNING | CREATED, Some(place)) if cgroup::is_frozen(cgroups, &place)? => PAUSED,
             (status, _) => status,
         })
     }
 
-    /// The path of the cgroup, for commands that require one.
-    pub fn cgroup(&self) -> Result<&str> {
-        match &self.state.cgroup {
-            Some(path) => Ok(path),
+    /// The cgroup, for commands that require one.
+    pub fn cgroup(&self) -> Result<Location> {
+        match self.state.place() {
+            Some(place) => Ok(place),
             None => fail!("container {:?} has no cgroup", self.id()),
         }
     }
@@ -385,10 +440,10 @@ impl Container {
             None if frozen && ends()? => fail!("container not running: it has just ended"),
             None => Ok(()),
         };
-        let path = self.cgroup()?;
-        cgroup::freeze(cgroups, path, frozen, &check).map_err(|error| {
+        let place = self.cgroup()?;
+        cgroup::freeze(cgroups, &place, frozen, &check).map_err(|error| {
             if frozen {
-                let _ = cgroup::freeze(cgroups, path, false, &|| Ok(()));
+                let _ = cgroup::freeze(cgroups, &place, false, &|| Ok(()));
             }
             let verb = if frozen { "pause" } else { "resume" };
             let text = format!("cannot {verb} container {:?}: {error}", self.id());
@@ -402,28 +457,39 @@ impl Container {
         // As in runc: without a pid namespace, the other processes survive the exit of the init.
         let kills = self
             .state
-            .cgroup
-            .as_deref()
+            .place()
             .filter(|_| number == SIGKILL)
-            .map(|path| Ok((host::cgroups()?, path)))
+            .map(|place| Ok::<_, Error>((host::cgroups()?, place)))
             .transpose()?;
         let Some(pidfd) = pidfd else {
-            if let Some((cgroups, path)) = kills
-                && !cgroup::processes(&cgroups, path)?.is_empty()
+            if status == STOPPED
+                && let Some((cgroups, place)) = kills
+                && self.directory.lock(Lock::Shared)?
+                && !cgroup::processes(&cgroups, &place)?.is_empty()
             {
-                return cgroup::kill(&cgroups, path);
+                return cgroup::kill(&cgroups, &place);
             }
             fail!("container not running: {:?} is {status}", self.id());
         };
         let sent = calls::pidfd_send_signal(pidfd.as_fd(), number)
             .during(|| format!("cannot send signal {number} to container {:?}", self.id()));
-        let killed = kills.map_or(Ok(()), |(cgroups, path)| cgroup::kill(&cgroups, path));
+        // While `create` runs, it has the lock, and there is no other process.
+        let kills = kills.filter(|_| status != CREATING);
+        let killed = kills.map_or(Ok(()), |(cgroups, place)| {
+            match self.directory.lock(Lock::Shared)? {
+                true => cgroup::kill(&cgroups, &place),
+                false => Ok(()),
+            }
+        });
         sent.and(killed)
     }
 
     /// Sends a signal to every process of the cgroup, even if the container has stopped (as in runc).
     pub fn signal_all(&self, number: i32) -> Result<()> {
-        let Some(path) = &self.state.cgroup else {
+        if self.state.pid == 0 || self.state.creating {
+            return self.signal(number);
+        }
+        let Some(place) = self.state.place() else {
             // Without a cgroup, the other processes are unknown. In a pid namespace they die with the init.
             return match self.process()? {
                 (_, None) => Ok(()),
@@ -431,11 +497,12 @@ impl Container {
             };
         };
         let cgroups = host::cgroups()?;
+        self.lock(Lock::Shared)?;
         if number == SIGKILL {
-            return cgroup::kill(&cgroups, path);
+            return cgroup::kill(&cgroups, &place);
         }
         let what = || format!("cannot send signal {number} to container {:?}", self.id());
-        for pid in cgroup::processes(&cgroups, path)? {
+        for pid in cgroup::processes(&cgroups, &place)? {
             match calls::kill(pid, number) {
                 Ok(()) | Err(Errno::SRCH) => {}
                 Err(errno) => return Err(Error::from_errno(what(), errno)),
@@ -450,14 +517,14 @@ impl Container {
             return Ok(());
         };
         let sent = calls::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
-        let cgroup = self.state.cgroup.as_deref();
-        let cgroup = cgroup.map(|path| Ok::<_, Error>((host::cgroups()?, path)));
+        let place = self.state.place();
+        let cgroup = place.map(|place| Ok::<_, Error>((host::cgroups()?, place)));
         let cgroup = cgroup.transpose()?;
-        if let Some((cgroups, path)) = &cgroup
+        if let Some((cgroups, place)) = &cgroup
             && sent.is_err()
         {
             // A security module may keep signals from a process; the kernel's own kill is not asked.
-            cgroup::kill(cgroups, path)?;
+            cgroup::kill(cgroups, place)?;
         }
         let how = match &sent {
             Ok(()) => String::from("is still alive after SIGKILL"),
@@ -465,8 +532,8 @@ impl Container {
         };
         for _ in 0..PATIENCE.tv_sec * 10 {
             // Each time, as somebody may freeze it again meanwhile.
-            if let Some((cgroups, path)) = &cgroup {
-                cgroup::thaw(cgroups, path);
+            if let Some((cgroups, place)) = &cgroup {
+                cgroup::thaw(cgroups, place);
             }
             if process::ends_within(pidfd.as_fd(), &MOMENT)? {
                 return Ok(());
@@ -492,31 +559,34 @@ impl Container {
     }
 
     /// Removes a stopped container: the remaining processes in its cgroup, the cgroup, the state. Then runs the
-    /// poststop hooks.
-    pub fn remove(&self, start: Start) -> Result<()> {
-        if let Some(path) = &self.state.cgroup {
+    /// poststop hooks. Returns false if another command has removed it.
+    pub fn remove(&self, start: Start) -> Result<bool> {
+        if !self.directory.lock(Lock::Exclusive)? {
+            return Ok(false);
+        }
+        if let Some(place) = &self.state.place() {
             let cgroups = host::cgroups()?;
             if self.state.pid == 0 {
                 // The container never had a process, and perhaps never created this cgroup, so what is below belongs
                 // to someone else.
-                return cgroup::remove_unborn(&cgroups, path).and_then(|()| self.forget());
+                return cgroup::remove_unborn(&cgroups, place).and_then(|()| self.forget());
             }
-            cgroup::kill(&cgroups, path)?;
+            cgroup::kill(&cgroups, place)?;
             if let Some(unit) = &self.state.unit
                 && let Err(error) = Manager::find(start).and_then(|manager| manager.stop(unit))
             {
                 // systemd removes the scope with its last process anyway.
                 log::warn(&error.to_string());
             }
-            cgroup::remove(&cgroups, path)?;
+            cgroup::remove(&cgroups, place)?;
         }
         self.forget()
     }
 
     /// Removes the state, then runs the poststop hooks.
-    fn forget(&self) -> Result<()> {
+    fn forget(&self) -> Result<bool> {
         self.directory.remove()?;
         hooks::run_poststop(&self.state);
-        Ok(())
+        Ok(true)
     }
 }

@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use core::ffi::CStr;
 use runtime::cli::{Checkpoint, Images, Restore};
 use runtime::error::{Error, Result, fail};
+use runtime::facts::Location;
 use runtime::plan::Plan;
 use rustix::fd::RawFd;
 use rustix::fs::CWD;
@@ -187,7 +188,7 @@ pub struct Restored<'a> {
     /// The path where the root is bound for criu. `None` if the container has the host's mounts.
     pub root: Option<&'a str>,
     pub pid_file: &'a str,
-    pub cgroup: Option<&'a str>,
+    pub cgroup: Option<Location>,
     /// Our descriptors that replace external ones, with their names in the image.
     pub descriptors: &'a [(RawFd, String)],
 }
@@ -209,13 +210,16 @@ pub fn restore(
         args.extend(["--root".to_owned(), root.to_owned()]);
     }
     // criu runs in the cgroup already. It recreates the cgroups below it, wherever they were.
-    let mode = match restored.cgroup {
+    let mode = match &restored.cgroup {
         Some(_) => arguments.images.manage_cgroups_mode.unwrap_or("soft"),
         None => "ignore",
     };
     args.push(format!("--manage-cgroups={mode}"));
-    if let Some(path) = restored.cgroup.filter(|_| mode != "ignore") {
-        args.extend(["--cgroup-root".to_owned(), path.to_owned()]);
+    if let Some(place) = restored.cgroup.as_ref().filter(|_| mode != "ignore") {
+        args.extend(["--cgroup-root".to_owned(), place.path.clone()]);
+        for (name, path) in &place.apart {
+            args.extend(["--cgroup-root".to_owned(), format!("{name}:{path}")]);
+        }
     }
     for (value, name) in [
         (arguments.lsm_profile, "--lsm-profile"),

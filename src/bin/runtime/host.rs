@@ -7,7 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use linux_raw_sys::general::CGROUP2_SUPER_MAGIC;
 use runtime::error::{During, Error, Result};
-use runtime::facts::{self, CGROUPS, Cgroups, Facts};
+use runtime::facts::{self, CGROUPS, Caller, Cgroups, Facts};
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
@@ -16,9 +16,9 @@ use syscalls::{Start, calls};
 /// The inode of the initial user namespace (PROC_USER_INIT_INO, include/linux/proc_ns.h).
 const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 
-/// Probes everything. Security modules are probed only if the spec sets a label (`labels`), which saves two lookups
-/// in every other start.
-pub fn probe(start: Start, labels: bool) -> Result<Facts> {
+/// Probes what is needed: security modules only if the spec sets a label (`labels`), the caller's cgroup only if the
+/// container's starts there (`caller`).
+pub fn probe(start: Start, labels: bool, caller: bool) -> Result<Facts> {
     // Starts at 40, which was the last capability for years, because capabilities are numbered without gaps.
     let known = |n: u32| rustix::thread::capability_is_in_bounding_set(bit(n)).is_ok();
     let mut last_capability = 40;
@@ -41,6 +41,8 @@ pub fn probe(start: Start, labels: bool) -> Result<Facts> {
             bounding &= !(1 << n);
         }
     }
+    let (cgroups, mounts) = cgroups_and_mounts()?;
+    let caller = caller.then(|| find_caller(&cgroups, mounts)).transpose()?;
     Ok(Facts {
         euid,
         egid: start.egid(),
@@ -55,7 +57,8 @@ pub fn probe(start: Start, labels: bool) -> Result<Facts> {
         has_kcore: rustix::fs::access(c"/proc/kcore", rustix::fs::Access::EXISTS).is_ok(),
         apparmor: labels && has_apparmor(),
         selinux: labels && has_selinux(),
-        cgroups: cgroups()?,
+        cgroups,
+        caller,
     })
 }
 
@@ -91,16 +94,35 @@ fn bit(n: u32) -> rustix::thread::CapabilitySet {
 
 /// The cgroup hierarchies mounted here.
 pub fn cgroups() -> Result<Cgroups> {
+    cgroups_and_mounts().map(|(cgroups, _)| cgroups)
+}
+
+/// The hierarchies, and the mountinfo if it was read for them.
+fn cgroups_and_mounts() -> Result<(Cgroups, Option<String>)> {
     // A host without this directory may still have hierarchies elsewhere. Any other failure says nothing about the
     // version, and the wrong one would look for the container's processes in the wrong place.
     match rustix::io::retry_on_intr(|| rustix::fs::statfs(CGROUPS)) {
-        Ok(fs) if fs.f_type == i64::from(CGROUP2_SUPER_MAGIC) => Ok(Cgroups::V2),
-        Ok(_) | Err(Errno::NOENT) => Ok(Cgroups::of_mountinfo(&mountinfo()?)),
-        Err(errno) => Err(Error::from_errno(
-            format!("cannot look at {CGROUPS} (statfs)"),
-            errno,
-        )),
+        Ok(fs) if fs.f_type == i64::from(CGROUP2_SUPER_MAGIC) => return Ok((Cgroups::V2, None)),
+        Ok(_) | Err(Errno::NOENT) => {}
+        Err(errno) => {
+            return Err(Error::from_errno(
+                format!("cannot look at {CGROUPS} (statfs)"),
+                errno,
+            ));
+        }
     }
+    let mounts = mountinfo()?;
+    Ok((Cgroups::of_mountinfo(&mounts), Some(mounts)))
+}
+
+fn find_caller(cgroups: &Cgroups, mounts: Option<String>) -> Result<Caller> {
+    let mounts = mounts.map_or_else(mountinfo, Ok)?;
+    let own = files::read(CWD, "/proc/self/cgroup")?;
+    Ok(Caller::find(
+        cgroups,
+        &String::from_utf8_lossy(&own),
+        &mounts,
+    ))
 }
 
 /// The mount points of procfs and sysfs, lowest first.

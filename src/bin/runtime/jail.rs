@@ -9,13 +9,14 @@ use runtime::error::{Error, Result};
 use syscalls::calls;
 
 /// The system calls of `console::supervise`, `delete::remove` and the allocator.
-const NEEDED: [&str; 36] = [
+const NEEDED: [&str; 37] = [
     "brk",
     "clock_gettime",
     "clock_nanosleep",
     "close",
     "exit_group",
     "fcntl",
+    "flock",
     "fstat",
     "fstatfs",
     "getdents64",

@@ -138,21 +138,10 @@ fn first_process<'a>(
         unfinished,
     };
     let begun = bring_up(start, slots, &mut first);
-    begun.map(|pidfd| (pidfd, ready)).map_err(|error| {
-        let limited = plan.cgroup.as_ref().filter(|planned| {
-            planned
-                .limits
-                .values
-                .iter()
-                .any(|limit| limit.controller() == "memory")
-        });
-        match limited {
-            Some(planned) => {
-                cgroup::reached::with_memory_limit(&unfinished.facts.cgroups, &planned.path, error)
-            }
-            None => error,
-        }
-    })
+    let cgroups = &unfinished.facts.cgroups;
+    begun
+        .map(|pidfd| (pidfd, ready))
+        .map_err(|error| cgroup::reached::of_plan(cgroups, plan, error))
 }
 
 /// The first process of a container.
@@ -212,7 +201,7 @@ impl Role for First<'_, '_> {
             Point::Hooks => unfinished.run_hooks(&plan.hooks),
             Point::Commit => {
                 unfinished.poststop_is_due = true;
-                unfinished.directory.commit()
+                unfinished.commit()
             }
         }
     }
@@ -223,13 +212,8 @@ impl Role for First<'_, '_> {
 
     fn thaw(&self) {
         let unfinished = &self.unfinished;
-        if let Some(path) = unfinished
-            .state
-            .cgroup
-            .as_deref()
-            .filter(|_| unfinished.cgroup)
-        {
-            cgroup::thaw(&unfinished.facts.cgroups, path);
+        if let Some(place) = unfinished.state.place().filter(|_| unfinished.cgroup) {
+            cgroup::thaw(&unfinished.facts.cgroups, &place);
         }
     }
 }

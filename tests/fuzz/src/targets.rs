@@ -141,6 +141,7 @@ fn able() -> Facts {
         apparmor: true,
         selinux: true,
         cgroups: Cgroups::V2,
+        caller: None,
     }
 }
 

@@ -7,7 +7,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use runtime::error::{During, Result};
-use runtime::facts::{CGROUPS, Cgroups, join};
+use runtime::facts::{CGROUPS, Cgroups, Location, join};
 use runtime::stats::{self, Files as _, Stats, find};
 use rustix::event::{EventfdFlags, PollFlags};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -108,18 +108,13 @@ impl Oom {
 }
 
 impl Source {
-    pub fn open(cgroups: &Cgroups, path: &str) -> Result<Self> {
+    pub fn open(cgroups: &Cgroups, place: &Location) -> Result<Self> {
         let directories = match cgroups {
-            Cgroups::V2 => vec![(Vec::new(), super::open(&join(CGROUPS, path))?)],
+            Cgroups::V2 => vec![(Vec::new(), super::open(&join(CGROUPS, &place.path))?)],
             Cgroups::V1(hierarchies) => hierarchies
                 .iter()
                 .filter(|h| !h.is_v2())
-                .map(|h| {
-                    Ok((
-                        h.controllers.clone(),
-                        super::open(&join(&h.mountpoint, path))?,
-                    ))
-                })
+                .map(|h| Ok((h.controllers.clone(), super::open(&h.directory(place))?)))
                 .collect::<Result<_>>()?,
         };
         let v2 = *cgroups == Cgroups::V2;

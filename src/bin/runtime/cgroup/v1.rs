@@ -1,47 +1,39 @@
 //! cgroup v1: one directory per hierarchy, which processes join by writing their pid. Devices are lists of rules.
 //! Source: Documentation/admin-guide/cgroup-v1 of the kernel.
 
-use super::make_directories;
 use crate::files;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use runtime::error::{Error, Result, fail};
-use runtime::facts::{Hierarchy, join as path_in};
+use runtime::facts::{Hierarchy, Location, join as path_in};
 use runtime::limits::devices::{Line, difference};
 use runtime::limits::{Limit, of_config};
 use rustix::fs::CWD;
 
-pub fn make(
-    hierarchies: &[Hierarchy],
-    path: &str,
-    limits: &[Limit],
-    made: &mut Vec<String>,
-) -> Result<()> {
-    for hierarchy in hierarchies {
-        make_directories(&hierarchy.mountpoint, path, made)?;
-        if hierarchy.has("cpuset") {
-            let directory = path_in(&hierarchy.mountpoint, path);
-            for file in ["cpuset.cpus", "cpuset.mems"] {
-                fill_cpuset(&hierarchy.mountpoint, &directory, file)?;
-            }
+/// Initializes the cpuset of a new cgroup.
+pub fn fill(hierarchy: &Hierarchy, place: &Location) -> Result<()> {
+    if hierarchy.has("cpuset") {
+        let directory = hierarchy.directory(place);
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            fill_cpuset(&hierarchy.mountpoint, &directory, file)?;
         }
     }
-    limit(hierarchies, path, limits)
+    Ok(())
 }
 
 /// Sets the limits of a new cgroup.
-pub fn limit(hierarchies: &[Hierarchy], path: &str, limits: &[Limit]) -> Result<()> {
+pub fn limit(hierarchies: &[Hierarchy], place: &Location, limits: &[Limit]) -> Result<()> {
     super::write::write(limits, |controller| {
-        directory(hierarchies, controller, path)
+        directory(hierarchies, controller, place)
     })
     .map_err(of_config)
 }
 
 /// The cgroup's directory in the hierarchy of this controller.
-pub fn directory(hierarchies: &[Hierarchy], controller: &str, path: &str) -> Result<String> {
+pub fn directory(hierarchies: &[Hierarchy], controller: &str, place: &Location) -> Result<String> {
     match hierarchies.iter().find(|h| h.has(controller)) {
-        Some(hierarchy) => Ok(path_in(&hierarchy.mountpoint, path)),
+        Some(hierarchy) => Ok(hierarchy.directory(place)),
         None => fail!("the cgroup controller {controller} is needed and not mounted on this host"),
     }
 }
@@ -85,16 +77,11 @@ pub fn replace_devices(directory: &str, lines: &[Line]) -> Result<()> {
     )
 }
 
-/// Moves a process into the cgroup at `path` of each hierarchy.
-pub fn join<'p>(
-    hierarchies: &[Hierarchy],
-    pid: i32,
-    path: impl Fn(&Hierarchy) -> &'p str,
-) -> Result<()> {
+/// Moves a process into the cgroup in each hierarchy.
+pub fn join(hierarchies: &[Hierarchy], pid: i32, place: &Location) -> Result<()> {
     let pid = pid.to_string();
     for hierarchy in hierarchies.iter().filter(|h| !h.is_v2()) {
-        let directory = path_in(&hierarchy.mountpoint, path(hierarchy));
-        let procs = path_in(&directory, "cgroup.procs");
+        let procs = path_in(&hierarchy.directory(place), "cgroup.procs");
         files::write(CWD, procs.as_str(), pid.as_bytes()).map_err(|errno| {
             Error::from_errno(format!("cannot join the cgroup: {procs}"), errno)
         })?;
@@ -103,8 +90,8 @@ pub fn join<'p>(
 }
 
 /// Without a freezer nothing is frozen.
-pub fn is_frozen(hierarchies: &[Hierarchy], path: &str) -> Result<bool> {
-    let Ok(directory) = directory(hierarchies, "freezer", path) else {
+pub fn is_frozen(hierarchies: &[Hierarchy], place: &Location) -> Result<bool> {
+    let Ok(directory) = directory(hierarchies, "freezer", place) else {
         return Ok(false);
     };
     let state = files::read(CWD, path_in(&directory, "freezer.state").as_str())?;
@@ -112,8 +99,8 @@ pub fn is_frozen(hierarchies: &[Hierarchy], path: &str) -> Result<bool> {
 }
 
 /// Thaws unconditionally, and does not wait.
-pub fn thaw(hierarchies: &[Hierarchy], path: &str) {
-    if let Ok(directory) = directory(hierarchies, "freezer", path) {
+pub fn thaw(hierarchies: &[Hierarchy], place: &Location) {
+    if let Ok(directory) = directory(hierarchies, "freezer", place) {
         let _ = files::write(
             CWD,
             path_in(&directory, "freezer.state").as_str(),
@@ -126,11 +113,11 @@ pub fn thaw(hierarchies: &[Hierarchy], path: &str) {
 /// and does not notify anyone when it is done.
 pub fn freeze(
     hierarchies: &[Hierarchy],
-    path: &str,
+    place: &Location,
     frozen: bool,
     check: super::Check<'_>,
 ) -> Result<()> {
-    let file = path_in(&directory(hierarchies, "freezer", path)?, "freezer.state");
+    let file = path_in(&directory(hierarchies, "freezer", place)?, "freezer.state");
     let wanted = if frozen { "FROZEN" } else { "THAWED" };
     let set = |state: &str| {
         files::write(CWD, file.as_str(), state.as_bytes())

@@ -1,7 +1,6 @@
 //! cgroup v2: one directory, with every controller enabled, into which processes are cloned. Source:
 //! Documentation/admin-guide/cgroup-v2.rst of the kernel.
 
-use super::make_directories;
 use crate::files;
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -15,11 +14,6 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use syscalls::calls;
-
-pub fn make(path: &str, limits: &[Limit], made: &mut Vec<String>) -> Result<()> {
-    make_directories(CGROUPS, path, made)?;
-    limit(path, limits)
-}
 
 /// Sets the limits of a new cgroup.
 pub fn limit(path: &str, limits: &[Limit]) -> Result<()> {

@@ -34,7 +34,7 @@ pub fn run(context: &Context<'_>, args: &Checkpoint<'_>) -> Result<i32> {
     }
     let config = directory.config()?;
     let spec = Spec::read(&config)?;
-    let facts = host::probe(context.start, spec.names_labels())?;
+    let facts = host::probe(context.start, spec.names_labels(), false)?;
     if !facts.privileged {
         fail!("cannot checkpoint container {id:?}: criu needs root");
     }
@@ -148,12 +148,14 @@ fn mount_point(root: BorrowedFd<'_>, external: &External<'_>) -> Result<Option<S
 
 /// The cgroup to freeze while criu inspects the processes, so that forks cannot escape it.
 fn freezer(cgroups: &Cgroups, state: &State) -> Option<String> {
-    let path = state.cgroup.as_deref()?;
-    let mountpoint = match cgroups {
-        Cgroups::V2 => CGROUPS,
-        Cgroups::V1(hierarchies) => &hierarchies.iter().find(|h| h.has("freezer"))?.mountpoint,
-    };
-    Some(join(mountpoint, path))
+    let place = state.place()?;
+    match cgroups {
+        Cgroups::V2 => Some(join(CGROUPS, &place.path)),
+        Cgroups::V1(hierarchies) => {
+            let freezer = hierarchies.iter().find(|h| h.has("freezer"))?;
+            Some(freezer.directory(&place))
+        }
+    }
 }
 
 /// Records the targets of stdio, so that `restore` can replace pipes by its own descriptors.

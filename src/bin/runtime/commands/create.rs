@@ -10,7 +10,7 @@ use alloc::string::String;
 use runtime::cli::{Create, Launch, Run};
 use runtime::error::{During, Error, Result, fail};
 use runtime::facts::{Facts, join};
-use runtime::limits::Driver;
+use runtime::limits::{self, Driver};
 use runtime::plan::notify_socket;
 use runtime::plan::{Options, Plan, plan};
 use runtime::spec::Spec;
@@ -103,7 +103,6 @@ pub fn planned(
     // Like the plan itself, the text is needed until the runtime exits.
     let text: &'static [u8] = text.leak();
     let spec = Spec::read(text)?;
-    let facts = host::probe(context.start, spec.names_labels())?;
     let by_systemd = match context.globals.cgroup_manager {
         None => context.globals.systemd_cgroup,
         Some(name) => name == "systemd",
@@ -116,6 +115,9 @@ pub fn planned(
         None if context.globals.cgroup_manager == Some("disabled") => Driver::Disabled,
         None => Driver::Cgroupfs,
     };
+    let from_caller =
+        cgroups == Driver::Cgroupfs && limits::starts_at_caller(spec.linux.cgroups_path.as_deref());
+    let facts = host::probe(context.start, spec.names_labels(), from_caller)?;
     let notify = context.notify_socket();
     let notify = notify.map(|_| notify_directory(context.root, id));
     let notify = notify.transpose()?;

@@ -22,6 +22,8 @@ pub fn run(context: &Context<'_>, args: &Delete<'_>) -> Result<i32> {
             "cannot delete container {id:?} that is not stopped: it is {status} (--force kills it first)"
         );
     }
-    container.remove(context.start)?;
-    Ok(0)
+    match container.remove(context.start)? {
+        true => Ok(0),
+        false => fail!("container {id:?} does not exist: another command has just removed it"),
+    }
 }

@@ -20,7 +20,7 @@ pub fn run(context: &Context<'_>, args: &Events<'_>) -> Result<i32> {
     let (_, Some(process)) = container.process()? else {
         fail!("container not running: {id:?} is stopped");
     };
-    let mut source = Source::open(&cgroups, container.cgroup()?)?;
+    let mut source = Source::open(&cgroups, &container.cgroup()?)?;
     let mut out = Out {
         text: [0; 8192],
         used: 0,

@@ -4,7 +4,7 @@
 use crate::cgroup::Cgroup;
 use crate::cgroup::systemd::Manager;
 use crate::commands::create::{listen_fds, protect};
-use crate::container::Container;
+use crate::container::{Container, Lock};
 use crate::context::Context;
 use crate::launch::{Role, Start, bring_up, connect_console, log_warnings, unborn};
 use crate::socket::PidfdSocket;
@@ -36,11 +36,13 @@ pub fn run(context: &Context<'_>, args: &Exec<'_>) -> Result<i32> {
             fail!("cannot exec in container {id:?}: container not running: it is {status}")
         }
     };
+    container.lock(Lock::Shared)?;
     enter(context, args, preserve_fds, &container, &init).map_err(|error| {
         // If the container is going away, that is the cause of any failure. Its first process ends last.
         let patience = match error.why() {
             Why::Interrupted(_) => return error,
-            Why::Failed => 0,
+            // Killed, it has perhaps not ended yet.
+            Why::Failed => i64::from(is_dying(container.state.pid)),
             Why::Killed => 1,
         };
         match ends_within(&init, patience) {
@@ -48,6 +50,10 @@ pub fn run(context: &Context<'_>, args: &Exec<'_>) -> Result<i32> {
             false => error,
         }
     })
+}
+
+fn is_dying(pid: i32) -> bool {
+    matches!(process::stat(pid), Ok(Some(stat)) if stat.dying)
 }
 
 fn ends_within(process: &OwnedFd, seconds: i64) -> bool {
@@ -73,7 +79,7 @@ fn enter(
         .map(|path| files::read(CWD, path))
         .transpose()?;
     let spec = exec_spec(args, &config, file.as_deref())?;
-    let facts = host::probe(context.start, spec.names_labels())?;
+    let facts = host::probe(context.start, spec.names_labels(), false)?;
     check_status(args, container, &facts)?;
     // An ordinary user may not move a process out of the session's cgroup, so the user's systemd moves it.
     let manager = match &state.unit {
@@ -100,8 +106,8 @@ fn enter(
         notify: None,
     };
     let below = &args.cgroup;
-    let cgroup = match &state.cgroup {
-        Some(path) => Some(Cgroup::existing(&facts.cgroups, path, below)?),
+    let cgroup = match &state.place() {
+        Some(place) => Some(Cgroup::existing(&facts.cgroups, place, below)?),
         None if below.is_empty() => None,
         None => fail!("--cgroup {}: container {id:?} has no cgroup", below[0]),
     };
@@ -115,6 +121,7 @@ fn enter(
         follows: below.is_empty(),
     };
     let (pidfd, console) = one_more.start(args, &plan, init)?;
+    directory.unlock();
     log_warnings(&plan, context);
     if args.detach {
         return Ok(0);

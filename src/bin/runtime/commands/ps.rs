@@ -14,7 +14,7 @@ use runtime::error::{Result, fail};
 
 pub fn run(context: &Context<'_>, args: &Ps<'_>) -> Result<i32> {
     let container = Container::open(context.root, args.id)?;
-    let pids = cgroup::processes(&host::cgroups()?, container.cgroup()?)?;
+    let pids = cgroup::processes(&host::cgroups()?, &container.cgroup()?)?;
     if args.format == Some("json") {
         let list: Vec<String> = pids.iter().map(ToString::to_string).collect();
         return print(&format!("[{}]\n", list.join(",")));

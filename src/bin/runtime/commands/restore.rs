@@ -136,7 +136,7 @@ fn bring_back<'a>(
     let restored = Restored {
         root: bound.then_some(root.as_str()),
         pid_file: &pid_file,
-        cgroup: unfinished.state.cgroup.as_deref(),
+        cgroup: unfinished.state.place(),
         descriptors: &descriptors,
     };
     let annotations = &unfinished.state.annotations;
@@ -183,7 +183,8 @@ fn restored_process(pid_file: &str) -> Result<(i32, OwnedFd)> {
 fn write_down(unfinished: &mut Unfinished<'_>, pid: i32, pid_file: Option<&str>) -> Result<()> {
     unfinished.state.pid = pid;
     unfinished.state.start_time = process::stat(pid)?.map_or(0, |stat| stat.started);
-    unfinished.directory.write(&unfinished.state)?;
+    unfinished.directory.prepare(&unfinished.state)?;
+    unfinished.commit()?;
     match pid_file {
         Some(path) => files::replace(CWD, path, pid.to_string().as_bytes(), 0o644),
         None => Ok(()),

@@ -1,6 +1,6 @@
 //! `start`: releases the waiting child, and reports whether its exec succeeded.
 
-use crate::container::Container;
+use crate::container::{Container, Lock};
 use crate::context::Context;
 use crate::launch::{failure, go_on, start_address};
 use crate::sd_notify::Ready;
@@ -20,6 +20,7 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
         (RUNNING, _) => fail!("cannot start container {id:?}: it is already running"),
         (status, _) => fail!("cannot start container {id:?}: it is {status}"),
     };
+    container.lock(Lock::Shared)?;
     // It would start once it is resumed, long after we have given up waiting.
     if container.status(&host::cgroups()?)? == PAUSED {
         fail!("cannot start container {id:?}: it is paused (runtime resume {id})");
@@ -53,14 +54,10 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
     }
     if !ready || !process::has_executed(state.pid, Some(state.start_time))? {
         still_created()?;
-        let error = Error::new(alloc::format!(
-            "cannot start container {id:?}: its init exited before the program was executed"
-        ));
-        return Err(match &state.cgroup {
-            Some(path) => cgroup::reached::with_memory_limit(&host::cgroups()?, path, error),
-            None => error,
-        });
+        return Err(ended_early(id, state));
     }
+    // Hooks may call this program.
+    directory.unlock();
     if let Err(error) = hooks::run("poststart", &state.poststart, state, RUNNING) {
         // Destroyed as well (runtime.md, Lifecycle).
         container.kill_and_wait()?;
@@ -95,6 +92,17 @@ fn release(
         }
     }
     Ok((ready, failed))
+}
+
+/// The error for a process that has ended before its program, with the memory limit that it may have reached.
+fn ended_early(id: &str, state: &State) -> Error {
+    let error = Error::new(alloc::format!(
+        "cannot start container {id:?}: its init exited before the program was executed"
+    ));
+    match (&state.place(), host::cgroups()) {
+        (Some(place), Ok(cgroups)) => cgroup::reached::with_memory_limit(&cgroups, place, error),
+        _ => error,
+    }
 }
 
 /// Waits briefly until an engine has reaped the process. Engines should know of its exit before this command reports

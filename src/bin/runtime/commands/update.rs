@@ -2,7 +2,7 @@
 
 use crate::cgroup;
 use crate::cgroup::systemd::Manager;
-use crate::container::Container;
+use crate::container::{Container, Lock};
 use crate::context::Context;
 use crate::files;
 use crate::host;
@@ -10,7 +10,7 @@ use alloc::format;
 use runtime::cli::Update;
 use runtime::error::{During, Error, Result, fail};
 use runtime::spec::Resources;
-use runtime::state::STOPPED;
+use runtime::state::{CREATING, STOPPED};
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags};
 
@@ -30,15 +30,18 @@ pub fn run(context: &Context<'_>, args: &Update<'_>) -> Result<i32> {
         }
     }
     let cgroups = host::cgroups()?;
-    if container.process()?.0 == STOPPED {
-        fail!("container not running: {id:?} is {STOPPED}");
+    match container.process()?.0 {
+        STOPPED => fail!("container not running: {id:?} is {STOPPED}"),
+        // `create` has the lock, and may be waiting for a hook that calls us.
+        CREATING => {}
+        _ => container.lock(Lock::Shared)?,
     }
     let manager = match &container.state.unit {
         Some(name) => Some((Manager::find(context.start)?, name.as_str())),
         None => None,
     };
     let unit = manager.as_ref().map(|(manager, name)| (manager, *name));
-    cgroup::update(&cgroups, container.cgroup()?, &resources, unit)
+    cgroup::update(&cgroups, &container.cgroup()?, &resources, unit)
         .map_err(|error| Error::new(format!("cannot update container {id:?}: {error}")))?;
     Ok(0)
 }

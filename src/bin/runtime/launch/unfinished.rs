@@ -4,7 +4,7 @@
 use super::net_devices::NetDevices;
 use crate::cgroup::systemd::Manager;
 use crate::cgroup::{self, Cgroup};
-use crate::container::{Container, Directory};
+use crate::container::{Container, Directory, Lock};
 use crate::hooks;
 use core::cell::Cell;
 use runtime::error::{Result, fail};
@@ -50,7 +50,7 @@ impl<'a> Unfinished<'a> {
     pub fn make_cgroup(&mut self, planned: &limits::Cgroup) -> Result<Option<Cgroup<'a>>> {
         let cgroup = match &planned.unit {
             None => Cgroup::make(self.facts, planned)?,
-            Some(_) => Some(Cgroup::of_scope(&self.facts.cgroups, &planned.path)?),
+            Some(_) => Some(Cgroup::of_scope(self.facts, planned)?),
         };
         self.cgroup = cgroup.is_some() && (planned.unit.is_none() || self.facts.cgroups.has_v1());
         if cgroup.is_none() {
@@ -81,6 +81,13 @@ impl<'a> Unfinished<'a> {
         )
     }
 
+    /// Makes the container known to other commands.
+    pub fn commit(&self) -> Result<()> {
+        self.directory.commit()?;
+        self.directory.unlock();
+        Ok(())
+    }
+
     /// The start succeeded: keeps everything.
     pub fn keep(self) -> Container {
         Container {
@@ -89,17 +96,21 @@ impl<'a> Unfinished<'a> {
         }
     }
 
-    /// Removes everything, then runs the poststop hooks. The container's process must have ended.
+    /// Removes everything, unless a concurrent `delete --force` has, then runs the poststop hooks. The container's
+    /// process must have ended.
     pub fn undo(mut self) {
         if let Some(devices) = self.net_devices.take() {
             devices.undo();
         }
-        if let Some(path) = self.state.cgroup.as_deref().filter(|_| self.cgroup) {
-            let _ = cgroup::kill(&self.facts.cgroups, path);
+        if !matches!(self.directory.lock(Lock::Exclusive), Ok(true)) {
+            return;
+        }
+        if let Some(place) = self.state.place().filter(|_| self.cgroup) {
+            let _ = cgroup::kill(&self.facts.cgroups, &place);
             if let (Some(manager), Some(unit)) = (self.manager, self.unit) {
                 let _ = manager.stop(&unit.name);
             }
-            let _ = cgroup::remove(&self.facts.cgroups, path);
+            let _ = cgroup::remove(&self.facts.cgroups, &place);
         }
         let _ = self.directory.remove();
         if self.poststop_is_due {
