@@ -404,6 +404,7 @@ impl<'a> Builder<'a> {
             poststop: hooks.poststop.clone(),
             no_new_keyring: self.options.no_new_keyring,
             creating: false,
+            inodes: Vec::new(),
             agent: security::agent(self.spec),
         }
     }

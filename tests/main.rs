@@ -58,6 +58,7 @@ mod seccomp;
 mod seccomp_agent;
 mod seccomp_command;
 mod spec_command;
+mod strangers;
 mod swarm;
 mod systemd;
 mod terminal;
@@ -104,6 +105,7 @@ const AREAS: &[fn() -> Vec<Trial>] = &[
     errors::tests,
     contract::tests,
     spec_command::tests,
+    strangers::tests,
     callers::tests,
     answers::tests,
     attacks::tests,

@@ -344,15 +344,52 @@ pub fn remove(cgroups: &Cgroups, place: &Location) -> Result<()> {
         .try_for_each(|directory| remove_directory(directory))
 }
 
-/// Like `remove`, for a container that never had a process. Hooks may have stayed in the cgroup itself, but any
-/// cgroup below it belongs to someone else and is not touched.
-pub fn remove_unborn(cgroups: &Cgroups, place: &Location) -> Result<()> {
+/// The inode numbers of the cgroup's directories, 0 for one that does not exist. No other cgroup ever gets the same.
+pub fn inodes(cgroups: &Cgroups, place: &Location) -> Result<Vec<u64>> {
+    let inode = |directory: &String| match rustix::fs::statat(CWD, directory, AtFlags::empty()) {
+        Ok(stat) => Ok(stat.st_ino),
+        Err(Errno::NOENT) => Ok(0),
+        Err(errno) => Err(Error::from_errno(
+            format!("cannot look at {directory}"),
+            errno,
+        )),
+    };
+    cgroups.directories(place).iter().map(inode).collect()
+}
+
+/// Removes those directories of the cgroup that still have their inode numbers, if they are empty.
+pub fn remove_own(cgroups: &Cgroups, place: &Location, inodes: &[u64]) {
+    for (directory, own) in cgroups.directories(place).iter().zip(inodes) {
+        if let Ok(stat) = rustix::fs::statat(CWD, directory, AtFlags::empty())
+            && stat.st_ino == *own
+        {
+            let _ = rustix::fs::unlinkat(CWD, directory, AtFlags::REMOVEDIR);
+        }
+    }
+}
+
+/// Like `remove`, for a container whose creation was cut off. Any cgroup below its own belongs to someone else and is
+/// not touched. Unless its process may have been `born` in it, neither are processes in it.
+pub fn remove_unborn(cgroups: &Cgroups, place: &Location, born: bool) -> Result<()> {
     for directory in cgroups.directories(place) {
         let opened = match open(&directory) {
             Err(error) if error.errno() == Some(Errno::NOENT) => continue,
             opened => opened?,
         };
         if !subdirectories(opened.as_fd())?.is_empty() {
+            continue;
+        }
+        // A process of ours dies with the command that made it.
+        let empties = || -> Result<bool> {
+            for _ in 0..TRIES {
+                if members(opened.as_fd())?.is_empty() {
+                    return Ok(true);
+                }
+                sleep(1_000_000);
+            }
+            Ok(false)
+        };
+        if !born && !empties()? {
             continue;
         }
         for pid in members(opened.as_fd())? {

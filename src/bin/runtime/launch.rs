@@ -169,6 +169,8 @@ impl Role for First<'_, '_> {
             && planned.unit.is_none()
         {
             cgroup.filter_devices(&planned.limits)?;
+            let cgroups = &unfinished.facts.cgroups;
+            unfinished.state.inodes = cgroup::inodes(cgroups, &planned.place())?;
         }
         unfinished.directory.prepare(&unfinished.state)?;
         unfinished.directory.keep_config(self.request.config)
