@@ -129,7 +129,11 @@ fn exec_takes_a_user_directory_variables_and_a_terminal() {
         s.run("echo text | docker exec -i c1 cat").prints("text\n");
         s.run("docker exec c1 grep -E 'Cap|Seccomp:|NoNewPrivs' /proc/self/status")
             .ok();
-        s.run("docker exec --privileged c1 grep CapBnd /proc/self/status | sed 's/exec failed.*/exec failed/'");
+        // runc 1.1 fails if the host lacks one of the capabilities.
+        let privileged = s.see("docker exec --privileged c1 grep CapBnd /proc/self/status");
+        if s.ours() {
+            assert!(privileged.ok().out.starts_with("CapBnd:\t"), "{privileged}");
+        }
         s.run("docker exec c1 cat /proc/self/cgroup").ok();
         s.run("docker exec -d c1 sh -c 'echo detached > /tmp/f; sleep 500'")
             .ok();

@@ -30,10 +30,12 @@ pub fn run(context: &Context<'_>, args: &Update<'_>) -> Result<i32> {
         }
     }
     let cgroups = host::cgroups()?;
-    match container.process()?.0 {
-        STOPPED => fail!("container not running: {id:?} is {STOPPED}"),
+    match container.process()? {
+        (STOPPED, _) => fail!("container not running: {id:?} is {STOPPED}"),
+        // Its cgroup may not exist yet.
+        (CREATING, None) => fail!("container not running: {id:?} is {CREATING}"),
         // `create` has the lock, and may be waiting for a hook that calls us.
-        CREATING => {}
+        (CREATING, _) => {}
         _ => container.lock(Lock::Shared)?,
     }
     let manager = match &container.state.unit {
