@@ -404,7 +404,7 @@ impl<'a> Builder<'a> {
             poststop: hooks.poststop.clone(),
             no_new_keyring: self.options.no_new_keyring,
             creating: false,
-            inodes: Vec::new(),
+            inode: 0,
             agent: security::agent(self.spec),
         }
     }

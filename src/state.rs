@@ -54,9 +54,9 @@ object! {
         cgroup: Option<String> = "cgroup",
         /// Its paths in the v1 hierarchies that have another one, by the hierarchy's name.
         apart: Vec<(String, String)> = "apart",
-        /// The inode numbers of its directories, in the order of the hierarchies, and 0 where there is none. Empty if
-        /// systemd made it: who made the directory at the path is not known then.
-        inodes: Vec<u64> = "inodes",
+        /// The inode number of its directory in the last hierarchy. 0 if systemd made it: who made the directory at the
+        /// path is not known then.
+        inode: u64 = "inode",
         /// The scope, if systemd created the cgroup.
         unit: Option<String> = "unit",
         poststart: Vec<Hook> = required "poststart",
@@ -431,7 +431,7 @@ mod tests {
 
     #[test]
     fn every_field_of_a_state_is_kept() {
-        let full = r#"{"version":1,"ociVersion":"1.3.0","id":"box","pid":7,"startTime":9,"bundle":"/b","rootfs":"/b/r","created":"t","annotations":[["a","b"],["a","c"]],"cgroup":"/box","apart":[["memory","/m/box"]],"inodes":[7,0],"unit":"box.scope","poststart":[{"path":"/x","args":["x"],"env":["A=1"],"timeout":5}],"poststop":[],"noNewKeyring":true,"creating":true,"agent":{"path":"/s","metadata":"m"}}"#;
+        let full = r#"{"version":1,"ociVersion":"1.3.0","id":"box","pid":7,"startTime":9,"bundle":"/b","rootfs":"/b/r","created":"t","annotations":[["a","b"],["a","c"]],"cgroup":"/box","apart":[["memory","/m/box"]],"inode":7,"unit":"box.scope","poststart":[{"path":"/x","args":["x"],"env":["A=1"],"timeout":5}],"poststop":[],"noNewKeyring":true,"creating":true,"agent":{"path":"/s","metadata":"m"}}"#;
         let state = State::parse("state.json", full.as_bytes()).unwrap();
         assert_eq!(serde_json::to_string(&state).unwrap(), full);
     }

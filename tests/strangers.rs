@@ -80,7 +80,7 @@ fn a_cgroup_with_processes_is_left_alone_if_create_never_made_it() {
     // What is left of a `create` that was killed between writing the state and making the cgroup.
     let mut half: Value = serde_json::from_str(&state).unwrap();
     half["pid"] = 0.into();
-    half["inodes"] = Value::Array(Vec::new());
+    half["inode"] = 0.into();
     fs::create_dir(&directory).unwrap();
     fs::write(directory.join("state.json"), half.to_string()).unwrap();
     let mut stranger = Stranger::in_cgroup(&b.id);

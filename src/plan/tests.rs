@@ -234,7 +234,7 @@ fn the_state_is_in_the_plan_without_a_process() {
     let state = planned(&spec, &facts(Cgroups::V2)).unwrap().state;
     assert_eq!(
         serde_json::to_string(&state).unwrap(),
-        r#"{"version":1,"ociVersion":"1.3.0","id":"box","pid":0,"startTime":0,"bundle":"/srv/box","rootfs":"/srv/box/rootfs","created":"2026-11-28T00:00:00.000000000Z","annotations":[["a","b"]],"cgroup":"/box","apart":[],"inodes":[],"unit":null,"poststart":[],"poststop":[{"path":"/bin/gone","args":["/bin/gone"],"env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],"timeout":null}],"noNewKeyring":false,"creating":false,"agent":null}"#
+        r#"{"version":1,"ociVersion":"1.3.0","id":"box","pid":0,"startTime":0,"bundle":"/srv/box","rootfs":"/srv/box/rootfs","created":"2026-11-28T00:00:00.000000000Z","annotations":[["a","b"]],"cgroup":"/box","apart":[],"inode":0,"unit":null,"poststart":[],"poststop":[{"path":"/bin/gone","args":["/bin/gone"],"env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],"timeout":null}],"noNewKeyring":false,"creating":false,"agent":null}"#
     );
 }
 

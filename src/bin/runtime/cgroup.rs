@@ -344,28 +344,24 @@ pub fn remove(cgroups: &Cgroups, place: &Location) -> Result<()> {
         .try_for_each(|directory| remove_directory(directory))
 }
 
-/// The inode numbers of the cgroup's directories, 0 for one that does not exist. No other cgroup ever gets the same.
-pub fn inodes(cgroups: &Cgroups, place: &Location) -> Result<Vec<u64>> {
-    let inode = |directory: &String| match rustix::fs::statat(CWD, directory, AtFlags::empty()) {
+/// The inode number of the cgroup's directory in the last hierarchy, which `remove` removes last. No other cgroup ever
+/// gets the same. 0 if there is none.
+pub fn inode(cgroups: &Cgroups, place: &Location) -> Result<u64> {
+    let directory = cgroups.directories(place).pop().unwrap_or_default();
+    match rustix::fs::statat(CWD, &directory, AtFlags::empty()) {
         Ok(stat) => Ok(stat.st_ino),
         Err(Errno::NOENT) => Ok(0),
         Err(errno) => Err(Error::from_errno(
             format!("cannot look at {directory}"),
             errno,
         )),
-    };
-    cgroups.directories(place).iter().map(inode).collect()
+    }
 }
 
-/// Removes those directories of the cgroup that still have their inode numbers, if they are empty.
-pub fn remove_own(cgroups: &Cgroups, place: &Location, inodes: &[u64]) {
-    for (directory, own) in cgroups.directories(place).iter().zip(inodes) {
-        if let Ok(stat) = rustix::fs::statat(CWD, directory, AtFlags::empty())
-            && stat.st_ino == *own
-        {
-            let _ = rustix::fs::unlinkat(CWD, directory, AtFlags::REMOVEDIR);
-        }
-    }
+/// Whether there is a cgroup in any hierarchy.
+pub fn exists(cgroups: &Cgroups, place: &Location) -> bool {
+    let there = |directory: &String| rustix::fs::access(directory, Access::EXISTS).is_ok();
+    cgroups.directories(place).iter().any(there)
 }
 
 /// Like `remove`, for a container whose creation was cut off. Any cgroup below its own belongs to someone else and is

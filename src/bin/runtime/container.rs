@@ -305,7 +305,6 @@ impl Container {
                 return cgroup::remove_unborn(&cgroups, place, born).and_then(|()| self.forget());
             }
             if !self.owns_cgroup(&cgroups, place)? {
-                cgroup::remove_own(&cgroups, place, &self.state.inodes);
                 return self.forget();
             }
             cgroup::kill(&cgroups, place)?;

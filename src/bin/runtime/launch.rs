@@ -170,7 +170,7 @@ impl Role for First<'_, '_> {
         {
             cgroup.filter_devices(&planned.limits)?;
             let cgroups = &unfinished.facts.cgroups;
-            unfinished.state.inodes = cgroup::inodes(cgroups, &planned.place())?;
+            unfinished.state.inode = cgroup::inode(cgroups, &planned.place())?;
         }
         unfinished.directory.prepare(&unfinished.state)?;
         unfinished.directory.keep_config(self.request.config)
