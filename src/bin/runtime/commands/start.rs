@@ -37,6 +37,10 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
         _ => Ok(()),
     };
     if let Err(errno) = rustix::net::connect(&socket, &start_address(directory)?) {
+        // A process that is being killed closes its socket first.
+        if container.has_ended()?.0 {
+            fail!("cannot start container {id:?}: it has stopped");
+        }
         still_created()?;
         return Err(Error::from_errno(what(), errno));
     }
