@@ -4,7 +4,7 @@ use crate::input;
 use fastrand::Rng;
 use runtime::cli::{self, Globals, Request};
 use runtime::dbus::{self, Body, Head, Object, Reader};
-use runtime::facts::{Cgroups, Facts, pseudo_mounts};
+use runtime::facts::{Cgroups, Facts, Location, pseudo_mounts};
 use runtime::limits::{Current, Driver, Limits, devices, systemd};
 use runtime::netlink::{self, Address, Answer, Link, Route};
 use runtime::plan::{self, Options};
@@ -270,7 +270,7 @@ impl stats::Files for Same<'_> {
 fn kernel(text: &[u8], random: &mut Rng) {
     let text = String::from_utf8_lossy(text);
     let cgroups = Cgroups::of_mountinfo(&text);
-    for directory in cgroups.directories("/box") {
+    for directory in cgroups.directories(&Location::at("/box")) {
         assert!(directory.starts_with("/sys/fs/cgroup/"), "{directory}");
     }
     pseudo_mounts(&text);
