@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 runtime_tests::tests![
+    a_mount_on_the_root_becomes_the_root,
     recursive_options_reach_mounts_beneath_a_bind,
     a_read_only_bind_leaves_mounts_beneath_it_writable,
     propagation_options_are_applied,
@@ -291,4 +292,50 @@ fn an_idmapped_bind_shows_shifted_owners() {
     b.args(&["stat", "-c", "%u %g", "/to/file"])
         .run_ok()
         .prints("5000 5000\n");
+}
+
+/// However the root is spelled. The mounts that follow are made in the new root, which root.readonly holds for.
+fn a_mount_on_the_root_becomes_the_root() {
+    for destination in ["/", "/.", "/tmp/.."] {
+        for readonly in [false, true] {
+            for tmpfs in [false, true] {
+                let mut b = Bundle::new();
+                let other = Bundle::new();
+                fs::write(other.rootfs().join("other"), "").unwrap();
+                let root = match tmpfs {
+                    true => {
+                        json!({"destination": destination, "type": "tmpfs", "source": "t", "options": ["mode=755"]})
+                    }
+                    false => {
+                        json!({"destination": destination, "source": other.rootfs(), "options": ["bind"]})
+                    }
+                };
+                b.set("/mounts", json!([
+                    root,
+                    {"destination": "/bin", "source": other.rootfs().join("bin"), "options": ["bind", "ro"]},
+                    {"destination": "/proc", "type": "proc", "source": "proc"},
+                    {"destination": "/made", "type": "tmpfs", "source": "t"},
+                ]));
+                b.set("/root/readonly", readonly.into());
+                b.set("/linux/maskedPaths", json!([]));
+                b.set("/linux/readonlyPaths", json!([]));
+                let script =
+                    "ls -d /other /made /etc 2> /dev/null; touch /new 2> /dev/null && echo written";
+                let seen = b.sh(script).run().out;
+                let mut expected = String::new();
+                for (line, there) in [
+                    ("/etc", !tmpfs),
+                    ("/made", true),
+                    ("/other", !tmpfs),
+                    ("written", !readonly),
+                ] {
+                    if there {
+                        expected += &format!("{line}\n");
+                    }
+                }
+                assert_eq!(seen, expected, "{destination} {readonly} {tmpfs}");
+                assert!(!b.rootfs().join("new").exists());
+            }
+        }
+    }
 }

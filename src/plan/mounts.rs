@@ -413,6 +413,18 @@ fn names(path: &str) -> impl Iterator<Item = &str> {
     names.filter(|name| !matches!(*name, "" | "."))
 }
 
+/// Whether the destination is the root, however it is spelled.
+pub fn is_root(destination: &str) -> bool {
+    let mut depth = 0_usize;
+    for name in names(destination) {
+        depth = match name {
+            ".." => depth.saturating_sub(1),
+            _ => depth + 1,
+        };
+    }
+    depth == 0
+}
+
 pub fn mount_point(destination: &str) -> &str {
     destination.trim_end_matches('/')
 }

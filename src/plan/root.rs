@@ -1,11 +1,12 @@
 //! Plans the root file system: the attach, the mounts and devices in it, the masked and read-only paths, and
 //! the entry. Source: config.md, Root; config-linux.md, Rootfs Mount Propagation, Masked Paths, Readonly Paths.
 
-use super::mounts::{READ_ONLY, is_bind, mount_point, propagate};
+use super::mounts::{READ_ONLY, is_bind, is_root, mount_point, propagate};
 use super::namespaces::Kind;
 use super::{Builder, When, leak, leak_text, options};
 use crate::error::{Result, fail};
 use crate::facts::Location;
+use crate::spec::Mount;
 use alloc::borrow::ToOwned;
 use alloc::format;
 use core::ffi::CStr;
@@ -61,7 +62,11 @@ impl Builder<'_> {
         let before = core::mem::take(&mut self.steps);
         let spec = self.spec;
         for (n, mount) in spec.mounts.iter().enumerate() {
-            self.mount(&format!("mounts[{n}]"), mount, shared, cgroup)?;
+            let field = format!("mounts[{n}]");
+            self.mount(&field, mount, shared, cgroup)?;
+            if is_root(&mount.destination) {
+                self.cover_root(&field, mount)?;
+            }
         }
         let dev_is_ours = !spec.mounts.iter().any(|m| {
             mount_point(&m.destination) == "/dev"
@@ -79,6 +84,25 @@ impl Builder<'_> {
             in_place: self.root_in_place(),
         });
         self.steps.extend(mounts);
+        Ok(())
+    }
+
+    /// Makes the mount that was planned last the root, as in crun: below it, nobody would see it.
+    fn cover_root(&mut self, field: &str, mount: &Mount<'_>) -> Result<()> {
+        if mount.destination.is_empty() {
+            fail!("config.json: {field}.destination: expected a path, found \"\"");
+        }
+        if matches!(mount.fs_type.as_deref(), Some("cgroup" | "cgroup2")) {
+            fail!("config.json: {field}.destination: the cgroups cannot be the root");
+        }
+        let slot = self.slot();
+        let slot = match self.steps.last_mut() {
+            Some(Step::Bind(bind)) => bind.tree,
+            Some(Step::Mount(mount)) => *mount.keep.get_or_insert(slot),
+            // A remount changes the root that is there.
+            _ => return Ok(()),
+        };
+        self.steps.push(Step::RootIs(slot));
         Ok(())
     }
 

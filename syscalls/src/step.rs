@@ -357,6 +357,8 @@ pub enum Step<'a> {
         /// it over `/`, which is faster.
         in_place: bool,
     },
+    /// Take the mount in the slot, which covers the root, for the root.
+    RootIs(Slot),
     Mount(Mount<'a>),
     Bind(Bind<'a>),
     /// Set attributes and propagation of a mount (mount_setattr(2)).

@@ -174,6 +174,7 @@ impl<'a> Child<'a> {
                 path,
                 in_place,
             } => self.rootfs(*tree, path, *in_place),
+            Step::RootIs(slot) => self.take_for_root(*slot),
             Step::Mount(mount) => self.mount(mount),
             Step::Bind(bind) => self.bind(bind),
             Step::Attributes(place, attributes) => self.attributes(place, *attributes),

@@ -143,6 +143,8 @@ macro_rules! refused {
 
 refused! {
     no_type { "destination": "/m", "source": "s" } ".type: required for a mount that is not a bind mount";
+    no_destination { "destination": "", "type": "tmpfs" } r#".destination: expected a path, found """#;
+    cgroups_as_the_root { "destination": "/.", "type": "cgroup" } ".destination: the cgroups cannot be the root";
     no_source { "destination": "/m", "options": ["bind"] } ".source: required for a bind mount";
     a_zero_byte { "destination": "/m\0", "type": "tmpfs" } ".destination: a string with a zero byte";
     a_zero_byte_in_an_option { "destination": "/m", "type": "tmpfs", "options": ["ro", "a\0"] } ".options[1]: a string with a zero byte";

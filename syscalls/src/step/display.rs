@@ -116,6 +116,7 @@ impl Step<'_> {
             Step::Open(_, Open::Tree { tree, .. }) => write!(f, "open {}", Lossy(tree.path)),
             Step::Root(path) => write!(f, "open the root {}", Lossy(path)),
             Step::Rootfs { path, .. } => write!(f, "attach the root file system {}", Lossy(path)),
+            Step::RootIs(_) => f.write_str("take the last mount for the root"),
             Step::Mount(m) => {
                 write!(f, "mount {}", Lossy(m.fstype))?;
                 if let Some(source) = m.source.filter(|s| *s != m.fstype) {

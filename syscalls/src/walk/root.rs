@@ -36,6 +36,12 @@ impl Child<'_> {
             false => attach(c"/"),
         }
         .at(Call::move_mount)?;
+        self.take_for_root(tree)
+    }
+
+    /// Paths lead from the mount in the slot from here on.
+    pub fn take_for_root(&mut self, mount: Slot) -> Walked {
+        let root = self.slot(mount)?;
         self.root = Some(rustix::io::fcntl_dupfd_cloexec(root, 0).at(Call::openat2)?);
         Ok(())
     }
