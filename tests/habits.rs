@@ -9,7 +9,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 runtime_tests::tests![
-    kill_sends_the_stop_signal_of_the_image_by_default,
     hooks_that_enter_the_mount_namespace_find_the_root_where_it_is_on_the_host,
     hooks_work_with_a_root_that_cannot_be_reached,
     start_container_hooks_run_under_the_filter,
@@ -460,20 +459,4 @@ fn create_reports_a_working_directory_that_cannot_be_entered() {
     b.set("/process/cwd", "/etc/passwd".into());
     b.create().fails(&["/etc/passwd", "not a directory"]);
     b.left_nothing();
-}
-
-fn kill_sends_the_stop_signal_of_the_image_by_default() {
-    let name = "org.opencontainers.image.stopSignal";
-    let mut b = Bundle::new();
-    b.args(&["helper", "signals"]);
-    for (text, number) in [("SIGUSR1", 10), ("2", 2), ("", 15)] {
-        let running = b.set("/annotations", json!({ name: text })).up();
-        b.call(&["kill", &b.id]).ok();
-        running.wait().ends(40 + number);
-    }
-    let running = b.set("/annotations", json!({ name: "NOPE" })).up();
-    let words = [name, "unknown signal \"NOPE\""];
-    b.call(&["kill", &b.id]).output().fails(&words);
-    b.kill("HUP").ok();
-    running.wait().ends(40 + 1);
 }

@@ -219,18 +219,17 @@ fn the_calls_under_a_filter_are_those_of_the_list() {
         b.set("/linux/seccomp", notifying(b, &["mkdir"]));
         let trace = b.text("trace");
         let through = [strace.to_str().unwrap(), "-f", "-o", &trace];
-        let create = b.launch("create", &[]).through(through).spawn();
-        wait_for("it is created", || {
-            b.call(&["state", &b.id])
-                .output()
-                .out
-                .contains("\"status\": \"created\"")
-        });
+        // The pid file comes last. The state may say "created" before, and strace ends with the container.
+        let pid_file = b.text("pid");
+        let create = b.launch("create", &["--pid-file", &pid_file]);
+        let create = create.through(through).spawn();
+        wait_for("it is created", || std::fs::exists(&pid_file).unwrap());
         then(b);
         b.wait_for_status("stopped");
         create.wait();
         made.append(&mut calls_under_the_filter(&b.read("trace")));
         b.delete(&[]).ok();
+        std::fs::remove_file(&pid_file).unwrap();
         agent.wait();
         drop(hold);
     };

@@ -3,7 +3,7 @@
 
 use crate::jail;
 use crate::process::{kill, reap};
-use crate::sd_notify::Ready;
+use crate::sd_notify::NotifySocket;
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 use runtime::error::{During, Result, fail};
@@ -90,7 +90,7 @@ const BRIEF: rustix::event::Timespec = rustix::event::Timespec {
 pub fn supervise(
     pidfd: BorrowedFd<'_>,
     console: Option<OwnedFd>,
-    ready: Option<(Ready, i32)>,
+    ready: Option<(NotifySocket, i32)>,
     jail: bool,
 ) -> Result<i32> {
     let watched = watch(pidfd, console, ready, jail);
@@ -114,7 +114,7 @@ pub fn supervise(
 fn watch(
     pidfd: BorrowedFd<'_>,
     console: Option<OwnedFd>,
-    mut ready: Option<(Ready, i32)>,
+    mut ready: Option<(NotifySocket, i32)>,
     mut jail: bool,
 ) -> Result<()> {
     let master = console.map(|socket| receive(socket.as_fd())).transpose()?;
@@ -158,7 +158,7 @@ fn watch(
             }
         }
         if news {
-            ready = ready.filter(|(ready, pid)| !ready.hear(*pid));
+            ready = ready.filter(|(ready, pid)| !ready.pass_on(*pid));
         }
         ended |= process;
         let Some(relay) = &mut relay else {

@@ -12,7 +12,7 @@ use crate::container::{Container, Directory};
 use crate::context::Context;
 use crate::files::Replacement;
 use crate::process;
-use crate::sd_notify::{self, Ready};
+use crate::sd_notify::{self, NotifySocket};
 use crate::socket::PidfdSocket;
 use crate::{cgroup, container, mappings, oom, seccomp_agent, signal, socket};
 use alloc::format;
@@ -61,7 +61,7 @@ pub struct Launched {
     /// Our end of the socket that carries the terminal, if there is no console socket.
     pub console: Option<OwnedFd>,
     /// The socket for the readiness message, if the program runs and a service manager waits for it.
-    pub ready: Option<Ready>,
+    pub ready: Option<NotifySocket>,
 }
 
 /// Starts the container of a plan. On failure nothing of it remains.
@@ -100,14 +100,14 @@ fn first_process<'a>(
     slots: Slots,
     stop: BorrowedFd<'_>,
     unfinished: &mut Unfinished<'a>,
-) -> Result<(OwnedFd, Option<Ready>)> {
+) -> Result<(OwnedFd, Option<NotifySocket>)> {
     // The state comes first, so that `delete` finds everything that is made after it.
     unfinished.directory.write(&unfinished.state)?;
     let mut ready = None;
     if let (true, Some(manager)) = (plan.notify, request.notify_socket) {
         sd_notify::prepare(unfinished.directory.fd())?;
         if plan.close.listener.is_none() {
-            ready = Ready::listen(unfinished.directory.fd(), manager)?;
+            ready = NotifySocket::listen(unfinished.directory.fd(), manager)?;
         }
     }
     let (mut cgroup, mut birthplace) = (None, None);

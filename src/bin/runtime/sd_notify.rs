@@ -32,12 +32,12 @@ pub fn prepare(directory: BorrowedFd<'_>) -> Result<()> {
 }
 
 /// The socket for the container, and the connection to the service manager.
-pub struct Ready {
+pub struct NotifySocket {
     container: OwnedFd,
     manager: OwnedFd,
 }
 
-impl Ready {
+impl NotifySocket {
     /// Binds the socket in the directory that `create` has prepared. Returns `None` without that directory, or if the
     /// manager does not listen, which is not the container's fault.
     pub fn listen(directory: BorrowedFd<'_>, manager: &str) -> Result<Option<Self>> {
@@ -62,7 +62,7 @@ impl Ready {
     }
 
     /// Reads pending messages. Returns true if one said that the service is ready, after passing this on.
-    pub fn hear(&self, pid: i32) -> bool {
+    pub fn pass_on(&self, pid: i32) -> bool {
         // Drains the socket, since the process may already have exited, but caps the number of messages.
         const MESSAGES: u32 = 1000;
         for _ in 0..MESSAGES {
@@ -94,7 +94,7 @@ impl Ready {
             let mut fds = [watch(self.fd()), watch(stop.as_fd()), watch(pidfd)];
             rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))
                 .during(|| "cannot wait for the service to be ready".into())?;
-            if self.hear(pid) {
+            if self.pass_on(pid) {
                 let _ = self.barrier(stop.as_fd());
                 return Ok(());
             }

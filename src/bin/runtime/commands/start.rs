@@ -3,7 +3,7 @@
 use crate::container::{Container, Lock};
 use crate::context::Context;
 use crate::launch::{failure, go_on, start_address};
-use crate::sd_notify::Ready;
+use crate::sd_notify::NotifySocket;
 use crate::{cgroup, hooks, host, process, seccomp_agent, socket};
 use runtime::error::{During, Error, Result, fail};
 use runtime::state::{CREATED, PAUSED, RUNNING, STOPPED, State};
@@ -26,7 +26,7 @@ pub fn run(context: &Context<'_>, id: &str) -> Result<i32> {
         fail!("cannot start container {id:?}: it is paused (runtime resume {id})");
     }
     let service = match context.notify_socket() {
-        Some(manager) => Ready::listen(directory.fd(), manager)?,
+        Some(manager) => NotifySocket::listen(directory.fd(), manager)?,
         None => None,
     };
     let what = || alloc::format!("cannot start container {id:?}");
