@@ -429,7 +429,7 @@ fn converse<'a>(
             }
             let begun = match ready {
                 true => process::has_executed(child.pid, None)?,
-                false => plan.close.listener.is_some() && waits(channel, pidfd)?,
+                false => plan.close.listener.is_some() && waits(child)?,
             };
             if committed && begun {
                 return Ok(pid_file);
@@ -471,9 +471,10 @@ fn converse<'a>(
 
 /// Whether a child that has ended its reports waits for `start`. A waiting child has shut down only one
 /// direction of its channel. A fully closed channel belongs to a child that dies, or that another process has
-/// already started.
-fn waits(channel: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> Result<bool> {
-    let mut fds = [PollFd::from_borrowed_fd(channel, PollFlags::empty())];
+/// already started, and whose program may have ended.
+fn waits(child: &Spawned) -> Result<bool> {
+    let pidfd = child.pidfd.as_fd();
+    let mut fds = [PollFd::new(&child.channel, PollFlags::empty())];
     rustix::event::poll(&mut fds, Some(&Timespec::default()))
         .during(|| "cannot hear from the container's process".into())?;
     const SECOND: Timespec = Timespec {
@@ -481,7 +482,11 @@ fn waits(channel: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> Result<bool> {
         tv_nsec: 0,
     };
     let closed = fds[0].revents().contains(PollFlags::HUP);
-    Ok(!closed || !process::ends_within(pidfd, &SECOND)?)
+    Ok(
+        !closed
+            || !process::ends_within(pidfd, &SECOND)?
+            || process::has_executed(child.pid, None)?,
+    )
 }
 
 /// Waits for a report or a signal. The child may spend a long time in a hook or in a frozen cgroup.
