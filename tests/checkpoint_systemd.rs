@@ -38,10 +38,11 @@ const BUNDLE: &str = r#"
     cp /bin/busybox b/rootfs/bin/sh; ln -s sh b/rootfs/bin/sleep; ln -s sh b/rootfs/bin/cat; ln -s sh b/rootfs/bin/seq
     cd b; $R spec
     sed -i -e 's/"terminal": true/"terminal": false/' -e 's/"readonly": true/"readonly": false/' \
-        -e 's|"sh"$|"sh", "-c", "i=0; while :; do i=$((i+1)); echo $i > /tmp/n; sleep 0.05; done"|' \
+        -e 's|"sh"$|"sh", "-c", "i=0; while :; do i=$((i+1)); echo $i >> /tmp/n; sleep 0.05; done"|' \
         -e "s|\"resources\": {|\"cgroupsPath\": \"/$C\", \"resources\": { \"pids\": { \"limit\": 40 },|" config.json
     cd ..
-    n() { cat b/rootfs/tmp/n 2> /dev/null || :; }
+    # Appended, so that the last line is whole whenever it is read.
+    n() { tail -n 1 b/rootfs/tmp/n 2> /dev/null || :; }
     # Until the container has counted on.
     counts() { now=$(n); while [ "$(n)" = "$now" ] || [ -z "$(n)" ]; do sleep 0.1; done; }
     status() { $R state $C | sed -n 's/.*"status": "\(.*\)".*/\1/p'; }
@@ -186,7 +187,7 @@ fn podman_checkpoints_and_restores() {
         podman inspect -f '{{{{.State.Status}}}} {{{{.State.Checkpointed}}}}' saved
         podman container restore saved > /dev/null
         podman inspect -f '{{{{.State.Status}}}} {{{{.State.Restored}}}}' saved
-        one=$(podman exec saved cat /n); sleep 0.5; two=$(podman exec saved cat /n); [ $two -gt $one ] && echo counts
+        one=$(podman exec saved tail -n 1 /n); sleep 0.5; two=$(podman exec saved tail -n 1 /n); [ $two -gt $one ] && echo counts
         podman rm -f -t 0 saved > /dev/null"
     );
     both(&script, "exited true\nrunning true\ncounts\n");
