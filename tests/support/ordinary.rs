@@ -16,24 +16,29 @@ pub const SUBGID: u32 = 800_000;
 impl Bundle {
     /// The user maps only their own id, to root in the container.
     pub fn ordinary(&mut self) -> &mut Bundle {
+        self.ordinary_as(UID)
+    }
+
+    /// Like `ordinary`, for a user whose processes no other test counts among.
+    pub fn ordinary_as(&mut self, uid: u32) -> &mut Bundle {
         self.runtime = self.file("runtime");
         host::copy(host::runtime(), &self.runtime);
-        chown(&self.runtime, Some(UID), Some(UID)).unwrap();
+        chown(&self.runtime, Some(uid), Some(uid)).unwrap();
         for dir in ["state", "run", "bundle"] {
             fs::create_dir_all(self.file(dir)).unwrap();
-            chown(self.file(dir), Some(UID), Some(UID)).unwrap();
+            chown(self.file(dir), Some(uid), Some(uid)).unwrap();
         }
         // Group 5 is not mapped.
         let pts = self.config["mounts"][2]["options"].as_array_mut().unwrap();
         pts.retain(|option| option != "gid=5");
-        let map = json!([{"containerID": 0, "hostID": UID, "size": 1}]);
+        let map = json!([{"containerID": 0, "hostID": uid, "size": 1}]);
         // The user may not make it.
         self.remove("/linux/cgroupsPath");
         self.namespace("user", None)
             .set("/linux/uidMappings", map.clone())
             .set("/linux/gidMappings", map)
-            .give_root_to(UID);
-        self.launcher = drop_to_user(&UID.to_string());
+            .give_root_to(uid);
+        self.launcher = drop_to_user(uid, &uid.to_string());
         self
     }
 
@@ -59,7 +64,7 @@ impl Bundle {
         let mut words: Vec<String> = ["unshare", "--mount", "sh", "-c", &script, "sh"]
             .map(String::from)
             .to_vec();
-        words.extend(drop_to_user(&format!("{UID},4,27,999")));
+        words.extend(drop_to_user(UID, &format!("{UID},4,27,999")));
         self.launcher = words;
         self
     }
@@ -87,8 +92,8 @@ impl Bundle {
     }
 }
 
-fn drop_to_user(groups: &str) -> Vec<String> {
-    let id = UID.to_string();
+fn drop_to_user(uid: u32, groups: &str) -> Vec<String> {
+    let id = uid.to_string();
     let words = [
         "setpriv", "--reuid", &id, "--regid", &id, "--groups", groups,
     ];
