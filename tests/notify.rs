@@ -50,7 +50,9 @@ impl Manager {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut parts = [IoSliceMut::new(&mut text)];
         let flags = RecvFlags::CMSG_CLOEXEC;
-        let n = recvmsg(self.socket.as_fd(), &mut parts, &mut control, flags)
+        let socket = self.socket.as_fd();
+        // A socket with a timeout is not waited for again by the kernel after a signal.
+        let n = rustix::io::retry_on_intr(|| recvmsg(socket, &mut parts, &mut control, flags))
             .expect("a message within a minute")
             .bytes;
         let mut fds = Vec::new();
